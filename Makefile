@@ -1,0 +1,95 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else; `make help` lists all.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Installs are repeatable, the tools that build the package included.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+CORPUS ?= corpora/tide_clock.txt
+TEXT ?= $(CORPUS)
+CONFIG ?=
+CHECKPOINT ?= $(CORPUS:corpora/%.txt=checkpoints/%.npz)
+PRIME ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check coverage dist clean train sample eval install
+
+help: ## list the targets
+	@grep -hE '^[a-zA-Z_/%.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
+	  awk -F '\t' '{ printf "  %-24s %s\n", $$1, $$2 }'
+	@echo "Variables: CORPUS, TEXT, CHECKPOINT, CONFIG, PRIME, ARGS (more options), VENV, PYTHON"
+
+## The virtual environment, with charrnn in it and, in a second step, what developers need.
+
+install: $(VENV)/installed ## make the virtual environment with charrnn in it
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "charrnn needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+$(VENV)/dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed corpora/python.txt ## learn a text for a minute, score it, write
+	$(BIN)/charrnn train corpora/python.txt -c configs/python.yaml
+	$(BIN)/charrnn eval corpora/python.txt --split val -m checkpoints/python.npz
+	$(BIN)/charrnn sample -m checkpoints/python.npz --prime 'def ' --length 600 --temperature 0.7
+	@echo
+	@echo "Now try:"
+	@echo "  $(BIN)/charrnn sample -m checkpoints/python.npz --prime 'class '"
+	@echo "  $(BIN)/charrnn train corpora/tide_clock.txt     (a play; half a minute)"
+	@echo "  $(BIN)/charrnn train YOUR_TEXT.txt"
+
+test: $(VENV)/dev ## run the tests (under 3 minutes)
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+lint: $(VENV)/dev ## look for mistakes and untidiness
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev ## check the types
+	$(BIN)/mypy
+
+check: lint types test ## all three
+
+coverage: $(VENV)/dev ## which lines and branches the tests run
+	$(BIN)/coverage run -m pytest -m 'not slow'
+	$(BIN)/coverage report
+
+dist: $(VENV)/dev ## build the wheel and the source archive in dist/
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+
+clean: ## remove what was made, but no checkpoint and no corpus
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+## For people who live in Makefiles.
+
+train: $(VENV)/installed $(CORPUS) ## learn CORPUS (with CONFIG=... and ARGS='--steps 500')
+	$(BIN)/charrnn train $(CORPUS) $(if $(CONFIG),-c $(CONFIG)) -o $(CHECKPOINT) $(ARGS)
+
+sample: $(VENV)/installed ## write from CHECKPOINT, beginning with PRIME
+	@$(BIN)/charrnn sample -m $(CHECKPOINT) $(if $(PRIME),--prime '$(PRIME)') $(ARGS)
+
+eval: $(VENV)/installed ## score TEXT under CHECKPOINT
+	@$(BIN)/charrnn eval $(TEXT) -m $(CHECKPOINT) $(ARGS)
+
+checkpoints/%.npz: corpora/%.txt | $(VENV)/installed ## train on that corpus, as far as it is not yet
+	$(BIN)/charrnn train $< -o $@ $(if $(wildcard configs/$*.yaml),-c configs/$*.yaml)
+
+## Texts that do not ship; corpora/README.md says what they are.
+
+SHAKESPEARE_URL ?= https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt
+
+corpora/python.txt: ## 2 MB of this machine's Python standard library
+	$(PYTHON) corpora/make.py python $@
+corpora/reber.txt: ## strings of the Reber grammar
+	$(PYTHON) corpora/make.py reber $@
+corpora/embedded_reber.txt: ## strings of the embedded Reber grammar
+	$(PYTHON) corpora/make.py embedded_reber $@
+corpora/shakespeare.txt: ## 1.1 MB of Shakespeare (needs a network)
+	$(PYTHON) corpora/make.py shakespeare $@ '$(SHAKESPEARE_URL)'

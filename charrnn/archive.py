@@ -1,0 +1,283 @@
+"""Named arrays in one ``.npz`` file: sealed by a digest, written atomically, read strictly.
+
+Members are stored, not compressed, in a given order; the comment that ends the archive is
+the SHA-256 of all bytes before it. ``numpy.load(path)`` reads such a file like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import struct
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import CharrnnError, CheckpointError, LockedError, UsageError
+
+Array = NDArray[Any]
+
+SEAL = 64  # hexadecimal digits of the SHA-256 that ends the file
+END_RECORD = struct.Struct("<4s4H2LH")  # what ends a zip archive, before its comment
+MAX_MEMBERS = 400
+MAX_DIRECTORY = 1 << 16  # bytes of the list of members
+
+
+def write(path: Path, members: Mapping[str, Array]) -> None:
+    """Replace ``path`` by an archive of ``members``.
+
+    After a crash the old file is there, or the new one, and never a part of one. A symbolic
+    link stays and its target is replaced. Raises CharrnnError, with the old file in place
+    and no temporary left, when the system refuses.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = _sibling(target, "tmp")  # in the same folder: a rename moves no data
+    try:
+        with open(temporary, "w+b") as file:
+            _write_members(file, members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        if os.name == "posix":  # the new name, too, has to reach the disk
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        kept = "; the one from before is kept" if target.exists() else ""
+        raise CharrnnError(
+            f"{path}: the checkpoint cannot be written: {error.strerror or error}{kept}"
+        ) from None
+
+
+def _write_members(file: BinaryIO, members: Mapping[str, Array]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in members.items():
+            # A fixed date, so that the same run gives the same bytes.
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            with archive.open(info, "w", force_zip64=array.nbytes > 2**31) as member:
+                member.write(_npy_header(array.dtype, array.shape))
+                member.write(np.ascontiguousarray(array).data)
+        archive.comment = b"0" * SEAL
+    digest = _digest(file, file.seek(0, io.SEEK_END) - SEAL)
+    file.seek(-SEAL, io.SEEK_END)
+    file.write(digest)
+
+
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The bytes with which NumPy begins a C-ordered ``.npy`` member of version 1.0."""
+    buffer = io.BytesIO()
+    described = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, described)
+    return buffer.getvalue()
+
+
+def _digest(file: BinaryIO, length: int) -> bytes:
+    """SHA-256 of the first ``length`` bytes, in hexadecimal."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while length > 0 and (data := file.read(min(length, 1 << 20))):
+        digest.update(data)
+        length -= len(data)
+    return digest.hexdigest().encode()
+
+
+class Reader:
+    """The members of an archive whose digest was right, one after the other.
+
+    The digest shows damage, not intent: anybody can compute one. So every member is read
+    only after its header was found to be, byte for byte, the one expected for the array it
+    is read into; the sizes are never the file's to choose.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._size = size = os.fstat(file.fileno()).st_size
+        self.digest = _digest(file, size - SEAL)
+        if size < SEAL + END_RECORD.size or file.read(SEAL) != self.digest:
+            file.seek(0)
+            raise CheckpointError(f"{path} {_guess(file.read(4096))}")
+        # How many members are there? Asked before zipfile makes an object of each.
+        file.seek(-SEAL - END_RECORD.size, io.SEEK_END)
+        signature, *_, members, directory, _, seal = END_RECORD.unpack(file.read(END_RECORD.size))
+        if (signature, seal) != (b"PK\x05\x06", SEAL):
+            raise ValueError("it does not end like one")
+        if members > MAX_MEMBERS or directory > MAX_DIRECTORY:
+            raise ValueError(f"it has {members:,} members")
+        self._archive = zipfile.ZipFile(file)
+        self._infos = self._archive.infolist()
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """The first member, a row of at most ``limit`` bytes."""
+        header = len(_npy_header(np.dtype(np.uint8), (limit,)))
+        array = np.dtype(np.uint8), (self._infos[0].file_size - header,)
+        if not 0 <= array[1][0] <= limit:
+            raise ValueError(f"{name} has {array[1][0]:,} bytes")
+        self._check(self._infos[0], name, *array)
+        return self.read_into(0, np.empty(array[1], array[0])).tobytes()
+
+    def check(self, manifest: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        """See that the members after the first are exactly these, before reading any."""
+        if len(self._infos) != 1 + len(manifest):
+            raise ValueError(f"it has {len(self._infos)} members, not {1 + len(manifest)}")
+        for info, (name, (dtype, shape)) in zip(self._infos[1:], manifest.items(), strict=True):
+            self._check(info, name, dtype, shape)
+        if sum(info.file_size for info in self._infos) > self._size:
+            raise ValueError("its members overlap")
+
+    def _check(
+        self, info: zipfile.ZipInfo, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> None:
+        header = _npy_header(dtype, shape)
+        if info.filename != f"{name}.npy":
+            raise ValueError(f"{info.filename!r} stands where {name} should")
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise ValueError(f"{name} is compressed or encrypted")
+        size = len(header) + math.prod(shape) * dtype.itemsize
+        if not size == info.file_size == info.compress_size <= self._size:
+            raise ValueError(f"{name} has {info.file_size:,} bytes where {size:,} are expected")
+        with self._archive.open(info) as member:
+            if member.read(len(header)) != header:
+                raise ValueError(f"{name} is not an array of {dtype} and shape {shape}")
+
+    def read_into(self, position: int, array: Array) -> Array:
+        """Fill ``array``, contiguous, with the member at ``position``, checked before."""
+        with self._archive.open(self._infos[position]) as member:
+            member.read(len(_npy_header(array.dtype, array.shape)))
+            data = array.reshape(-1).view(np.uint8).data
+            if member.readinto(data) != array.nbytes or member.read():  # type: ignore[attr-defined]
+                raise ValueError("a member ends at the wrong place")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("it holds numbers that are not finite")
+        return array
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """Open an archive that ``write`` wrote.
+
+    Raises UsageError where there is no file, and CheckpointError where the file is not such
+    an archive or where the body of the ``with`` finds a ValueError or KeyError in it.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield Reader(path, file)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such checkpoint; charrnn train makes one") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder, not a checkpoint") from None
+    except OSError as error:
+        raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError,
+            AttributeError, IndexError, RuntimeError, EOFError) as error:
+        # The digest is right and the content is not: another program made it.
+        raise CheckpointError(f"{path} was not written by charrnn: {error!s:.200}") from None
+
+
+def _guess(start: bytes) -> str:
+    """What a file that is no checkpoint may be, from how it begins."""
+    if not start:
+        return "is empty"
+    if start.startswith(b"\x89HDF"):
+        return "is an HDF5 file (Keras writes them), not a charrnn checkpoint"
+    if start.startswith(b"PK") and b"data.pkl" in start:
+        return "is a PyTorch file, not a charrnn checkpoint"
+    if start[8:9] == b"{" and not start.startswith(b"PK"):
+        return "is a safetensors file, not a charrnn checkpoint"
+    if start.startswith(b"PK") and b"meta.npy" in start[:64]:
+        return "is a damaged or incomplete checkpoint: its digest does not fit its content"
+    return "is not a charrnn checkpoint"
+
+
+def _sibling(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{ending}")
+
+
+def check_writable(path: Path) -> None:
+    """Raise UsageError where a checkpoint could not be written, without writing anything."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it with -o")
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"{path}: the folder {folder} cannot be written")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the right to write ``path``; the kernel takes it back when the process dies.
+
+    Raises LockedError with the number of the process that has it, and UsageError, before
+    anything is computed, where the folder cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    lock = _sibling(target, "lock")
+    if target.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it with -o")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = _open_locked(path, lock)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    with file:
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+        file.flush()
+        with suppress(OSError):  # of a run that was killed while it wrote
+            _sibling(target, "tmp").unlink()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _open_locked(path: Path, lock: Path) -> BinaryIO:
+    while True:
+        file = open(lock, "a+b")  # noqa: SIM115 - kept open, and with it the lock
+        if not _acquire(file):
+            file.seek(0)
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+            file.close()
+            raise LockedError(
+                f"{path} is locked: process {holder} is training it; "
+                "wait for it, or choose another file with -o"
+            )
+        # Between opening and locking, its last holder may have removed it.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
+                return file
+        file.close()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _acquire(file: BinaryIO) -> bool:
+        file.seek(1 << 30)  # locked bytes cannot be read: far behind the process number
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _acquire(file: BinaryIO) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,214 @@
+"""One file that is the whole run: what is in it, and whether that can be true.
+
+docs/checkpoint.md describes the format; ``archive`` does the writing and reading.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import charrnn
+from charrnn import archive, config
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.model import Architecture, Parameters
+from charrnn.optim import OPTIMISERS
+from charrnn.vocabulary import CODE_POINTS, Vocabulary
+
+Array = NDArray[Any]
+
+FORMAT = "charrnn"
+FORMAT_VERSION = 1
+MAX_META = 16 << 20  # bytes of settings, progress and history
+MAX_HISTORY = 1000  # rows; beyond, every other one is dropped
+ORIGINS = ("corpus", "val", "init_from")
+
+
+@dataclass
+class Progress:
+    """How far a run has come. With the arrays it decides all that happens next."""
+
+    step: int = 0  # updates made
+    steps: int = 0  # of the budget
+    minutes: float | None = None  # the budget as it was asked for, where that was a time
+    best_nats: float | None = None  # validation score of the best weights, nats per character
+    best_step: int = 0
+    stale: int = 0  # validations since the best
+    losses: float = 0.0  # sum over the steps since the last row of the history
+    norms: float = 0.0
+    since: int = 0  # how many those are
+    high: int = 0  # steps in a row with a loss of more than twice log V
+
+
+@dataclass
+class Checkpoint:
+    """A run between two steps."""
+
+    settings: dict[str, config.Value]  # all of them, as resolved
+    changed: list[str]  # those that differed from the defaults of the writing version
+    vocabulary: Vocabulary
+    best: Parameters
+    last: Parameters
+    moments: Array  # (k, P): what the optimiser keeps
+    state: Array  # (B, L*H): the carried state
+    progress: Progress
+    corpus: str  # what the text was called
+    origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
+    threads: int  # of BLAS
+    # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
+    history: list[list[float | None]] = field(default_factory=list)
+    digest: str = ""  # of the file this was read from
+
+    def remember(self, row: list[float | None]) -> None:
+        """Add a row to the history, and keep the history short."""
+        self.history.append(row)
+        if len(self.history) > MAX_HISTORY:
+            del self.history[:-1:2]
+
+
+def architecture(settings: dict[str, Any], vocabulary_size: int) -> Architecture:
+    """The shape of a model follows from four settings and the size of the vocabulary."""
+    return Architecture(
+        vocabulary_size,
+        hidden_size=settings["hidden_size"],
+        layers=settings["layers"],
+        activation=settings["activation"],
+        dtype=settings["dtype"],
+    )
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace ``path`` by the checkpoint, atomically; see ``archive.write`` for errors."""
+    meta = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "settings": checkpoint.settings,
+        "changed": checkpoint.changed,
+        "vocabulary_size": len(checkpoint.vocabulary),
+        "lanes": len(checkpoint.state),
+        "progress": asdict(checkpoint.progress),
+        "corpus": checkpoint.corpus,
+        "origin": checkpoint.origin,
+        "threads": checkpoint.threads,
+        "history": checkpoint.history,
+        "versions": {
+            "charrnn": charrnn.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
+    members: dict[str, Array] = {
+        "meta": np.frombuffer(text.encode(), np.uint8),
+        "vocabulary": checkpoint.vocabulary.codes,
+        **checkpoint.best.named,
+        "training.theta": checkpoint.last.flat,
+        "training.moments": checkpoint.moments,
+        "training.state": checkpoint.state,
+    }
+    archive.write(path, members)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; refuse, in one line, anything that ``save`` would not have written.
+
+    Raises UsageError where there is no file, CheckpointError for everything else that is
+    wrong with it. Nothing in the file is executed.
+    """
+    with archive.reading(path) as file:
+        meta = _meta(path, file.read_bytes("meta", MAX_META))
+        settings = _settings(meta["settings"])
+        arch = architecture(settings, _whole(meta["vocabulary_size"], 1, CODE_POINTS))
+        P, B = arch.size, _whole(meta["lanes"], 1, 2**31)
+        slots = OPTIMISERS[str(settings["optimizer"])][1]
+        real, V = np.dtype(arch.dtype), arch.vocabulary_size
+        file.check({
+            "vocabulary": (np.dtype(np.uint32), (V,)),
+            **{name: (real, shape) for name, shape in arch.shapes().items()},
+            "training.theta": (real, (P,)),
+            "training.moments": (real, (slots, P)),
+            "training.state": (real, (B, arch.state_size)),
+        })
+        codes = file.read_into(1, np.empty(V, np.uint32))
+        if (codes[1:] <= codes[:-1]).any() or codes[-1] >= CODE_POINTS:
+            raise ValueError("its vocabulary is not in order")
+        best, last = Parameters(arch), Parameters(arch)
+        for position, view in enumerate(best.named.values(), start=2):
+            file.read_into(position, view)
+        after = 2 + len(best.named)
+        file.read_into(after, last.flat)
+        return Checkpoint(
+            settings=settings,
+            changed=[key for key in config.FIELDS if key in meta["changed"]],
+            vocabulary=Vocabulary(codes, str(settings["level"])),
+            best=best,
+            last=last,
+            moments=file.read_into(after + 1, np.empty((slots, P), real)),
+            state=file.read_into(after + 2, np.empty((B, arch.state_size), real)),
+            progress=_progress(meta["progress"]),
+            corpus=str(meta["corpus"]),
+            origin={key: meta["origin"][key] for key in ORIGINS},
+            threads=_whole(meta["threads"], 1, 2**16),
+            history=[[_number(x) for x in row] for row in meta["history"]],
+            digest=file.digest.decode(),
+        )
+
+
+def _meta(path: Path, data: bytes) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads(data)
+    if meta["format"] != FORMAT:
+        raise ValueError(f"its format is {meta['format']!r:.40}")
+    if meta["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format {meta['format_version']!r:.40}, of another version of charrnn; "
+            f"this one, {charrnn.__version__}, reads format {FORMAT_VERSION}"
+        )
+    return meta
+
+
+def _settings(settings: dict[str, Any]) -> dict[str, config.Value]:
+    """Settings of a file, each of the type and in the range that it has today."""
+    unknown = set(settings) - set(config.FIELDS)
+    if unknown:
+        raise ValueError(f"{sorted(unknown)[0]!r:.40} is not a setting")
+    checked: dict[str, config.Value] = {}
+    for key, known in config.FIELDS.items():
+        value = settings[key]
+        if value is not None:
+            try:
+                checked[key] = config.parse(key, str(value))
+            except UsageError as error:
+                raise ValueError(f"{key}: {error}") from None
+        elif known.default is None:
+            checked[key] = None
+        else:
+            raise ValueError(f"{key} has no value")
+    return checked
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    for name, value in values.items():
+        if name in ("losses", "norms", "best_nats", "minutes"):
+            _number(value)
+        else:
+            _whole(value, 0, 2**62)
+    return Progress(**values)
+
+
+def _number(value: Any) -> float | None:
+    if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+        raise ValueError(f"{value!r:.40} is not a number")
+    return value  # type: ignore[no-any-return]
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{value!r:.40} is not a whole number from {low} to {high}")
+    return value

@@ -1,0 +1,257 @@
+"""Text on its way to the network: read, encoded, split, cut into lanes, seen in windows."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.vocabulary import CODE_POINTS, Vocabulary, code_points, describe, smallest_dtype
+
+Array = NDArray[Any]
+
+CHUNK = 1 << 20  # bytes read at once
+
+
+@dataclass(frozen=True)
+class Text:
+    """One or more files as one array of symbols."""
+
+    name: str
+    ids: Array  # (N,) of the smallest integer type
+    vocabulary: Vocabulary
+    digest: str  # SHA-256 of the bytes of the files, in the order given
+    unknown: int = 0  # characters left out because the vocabulary lacks them
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read(paths: Sequence[str], level: str, encoding: str) -> Text:
+    """Read files (``-`` is standard input) and collect their vocabulary on the way.
+
+    A file is read once, in chunks, so that pipes work and memory holds little more than
+    the ids. Raises UsageError for what cannot be opened, CorpusError for what cannot be
+    decoded.
+    """
+    digest = hashlib.sha256()
+    # Ids are given in the order of first appearance and put in order when all are known.
+    unseen = np.iinfo(np.uint32).max
+    table = np.full(CODE_POINTS, unseen, np.uint32)
+    found: list[Array] = []
+    size = 0
+    dtype = smallest_dtype(0)
+    store = bytearray()
+    for codes in stream(paths, level, encoding, digest):
+        ids = table[codes]
+        if (ids == unseen).any():
+            new = np.unique(codes[ids == unseen])
+            table[new] = np.arange(size, size + len(new))
+            found.append(new)
+            size += len(new)
+            ids = table[codes]
+            if smallest_dtype(size) != dtype:
+                wider = np.frombuffer(store, dtype).astype(smallest_dtype(size))
+                dtype, store = smallest_dtype(size), bytearray(wider.tobytes())
+        store += ids.astype(dtype).tobytes()
+    ids = np.frombuffer(store, dtype)
+    first_seen = np.concatenate([np.zeros(0, np.uint32), *found])
+    if level == "byte":
+        vocabulary = Vocabulary.of_bytes()
+    else:
+        vocabulary = Vocabulary(np.sort(first_seen), level)
+    # The order of appearance turns into the order of code points, a piece at a time.
+    ordered = vocabulary.lookup(first_seen).astype(dtype)
+    for start in range(0, len(ids), CHUNK):
+        ids[start : start + CHUNK] = ordered[ids[start : start + CHUNK]]
+    return Text(name_of(paths), ids, vocabulary, digest.hexdigest())
+
+
+def read_known(
+    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False
+) -> Text:
+    """Read files with a vocabulary that is given; see ``Vocabulary.encode`` on the unknown."""
+    digest = hashlib.sha256()
+    total, parts = 0, [np.zeros(0, vocabulary.dtype)]
+    for codes in stream(paths, vocabulary.level, encoding, digest):
+        total += len(codes)
+        parts.append(vocabulary.encode(codes, skip_unknown))
+    ids = np.concatenate(parts)
+    return Text(name_of(paths), ids, vocabulary, digest.hexdigest(), total - len(ids))
+
+
+def read_lines(
+    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False
+) -> Iterator[tuple[str | bytes, Array, int]]:
+    """The lines of files: as text without its newline, as symbols, and how many were unknown.
+
+    The newline is one of the symbols where the line has one and the vocabulary knows it.
+    """
+    knows_newline = int(vocabulary.lookup(np.array([10]))[0]) < len(vocabulary)
+
+    def line(codes: Array) -> tuple[str | bytes, Array, int]:
+        ended = len(codes) > 0 and codes[-1] == 10
+        text = codes[: len(codes) - ended]
+        symbols = codes if knows_newline else text
+        ids = vocabulary.encode(symbols, skip_unknown)
+        if vocabulary.level == "byte":
+            return text.tobytes(), ids, len(symbols) - len(ids)
+        shown = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        return shown, ids, len(symbols) - len(ids)
+
+    rest: list[Array] = []  # the beginning of a line that has not ended yet
+    for codes in stream(paths, vocabulary.level, encoding):
+        begin = 0
+        for end in (np.flatnonzero(codes == 10) + 1).tolist():
+            yield line(np.concatenate([*rest, codes[begin:end]]))
+            rest, begin = [], end
+        rest.append(codes[begin:])
+    if any(map(len, rest)):
+        yield line(np.concatenate(rest))
+
+
+def stream(
+    paths: Sequence[str], level: str, encoding: str, digest: Any = None
+) -> Iterator[Array]:
+    """The code points (or bytes) of the files, chunk by chunk; feeds ``digest`` on the way."""
+    for path in paths:
+        offset = 0
+        decoder = codecs.getincrementaldecoder(encoding)()
+        with opened(path) as file:
+            while True:
+                data = file.read(CHUNK)
+                if digest is not None:
+                    digest.update(data)
+                if level == "byte":
+                    codes = np.frombuffer(data, np.uint8)
+                else:
+                    pending = len(decoder.getstate()[0])
+                    try:
+                        codes = code_points(decoder.decode(data, final=not data))
+                    except UnicodeDecodeError as error:
+                        at = offset - pending + error.start
+                        byte = error.object[error.start]
+                        raise CorpusError(
+                            f"{shown(path)}: byte {at:,} (0x{byte:02X}) is not {encoding}: "
+                            "name the right --encoding, or read any file with --level byte"
+                        ) from None
+                offset += len(data)
+                if len(codes):
+                    yield codes
+                if not data:
+                    break
+
+
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """A file or, for ``-``, standard input, open for reading bytes."""
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder: name the text files in it") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def shown(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def name_of(paths: Sequence[str]) -> str:
+    """What to call the texts in a line for people."""
+    first = shown(paths[0]) if paths[0] == "-" else Path(paths[0]).name
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def oddities(text: Text) -> list[str]:
+    """What a user may not expect in a text: its line ends, marks and control characters."""
+    if text.vocabulary.level == "byte":
+        return []
+    ids = {int(code): i for i, code in enumerate(text.vocabulary.codes)}
+
+    def count(code: int) -> int:
+        if code not in ids:
+            return 0
+        return int(np.count_nonzero(text.ids == ids[code]))
+
+    notes = []
+    returns, newlines, pairs = count(0x0D), count(0x0A), 0
+    if returns and newlines:
+        pairs = int(np.count_nonzero(
+            (text.ids[:-1] == ids[0x0D]) & (text.ids[1:] == ids[0x0A])
+        ))
+    if pairs and pairs == returns == newlines:
+        notes.append("CRLF line ends")
+    elif returns:
+        notes.append(
+            f"mixed line ends: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
+        )
+    elif not newlines:
+        notes.append("no line ends")
+    if 0xFEFF in ids:
+        where = "a byte order mark" if text.ids[0] == ids[0xFEFF] else "U+FEFF inside"
+        notes.append(where)
+    if 0xFFFD in ids:
+        notes.append(f"{count(0xFFFD):,} replacement characters (U+FFFD): decoded badly before?")
+    controls = [c for c in ids if (c < 32 and c not in (9, 10, 13)) or 127 <= c < 160]
+    if controls:
+        notes.append(f"{sum(map(count, controls)):,} control characters, "
+                     f"such as {describe(controls[0])}")
+    return notes
+
+
+def split(text: Array, val_fraction: float) -> tuple[Array, Array]:
+    """The text without its tail, and the tail that is held out.
+
+    Two characters are the least that can be validated on; with fewer none are held out.
+    """
+    train = int(len(text) * (1 - val_fraction))
+    if len(text) - train < 2:
+        train = len(text)
+    return text[:train], text[train:]
+
+
+class Lanes:
+    """A text cut into B contiguous lanes that are read side by side, in windows of T.
+
+    Lane b holds the n = (N-1) // B characters from b*n on; each has its true successor in
+    the text as target, across the ends of windows and lanes too. Window and batch shrink to
+    fit short texts: T = min(seq_length, N-1), B = min(batch_size, (N-1) // T).
+    """
+
+    def __init__(self, text: Array, seq_length: int, batch_size: int) -> None:
+        pairs = len(text) - 1
+        if pairs < 1:
+            raise CorpusError(
+                f"there are {len(text)} characters to train on; at least 2 are needed"
+            )
+        self.T = min(seq_length, pairs)
+        self.B = min(batch_size, pairs // self.T)
+        self.length = pairs // self.B  # n
+        self.left_over = pairs % self.B
+        self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
+        used = self.B * self.length
+        self.inputs = text[:used].reshape(self.B, self.length)
+        self.targets = text[1 : used + 1].reshape(self.B, self.length)
+
+    def window(self, index: int) -> tuple[Array, Array]:
+        """Inputs and targets of one window, each (T, B), time-major."""
+        span = slice(index * self.T, (index + 1) * self.T)
+        x, y = self.inputs[:, span].T, self.targets[:, span].T
+        return np.ascontiguousarray(x), np.ascontiguousarray(y)

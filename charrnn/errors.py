@@ -1,0 +1,35 @@
+"""The errors a user may see: one line with the fact, the numbers and the remedy.
+
+They are raised where the fact is known and caught once, in ``cli``. Anything else that is
+raised is a mistake in charrnn.
+"""
+
+from __future__ import annotations
+
+
+class CharrnnError(Exception):
+    """It failed: bad data, a full disk."""
+
+    exit_code = 1
+
+
+class UsageError(CharrnnError):
+    """It was asked wrongly: an option, a config, a file that is not there."""
+
+    exit_code = 2
+
+
+class CorpusError(CharrnnError):
+    """A text that cannot be read or learned from."""
+
+
+class CheckpointError(CharrnnError):
+    """A file that is not a whole checkpoint, or not one that this version reads."""
+
+
+class LockedError(CharrnnError):
+    """Another run is writing the same checkpoint."""
+
+
+class DivergedError(CharrnnError):
+    """The loss is no number any more, or far above that of guessing."""

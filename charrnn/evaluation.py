@@ -1,0 +1,157 @@
+"""Score a text: how many nats the model needs per character, and how often it is right.
+
+The states of an RNN depend on everything read before, which would allow only one stream.
+Here a text is cut at fixed positions into segments of 1,024 characters; each is read side by
+side with others, from the zero state, after up to 128 characters before it that are not
+scored. The result depends neither on the batch nor on the training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.model import Parameters, Tape, forward
+
+Array = NDArray[Any]
+
+SEGMENT = 1024  # characters that are scored together
+CONTEXT = 128  # characters read before each segment
+LANES = 64  # segments read side by side
+WINDOW = 64  # time steps whose logits are in memory at once
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over the characters of a text; the rates follow from them."""
+
+    chars: int
+    nats: float  # sum of -ln p over the characters
+    right: int  # characters that were the likeliest
+
+    def __add__(self, other: Score) -> Score:
+        return Score(self.chars + other.chars, self.nats + other.nats, self.right + other.right)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.nats_per_char:.4f} nats/char, {self.bits_per_char:.4f} bits/char, "
+            f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
+            f"{self.chars:,} characters"
+        )
+
+    @property
+    def nats_per_char(self) -> float:
+        return self.nats / self.chars if self.chars else math.nan
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats_per_char)
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.chars if self.chars else math.nan
+
+
+def score(params: Parameters, text: Array, before: Array) -> Score:
+    """The score of all symbols of ``text`` (N,), which follows ``before`` (at least one)."""
+    total = Score(0, 0.0, 0)
+    for nats, right in surprisals(params, text, before):
+        total += Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
+    return total
+
+
+def surprisals(
+    params: Parameters, text: Array, before: Array
+) -> Iterator[tuple[Array, Array]]:
+    """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
+
+    Yields blocks of up to LANES segments, as (nats, right), each of shape (n,). ``before``
+    holds the symbols read before the text, of which the last CONTEXT are used.
+    """
+    assert len(before) > 0, "the first symbol has to follow something"
+    before = before[-CONTEXT:]
+    segments = -(-len(text) // SEGMENT)
+    tape = Tape(params.arch, WINDOW, min(LANES, segments))
+    for first in range(0, segments, LANES):
+        start, stop = first * SEGMENT, min(len(text), (first + LANES) * SEGMENT)
+        # The block's symbols and what comes before them, as one stretch of text.
+        known = before if first == 0 else text[start - CONTEXT : start]
+        yield _score_block(params, np.concatenate([known, text[start:stop]]), len(known), tape)
+
+
+def _score_block(
+    params: Parameters, stretch: Array, context: int, tape: Tape
+) -> tuple[Array, Array]:
+    """Score ``stretch[context:]``, segment by segment side by side."""
+    length = len(stretch) - context
+    B = -(-length // SEGMENT)
+    # at[b] is where the context of segment b begins; the first may lack some of it.
+    at = context - CONTEXT + SEGMENT * np.arange(B)
+    h = params.zero_state(B)
+    nats = np.empty((SEGMENT, B))
+    right = np.empty((SEGMENT, B), bool)
+
+    def window(t: int, T: int) -> Array:
+        # Steps before the text's beginning and after its end read any symbol: the state
+        # of the former is replaced, the scores of the latter are dropped.
+        where = at + np.arange(t, t + T)[:, None]
+        symbols: Array = stretch[where.clip(0, len(stretch) - 1)]
+        return symbols
+
+    for t in range(0, CONTEXT - 1, WINDOW):
+        x = window(t, min(WINDOW, CONTEXT - 1 - t))
+        h = forward(params, x, h, tape)[1]
+    h[0] = 0.0
+    for t in range(0, context - 1, WINDOW):
+        x = stretch[t : min(t + WINDOW, context - 1), None]
+        h[:1] = forward(params, x, h[:1], tape)[1]
+
+    for t in range(0, SEGMENT, WINDOW):
+        x, y = window(CONTEXT - 1 + t, WINDOW), window(CONTEXT + t, WINDOW)
+        logits, h = forward(params, x, h, tape)
+        nats[t : t + WINDOW] = _nats(logits, y.ravel()).reshape(WINDOW, B)
+        right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
+    return nats.T.ravel()[:length], right.T.ravel()[:length]
+
+
+def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Score]:
+    """The score of each of ``lines``, every one read from the zero state after ``start``."""
+    scores = [Score(0, 0.0, 0)] * len(lines)
+    tape = Tape(params.arch, WINDOW, LANES)
+    # Lines of like length are read side by side, so that little is read in vain.
+    order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))
+    for first in range(0, len(order), LANES):
+        group = order[first : first + LANES]
+        h = params.zero_state(len(group))
+        longest = len(lines[group[-1]])
+        text = np.full((1 + longest, len(group)), start, np.intp)
+        for lane, i in enumerate(group):
+            text[1 : 1 + len(lines[i]), lane] = lines[i]
+        for t in range(0, longest, WINDOW):
+            x, y = text[t : min(t + WINDOW, longest)], text[t + 1 : t + 1 + WINDOW]
+            logits, h = forward(params, x, h, tape)
+            nats = _nats(logits, y.ravel()).reshape(y.shape)
+            right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
+            for lane, i in enumerate(group):
+                n = min(len(y), len(lines[i]) - t)
+                if n > 0:
+                    some = nats[:n, lane].sum(dtype=np.float64)
+                    scores[i] += Score(n, float(some), int(right[:n, lane].sum()))
+    return scores
+
+
+def _nats(logits: Array, y: Array) -> Array:
+    """-ln softmax(logits)[y] for each row."""
+    top = logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(y)), y] - top[:, 0]
+    nats: Array = np.log(np.exp(logits - top).sum(axis=1)) - chosen
+    return nats

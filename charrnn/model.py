@@ -1,0 +1,333 @@
+"""The network: its parameters, its equations forward, and their derivatives backward.
+
+    T  time steps of a window          V  symbols of the vocabulary
+    B  lanes (parallel streams)        H  hidden units of a layer         L  layers
+
+Forward, for layer l at time t (row vectors; ``h^0_t`` is the one-hot x_t):
+
+    a_t = h^(l-1)_t W_xh + h_(t-1) W_hh + b_h         h_t = tanh(a_t)
+    z_t = [h^1_t .. h^L_t] W_hy + b_y                 p_t = softmax(z_t)
+
+Backward, from the loss = mean over T*B of -log p_t[y_t]:
+
+    dz_t = (p_t - onehot(y_t)) / (T*B)
+    dh_t = dz_t W_hy' + (from the layer above) da_t W_xh' + da_(t+1) W_hh'
+    da_t = (1 - h_t^2) * dh_t
+
+docs/derivation.md derives them. Only ``h W_hh`` and the activation need the step before, so
+only they are in the loop over time; everything else is one matrix product over T*B rows.
+
+One array ``hs`` of shape (T+1, B, L*H) holds the states of all layers side by side:
+``hs[0]`` is the carried state, ``hs[t+1]`` the state after reading ``x[t]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes the shape of every parameter."""
+
+    vocabulary_size: int  # V
+    hidden_size: int  # H
+    layers: int = 1  # L
+    activation: str = "tanh"  # or "relu"
+    dtype: str = "float32"  # or "float64"
+
+    @property
+    def state_size(self) -> int:
+        """Width of the carried state: the states of all layers side by side, L*H."""
+        return self.layers * self.hidden_size
+
+    def columns(self, layer: int) -> slice:
+        """Where the states of ``layer`` stand in a row of L*H."""
+        return slice(layer * self.hidden_size, (layer + 1) * self.hidden_size)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter, in the order in which they are stored."""
+        V, H = self.vocabulary_size, self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.layers):
+            shapes[f"W_xh{layer}"] = (H if layer else V, H)
+            shapes[f"W_hh{layer}"] = (H, H)
+            shapes[f"b_h{layer}"] = (H,)
+        shapes["W_hy"] = (self.state_size, V)
+        shapes["b_y"] = (V,)
+        return shapes
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        # Python's integers, so that absurd sizes are counted and not wrapped round.
+        total = 0
+        for shape in self.shapes().values():
+            total += shape[0] * (shape[1] if len(shape) == 2 else 1)
+        return total
+
+
+class Parameters:
+    """Named views of one flat vector; a gradient is the same type over its own vector.
+
+    ``W_xh[l]`` is (V, H) for the first layer and (H, H) above it, ``W_hh[l]`` (H, H),
+    ``b_h[l]`` (H,), ``W_hy`` (L*H, V), ``b_y`` (V,).
+    """
+
+    def __init__(self, arch: Architecture, flat: Array | None = None) -> None:
+        self.arch = arch
+        self.flat = np.zeros(arch.size, arch.dtype) if flat is None else flat
+        assert self.flat.shape == (arch.size,), (self.flat.shape, arch.size)
+        self.named: dict[str, Array] = {}
+        start = 0
+        for name, shape in arch.shapes().items():
+            stop = start + int(np.prod(shape))
+            self.named[name] = self.flat[start:stop].reshape(shape)
+            start = stop
+        layers = range(arch.layers)
+        self.W_xh = [self.named[f"W_xh{layer}"] for layer in layers]
+        self.W_hh = [self.named[f"W_hh{layer}"] for layer in layers]
+        self.b_h = [self.named[f"b_h{layer}"] for layer in layers]
+        self.W_hy = self.named["W_hy"]
+        self.b_y = self.named["b_y"]
+
+    def copy(self) -> Parameters:
+        """The same values in a vector of their own."""
+        return Parameters(self.arch, self.flat.copy())
+
+    def zero_state(self, B: int) -> Array:
+        """The state before anything was read, (B, L*H)."""
+        return np.zeros((B, self.arch.state_size), self.arch.dtype)
+
+
+def initialise(arch: Architecture, rng: np.random.Generator) -> Parameters:
+    """Parameters at step 0: orthogonal W_hh, Gaussian W_xh and W_hy, zero biases.
+
+    An orthogonal W_hh neither shrinks nor stretches what it carries from step to step
+    (Saxe et al. 2014; Henaff et al. 2016 for RNNs). The input weights are scaled so that
+    what enters a unit has unit variance at one-hot inputs and less above.
+    """
+    params = Parameters(arch)
+    H = arch.hidden_size
+    for layer in range(arch.layers):
+        # A one-hot input picks a single row; a state of H entries sums over H rows.
+        spread = 1.0 if layer == 0 else H**-0.5
+        params.W_xh[layer][:] = rng.normal(0.0, spread, params.W_xh[layer].shape)
+        q, r = np.linalg.qr(rng.normal(size=(H, H)))
+        # The sign makes the distribution uniform over the orthogonal group (Mezzadri 2007).
+        params.W_hh[layer][:] = q * np.sign(np.diag(r))
+    params.W_hy[:] = rng.normal(0.0, arch.state_size**-0.5, params.W_hy.shape)
+    return params
+
+
+class Tape:
+    """What ``forward`` writes down for ``backward``, for windows of at most T*B characters.
+
+    All memory is taken once, so that the loops over time allocate nothing; ``shape`` lays
+    the named buffers out in it for a window of (T, B).
+    """
+
+    def __init__(self, arch: Architecture, T: int, B: int) -> None:
+        self._widths = self.widths(arch)
+        self._memory = {
+            name: np.zeros((T + 1) * B * width, arch.dtype)
+            for name, width in self._widths.items()
+        }
+        self.shape(T, B)
+
+    @staticmethod
+    def widths(arch: Architecture) -> dict[str, int]:
+        """The buffers, and how many numbers they hold for each character."""
+        H, V, LH = arch.hidden_size, arch.vocabulary_size, arch.state_size
+        return {
+            "hs": LH,  # the carried state, then the states after each step: T+1 of them
+            "out": LH,  # the states as they leave the layers, where dropout changes them
+            "a": H,  # forward: the input to a layer; backward: its da
+            "dh": LH,
+            "slope": H,  # derivative of the activation
+            "logits": V,
+            "scratch": H,
+        }
+
+    @classmethod
+    def entries(cls, arch: Architecture, T: int, B: int) -> int:
+        """Numbers that a tape for windows of (T, B) holds."""
+        return (T + 1) * B * sum(cls.widths(arch).values())
+
+    def shape(self, T: int, B: int) -> None:
+        """Lay out every buffer contiguously for T steps of B lanes."""
+        steps = {"hs": T + 1, "scratch": 1}
+        view = {
+            name: memory[: steps.get(name, T) * B * self._widths[name]].reshape(
+                steps.get(name, T), B, self._widths[name]
+            )
+            for name, memory in self._memory.items()
+        }
+        self.hs, self.out, self.a = view["hs"], view["out"], view["a"]
+        self.dh, self.slope, self.logits = view["dh"], view["slope"], view["logits"]
+        self.scratch = view["scratch"][0]
+
+
+def forward(
+    params: Parameters, x: Array, h0: Array, tape: Tape, mask: Array | None = None
+) -> tuple[Array, Array]:
+    """Read the window ``x`` (T, B) of symbols from the state ``h0`` (B, L*H).
+
+    ``mask`` multiplies the states that leave a layer, upwards and to the output but not to
+    the next time step (dropout as in Zaremba et al. 2014); it broadcasts to (T, B, L*H).
+    Returns the logits (T*B, V), a view into ``tape``, and the last state (B, L*H), a copy.
+    """
+    arch, (T, B) = params.arch, x.shape
+    tape.shape(T, B)
+    hs, a = tape.hs, tape.a
+    out = hs[1:] if mask is None else tape.out
+    hs[0] = h0
+    for layer in range(arch.layers):
+        mine = arch.columns(layer)
+        if layer == 0:
+            # A one-hot row times a matrix is one of its rows; the bias rides along.
+            np.take(params.W_xh[0] + params.b_h[0], x, axis=0, out=a, mode="clip")
+        else:
+            below = rows(out)[:, arch.columns(layer - 1)]
+            np.matmul(below, params.W_xh[layer], out=rows(a))
+            a += params.b_h[layer]
+        recur(hs[..., mine], a, params.W_hh[layer], arch.activation, tape.scratch)
+        if mask is not None:
+            np.multiply(hs[1:, :, mine], mask[..., mine], out=out[..., mine])
+    logits = rows(tape.logits)
+    np.matmul(rows(out), params.W_hy, out=logits)
+    logits += params.b_y
+    return logits, hs[T].copy()
+
+
+def recur(h: Array, a: Array, W_hh: Array, activation: str, scratch: Array) -> None:
+    """h_t = act(a_t + h_(t-1) W_hh) for every t: fills ``h[1:]`` from ``h[0]`` and ``a``."""
+    for t in range(len(a)):
+        np.matmul(h[t], W_hh, out=scratch)
+        scratch += a[t]
+        if activation == "tanh":
+            np.tanh(scratch, out=h[t + 1])
+        else:
+            np.maximum(scratch, 0, out=h[t + 1])
+
+
+def cross_entropy(logits: Array, y: Array) -> float:
+    """Mean of -log p[y] in nats per character; turns ``logits`` into its own gradient.
+
+    ``logits`` (T*B, V) comes back as dz = (p - onehot(y)) / (T*B). ``y`` is (T, B).
+    """
+    N, targets = len(logits), y.ravel()
+    every = np.arange(N)
+    logits -= logits.max(axis=1, keepdims=True)  # exp cannot overflow; p does not change
+    chosen = logits[every, targets]
+    np.exp(logits, out=logits)
+    totals = logits.sum(axis=1)
+    loss = np.mean(np.log(totals) - chosen, dtype=np.float64)
+    logits *= (1 / (N * totals))[:, None]
+    logits[every, targets] -= 1 / N
+    return float(loss)
+
+
+def backward(
+    params: Parameters,
+    x: Array,
+    dlogits: Array,
+    tape: Tape,
+    grad: Parameters,
+    mask: Array | None = None,
+) -> Array:
+    """Derivatives of the loss: ``forward`` read backwards. Fills ``grad``.
+
+    ``x``, ``tape`` and ``mask`` are those of the ``forward`` before, ``dlogits`` (T*B, V)
+    what ``cross_entropy`` made of its logits. Returns the gradient of h0, (B, L*H); it is
+    not carried to the window before (truncated BPTT: Werbos 1990, Williams & Peng 1990).
+    """
+    arch, (T, B) = params.arch, x.shape
+    hs, da, dh, slope = tape.hs, tape.a, tape.dh, tape.slope
+    out = hs[1:] if mask is None else tape.out
+    dh0: Array = np.empty_like(hs[0])
+
+    np.sum(dlogits, axis=0, out=grad.b_y)
+    np.matmul(rows(out).T, dlogits, out=grad.W_hy)
+    np.matmul(dlogits, params.W_hy.T, out=rows(dh))
+    for layer in reversed(range(arch.layers)):
+        mine = arch.columns(layer)
+        if layer < arch.layers - 1:
+            # What the layer above, whose da is still in the buffer, sends down.
+            rows(dh)[:, mine] += np.matmul(rows(da), params.W_xh[layer + 1].T, out=rows(slope))
+        if mask is not None:
+            dh[..., mine] *= mask[..., mine]
+        h = hs[..., mine]
+        if arch.activation == "tanh":
+            np.multiply(h[1:], h[1:], out=slope)
+            np.subtract(1, slope, out=slope)
+        else:
+            np.greater(h[1:], 0, out=slope, casting="unsafe")
+        dh0[:, mine] = unrecur(da, dh[..., mine], slope, params.W_hh[layer])
+
+        np.sum(rows(da), axis=0, out=grad.b_h[layer])
+        np.matmul(rows(hs)[: T * B, mine].T, rows(da), out=grad.W_hh[layer])
+        if layer > 0:
+            below = rows(out)[:, arch.columns(layer - 1)]
+            np.matmul(below.T, rows(da), out=grad.W_xh[layer])
+        else:
+            add_by_symbol(x.ravel(), rows(da), out=grad.W_xh[0])
+    return dh0
+
+
+def unrecur(da: Array, dh: Array, slope: Array, W_hh: Array) -> Array:
+    """da_t = slope_t * (dh_t + da_(t+1) W_hh') from the last t to the first.
+
+    Returns the gradient that arrives at the state before the window, (B, H).
+    """
+    # BLAS is up to a third faster with the transpose laid out in memory, made once.
+    W_hh_T = np.ascontiguousarray(W_hh.T)
+    carried: Array = np.zeros_like(da[0])
+    for t in reversed(range(len(da))):
+        carried += dh[t]
+        np.multiply(carried, slope[t], out=da[t])
+        np.matmul(da[t], W_hh_T, out=carried)
+    return carried
+
+
+def add_by_symbol(x: Array, da: Array, out: Array) -> None:
+    """``out[v]`` = sum of the rows of ``da`` at which ``x`` is v: onehot(x)' da."""
+    if len(out) <= 128:  # a small product is faster than sorting; measured at B*T = 2048
+        onehot = np.zeros((len(x), len(out)), da.dtype)
+        onehot[np.arange(len(x)), x] = 1
+        np.matmul(onehot.T, da, out=out)
+    else:
+        order = np.argsort(x, kind="stable")
+        symbols, starts = np.unique(x[order], return_index=True)
+        out[:] = 0
+        out[symbols] = np.add.reduceat(da[order], starts, axis=0)
+
+
+def step(params: Parameters, x: Array, h: Array) -> tuple[Array, Array]:
+    """Read one symbol per lane, ``x`` (B,), from the state ``h`` (B, L*H).
+
+    Returns the logits (B, V) and the new state: ``forward`` over a window of one, without
+    a tape. This is what sampling runs on.
+    """
+    arch, new = params.arch, np.empty_like(h)
+    for layer in range(arch.layers):
+        mine = arch.columns(layer)
+        if layer == 0:
+            a = params.W_xh[0][x]
+        else:
+            a = new[:, arch.columns(layer - 1)] @ params.W_xh[layer]
+        a += params.b_h[layer]
+        a += h[:, mine] @ params.W_hh[layer]
+        new[:, mine] = np.tanh(a) if arch.activation == "tanh" else np.maximum(a, 0)
+    return new @ params.W_hy + params.b_y, new
+
+
+def rows(array: Array) -> Array:
+    """A view of (T, B, ...) as (T*B, ...): one row per character, for one product."""
+    return array.reshape(-1, array.shape[-1])

@@ -1,0 +1,257 @@
+"""What a run begins with: a new model, its own checkpoint, or that of another run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import checkpoint, config, corpus, runtime
+from charrnn.checkpoint import Checkpoint, Progress
+from charrnn.config import Config
+from charrnn.corpus import Lanes, Text
+from charrnn.errors import UsageError
+from charrnn.evaluation import CONTEXT
+from charrnn.model import Architecture, Parameters, Tape, initialise
+from charrnn.optim import OPTIMISERS
+from charrnn.randomness import Purpose, generator
+from charrnn.vocabulary import Vocabulary
+
+Array = NDArray[Any]
+
+INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of ``train``."""
+
+    corpora: Sequence[str]
+    path: Path  # of the checkpoint
+    config: Config
+    given: frozenset[str] = frozenset()  # settings that a file or an option named
+    val: str | None = None
+    init_from: Path | None = None
+    overwrite: bool = False
+    threads: int = 1  # that BLAS has, settled before NumPy was imported
+
+@dataclass
+class Run:
+    """Everything that training needs; only ``checkpoint`` changes on the way."""
+
+    config: Config
+    path: Path
+    text: Text
+    lanes: Lanes
+    train_chars: int
+    val: Array  # what is scored; empty where nothing is held out
+    before_val: Array  # what is read before it
+    checkpoint: Checkpoint
+    memory: int  # bytes that training takes, estimated
+    continued: bool  # the checkpoint was there before
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between validations: as set, else so many that they cost little.
+
+        Scoring is more than twice as fast as training; reading five times as much in
+        training as in validation keeps the latter below a tenth of the time.
+        """
+        chars_per_step = self.lanes.T * self.lanes.B
+        return self.config.eval_every or max(50, -(-5 * len(self.val) // chars_per_step))
+
+    @property
+    def default_steps(self) -> int:
+        """The budget of a run that names none: 6,000 steps, at most 30 epochs."""
+        return min(6000, 30 * self.lanes.windows)
+
+
+def prepare(request: Request) -> Run:
+    """Read the texts; begin, continue or inherit; refuse what cannot be done."""
+    settings = request.config
+    text = corpus.read(request.corpora, settings.level, settings.encoding)
+    val_text = None
+    if request.val is not None:
+        val_text = corpus.read([request.val], settings.level, settings.encoding)
+    ancestor = checkpoint.load(request.init_from) if request.init_from else None
+    if ancestor:
+        settings = _inherit(request, ancestor)
+    origin = {
+        "corpus": text.digest,
+        "val": val_text.digest if val_text else None,
+        "init_from": ancestor.digest if ancestor else None,
+    }
+    before = None
+    if request.path.exists() and not request.overwrite:
+        before = checkpoint.load(request.path)
+        settings = _agree(request, settings, before, origin)
+
+    codes = [part.vocabulary.codes for part in (text, val_text, ancestor) if part]
+    vocabulary = Vocabulary(np.unique(np.concatenate(codes)), settings.level)
+    ids = _recoded(text, vocabulary)
+    start = np.array([vocabulary.start], vocabulary.dtype)
+    if val_text:
+        train, val, before_val = ids, _recoded(val_text, vocabulary), start
+    else:
+        train, val = corpus.split(ids, settings.val_fraction)
+        before_val = np.concatenate([start, train[-CONTEXT:]])
+    lanes = Lanes(train, settings.seq_length, settings.batch_size)
+
+    arch = checkpoint.architecture(dataclasses.asdict(settings), len(vocabulary))
+    slots = OPTIMISERS[settings.optimizer][1]
+    memory = memory_needed(arch, lanes, slots) + ids.nbytes
+    _check_memory(memory, arch)
+    if before is None:
+        rng = generator(settings.seed, Purpose.PARAMETERS)
+        params = initialise(arch, rng)
+        if ancestor:
+            _transplant(ancestor, params, vocabulary)
+        before = Checkpoint(
+            settings=dataclasses.asdict(settings),
+            changed=list(config.changed(settings)),
+            vocabulary=vocabulary,
+            best=params.copy(),
+            last=params,
+            moments=np.zeros((slots, arch.size), arch.dtype),
+            state=params.zero_state(lanes.B),
+            progress=Progress(),
+            corpus=text.name,
+            origin=origin,
+            threads=request.threads,
+        )
+    run = Run(
+        config=settings,
+        path=request.path,
+        text=dataclasses.replace(text, ids=ids, vocabulary=vocabulary),
+        lanes=lanes,
+        train_chars=len(train),
+        val=val,
+        before_val=before_val,
+        checkpoint=before,
+        memory=memory,
+        continued=before.progress.step > 0,
+    )
+    _take_notes(run, request)
+    return run
+
+
+def _recoded(text: Text, vocabulary: Vocabulary) -> Array:
+    """The symbols of a text in a larger vocabulary."""
+    if np.array_equal(text.vocabulary.codes, vocabulary.codes):
+        return text.ids
+    return vocabulary.lookup(text.vocabulary.codes).astype(vocabulary.dtype)[text.ids]
+
+
+def _inherit(request: Request, ancestor: Checkpoint) -> Config:
+    """The settings with the architecture of ``ancestor``."""
+    for key in INHERITED:
+        asked, has = getattr(request.config, key), ancestor.settings[key]
+        if key in request.given and asked != has:
+            raise UsageError(
+                f"{request.init_from} has {key} {has}, not {asked}: --init-from takes the "
+                f"architecture with the weights; leave out {config.option(key)}"
+            )
+    inherited: dict[str, Any] = {key: ancestor.settings[key] for key in INHERITED}
+    return dataclasses.replace(request.config, **inherited)
+
+
+def _agree(
+    request: Request, settings: Config, stored: Checkpoint, origin: dict[str, str | None]
+) -> Config:
+    """The settings of the run to continue, or UsageError where this is another run.
+
+    A setting that nobody named then or now is as the version that wrote it resolved it.
+    """
+    differences = []
+    agreed: dict[str, Any] = {}
+    for key in config.FIELDS:
+        if key in config.MAY_CHANGE:
+            continue
+        asked, has = getattr(settings, key), stored.settings[key]
+        if asked != has and (key in request.given or key in stored.changed):
+            differences.append(f"{key} {has} there, {asked} now")
+        agreed[key] = has
+    for key, what in (("corpus", "the text"), ("val", "the validation text"),
+                      ("init_from", "the checkpoint it began from")):
+        if origin[key] != stored.origin[key]:
+            differences.append(f"{what} is not the same")
+    if differences:
+        raise UsageError(
+            f"{request.path} holds another run ({'; '.join(differences)}): "
+            "give this one its own file with -o, or replace that one with --overwrite"
+        )
+    return dataclasses.replace(settings, **agreed)
+
+
+def _transplant(ancestor: Checkpoint, params: Parameters, vocabulary: Vocabulary) -> None:
+    """Give ``params`` the best weights of ``ancestor``; new characters keep their new rows."""
+    rows = vocabulary.lookup(ancestor.vocabulary.codes)
+    for name, old in ancestor.best.named.items():
+        new = params.named[name]
+        if name == "W_xh0" or name == "b_y":
+            new[rows] = old
+        elif name == "W_hy":
+            new[:, rows] = old
+        else:
+            new[:] = old
+
+
+def memory_needed(arch: Architecture, lanes: Lanes, slots: int) -> int:
+    """Bytes for parameters (last, best, gradient, moments, two temporaries) and the tape."""
+    item = np.dtype(arch.dtype).itemsize
+    return item * (arch.size * (5 + slots) + Tape.entries(arch, lanes.T, lanes.B))
+
+
+def _check_memory(needed: int, arch: Architecture) -> None:
+    available = runtime.available_memory()
+    if available is not None and needed > available:
+        raise UsageError(
+            f"{arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
+            f"{available / 1e9:,.1f} GB are free: choose a smaller --hidden-size, "
+            "--layers, --batch-size or --seq-length"
+        )
+
+
+def _take_notes(run: Run, request: Request) -> None:
+    """What a user should know before the first step."""
+    lanes, settings = run.lanes, run.config
+    if settings.seq_length > lanes.T or settings.batch_size > lanes.B:
+        run.notes.append(
+            f"the text is short: batch_size shrinks from {settings.batch_size} to {lanes.B}, "
+            f"seq_length from {settings.seq_length} to {lanes.T}"
+        )
+    if not len(run.val):
+        run.notes.append("nothing is held out: no validation, and the last weights are the best")
+    stored = run.checkpoint.threads
+    if run.continued and stored != request.threads:
+        run.notes.append(
+            f"the run so far used {stored} BLAS threads and now uses {request.threads}: "
+            "the result will not be bit for bit that of one run"
+        )
+    run.checkpoint.threads = request.threads
+
+
+def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array]:
+    """The symbols of a part ("all", "train" or "val") of a text, and what is read before them.
+
+    The parts are those of the corpus of ``run``, which the text has to be.
+    """
+    start = np.array([run.vocabulary.start], run.vocabulary.dtype)
+    if part in ("train", "val"):
+        if text.digest != run.origin["corpus"]:
+            raise UsageError(f"{text.name} is not the text that the model was trained on, and "
+                             f"only that has a --split {part}; leave --split out")
+        if run.origin["val"]:
+            raise UsageError("this model was validated on a file of its own: score that file "
+                             "without --split")
+        train, val = corpus.split(text.ids, float(str(run.settings["val_fraction"])))
+        if part == "train":
+            return train, start
+        return val, np.concatenate([start, train[-CONTEXT:]])
+    return text.ids, start

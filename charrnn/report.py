@@ -1,0 +1,219 @@
+"""Events made visible: lines and a bar on the terminal, JSON lines for programs."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+from numpy.typing import NDArray
+
+import charrnn
+from charrnn.corpus import Text
+from charrnn.evaluation import Score
+from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+Array = NDArray[Any]
+
+SMOOTHING = 0.02  # of the loss and speed that are shown: about the last 50 steps
+PLAIN_SECONDS = 5.0  # between lines where there is no terminal
+BAR = "{percentage:3.0f}% {bar} step {n_fmt}/{total_fmt}, {postfix}, {remaining} left"
+
+
+def bits(nats: float) -> float:
+    """Nats as bits."""
+    return nats / math.log(2)
+
+
+def found(event: Start) -> list[str]:
+    """The lines with which a run introduces itself."""
+    what = "bytes" if event.level == "byte" else "characters"
+    text = (
+        f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
+        f"{event.train_chars:,} to learn from ({event.left_over:,} left over), "
+        f"{event.val_chars:,} held out"
+    )
+    length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
+    epochs = event.steps / event.steps_per_epoch
+    model = (
+        f"model: {event.parameters:,} parameters, about {event.memory_bytes / 1e6:,.0f} MB; "
+        f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
+        f"of {event.batch_size} x {event.seq_length} characters"
+    )
+    lines = [text, model]
+    if event.settings:
+        lines.append("settings: " + ", ".join(
+            f"{key} {value}" for key, value in event.settings.items()
+        ))
+    lines += [f"note: {note}" for note in event.notes]
+    if event.continued:
+        lines.append(f"continuing {event.path} after step {event.step:,}")
+    return lines
+
+
+class Terminal:
+    """Shows events on standard error: a live bar, or plain lines where there is no terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: tqdm[NoReturn] | None = None
+        self.loss = self.speed = 0.0
+        self.count = self.chars = 0
+        self.last_line = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """A line that stays, above the bar where there is one."""
+        if self.quiet:
+            return
+        if self.bar is not None:
+            self.bar.clear()
+        print(text, file=sys.stderr, flush=True)
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Start):
+            self.chars = event.batch_size * event.seq_length
+            for text in found(event):
+                self.line(text)
+            if not self.quiet and event.steps and sys.stderr.isatty():
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=event.steps, initial=event.step, bar_format=BAR,
+                                file=sys.stderr, dynamic_ncols=True, postfix="")
+        elif isinstance(event, Step):
+            self.step(event)
+        elif isinstance(event, Eval):
+            self.line(
+                f"step {event.step:,} (epoch {event.epoch:.2f}): validation "
+                f"{bits(event.nats_per_char):.4f} bits/char ({event.nats_per_char:.4f} nats)"
+                + (", the best so far" if event.improved else
+                   f", best {bits(event.best_nats_per_char):.4f}")
+            )
+        elif isinstance(event, Sample):
+            self.line("\n".join(f"  | {row}" for row in printable(event.text).split("\n")))
+        elif isinstance(event, End):
+            self.end(event)
+        else:
+            assert isinstance(event, Save)
+
+    def step(self, event: Step) -> None:
+        # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
+        self.count += 1
+        weight = max(SMOOTHING, 1 / self.count)
+        self.loss += weight * (event.nats_per_char - self.loss)
+        self.speed += weight * (event.chars_per_second - self.speed)
+        text = f"{bits(self.loss):.3f} bits/char, {self.speed:,.0f} chars/s"
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+        elif not self.quiet and time.monotonic() - self.last_line > PLAIN_SECONDS:
+            self.last_line = time.monotonic()
+            seconds = (event.steps - event.step) * self.chars / self.speed
+            self.line(f"step {event.step:,}/{event.steps:,}: {text}, {seconds:,.0f} s left")
+
+    def end(self, event: End) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        reasons = {
+            "done": f"done: {event.steps:,} steps",
+            "patience": f"stopped early after step {event.step:,}: no new best for a while",
+            "stopped": f"stopped after step {event.step:,} of {event.steps:,} and saved; "
+                       "the same command goes on from here",
+            "already trained": f"already trained: {event.step:,} of {event.steps:,} steps",
+        }
+        best = ""
+        if event.best_nats_per_char is not None:
+            best = (f"; best validation {bits(event.best_nats_per_char):.4f} bits/char "
+                    f"({event.best_nats_per_char:.4f} nats) at step {event.best_step:,}")
+        self.line(reasons[event.reason] + best)
+        self.line(f"checkpoint: {event.path}")
+        self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")
+
+
+def json_lines(write: Callable[[bytes], None]) -> Callable[[Event], None]:
+    """A listener that writes each event as one line of JSON."""
+    return lambda event: write(json.dumps(event.as_json()).encode() + b"\n")
+
+
+def score_line(score: Score, text: Text, split: str, path: Path, as_json: bool) -> bytes:
+    """The result of ``eval``: for people, or with all that is needed to get it again."""
+    if not as_json:
+        unknown = f", {text.unknown:,} unknown left out" if text.unknown else ""
+        return f"{score}{unknown}\n".encode()
+    result = {
+        "text": text.name,
+        "split": split,
+        "chars": score.chars,
+        "unknown_chars": text.unknown,
+        "nats_per_char": score.nats_per_char,
+        "bits_per_char": score.bits_per_char,
+        "perplexity": score.perplexity,
+        "accuracy": score.accuracy,
+        "checkpoint": str(path),
+        "version": charrnn.__version__,
+    }
+    return json.dumps(result).encode() + b"\n"
+
+
+def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> bytes:
+    """One line of ``eval --per-line``; a line without a character has no rate."""
+    if as_json:
+        shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
+        rates = [x if score.chars else None for x in (score.nats_per_char, score.bits_per_char)]
+        result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,
+                  "nats_per_char": rates[0], "bits_per_char": rates[1]}
+        return json.dumps(result).encode() + b"\n"
+    raw = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
+    numbers = f"{score.bits_per_char:.4f}\t{score.chars}\t{score.nats:.4f}\t"
+    return numbers.encode() + raw + b"\n"
+
+
+class TextOutput:
+    """Writes symbols as text: UTF-8, at once on a terminal, control characters made visible."""
+
+    def __init__(self, out: BinaryIO, vocabulary: Vocabulary) -> None:
+        self.out, self.vocabulary = out, vocabulary
+        self.terminal = out.isatty()
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
+        self.at_line_start = True
+
+    def write(self, ids: Array) -> None:
+        if len(ids) == 0:
+            return
+        text = self.vocabulary.decode(ids)
+        raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        if self.terminal:
+            shown = self.decoder.decode(raw)
+            self.out.write(printable(shown).encode())
+            self.out.flush()
+        else:
+            self.out.write(raw)
+        self.at_line_start = raw.endswith(b"\n")
+
+    def end_line(self) -> None:
+        """End the line that the last symbols left open."""
+        if not self.at_line_start:
+            self.out.write(b"\n")
+        self.at_line_start = True
+
+    def flush(self) -> None:
+        self.out.flush()
+
+
+def printable(text: str) -> str:
+    """Text with its control characters, which could steer a terminal, made visible."""
+    return "".join(
+        c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )

@@ -1,0 +1,121 @@
+"""What has to be settled before NumPy is imported, and what the operating system says.
+
+Imports no NumPy: BLAS reads the number of its threads from the environment when it loads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS",
+                  "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """What BLAS would use: the environment's word, else every core."""
+    for variable in BLAS_VARIABLES:
+        if os.environ.get(variable, "").isdigit():
+            return max(1, int(os.environ[variable]))
+    return cores()
+
+
+def use_threads(count: int) -> None:
+    """Have BLAS use ``count`` threads. Only the console entry point may call this."""
+    assert "numpy" not in sys.modules, "BLAS has already started its threads"
+    for variable in BLAS_VARIABLES:
+        os.environ[variable] = str(count)
+
+
+def stored_threads(path: Path) -> int | None:
+    """The BLAS threads that a checkpoint's run used, read without NumPy; None where it fails.
+
+    A glance before the proper reading, which will find out whether the file is sound.
+    """
+    try:
+        with zipfile.ZipFile(path) as members, members.open("meta.npy") as member:
+            header_and_text = member.read(1 << 24).partition(b"\n")
+            threads = json.loads(header_and_text[2])["threads"]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError,
+            zipfile.BadZipFile):
+        return None
+    return threads if type(threads) is int and 0 < threads <= 1024 else None
+
+
+def available_memory() -> int | None:
+    """Bytes this process can still take without swapping, None where that is unknown."""
+    limits = []
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                limits.append(int(line.split()[1]) * 1024)
+    except OSError:
+        pass
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes",
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            limits.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+        except (OSError, ValueError):  # no such control group, or its limit is "max"
+            continue
+    return max(0, min(limits)) if limits else None
+
+
+class Signals:
+    """What the outside asked for while a run goes on.
+
+    ``stop`` is the number of the signal that asked the run to end, or None; ``save`` is set
+    by USR1 and cleared by whoever saves.
+    """
+
+    def __init__(self) -> None:
+        self.stop: int | None = None
+        self.save = False
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stop is not None:  # asked twice: no more politeness
+            os._exit(128 + number)
+        self.stop = number
+
+    def _on_save(self, number: int, frame: FrameType | None) -> None:
+        self.save = True
+
+
+@contextmanager
+def listening() -> Iterator[Signals]:
+    """INT and TERM ask to stop (a second one ends at once), USR1 asks to save.
+
+    A signal that is ignored stays ignored: a shell starts background jobs so.
+    """
+    signals = Signals()
+    wanted: dict[str, Callable[[int, FrameType | None], None]] = {
+        "SIGINT": signals._on_stop,
+        "SIGTERM": signals._on_stop,
+        "SIGUSR1": signals._on_save,
+    }
+    before = {}
+    for name, handler in wanted.items():
+        number = getattr(signal, name, None)  # Windows has no USR1
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handler)
+    try:
+        yield signals
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

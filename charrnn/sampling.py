@@ -1,0 +1,109 @@
+"""Write text: one character after the other, each drawn from what the model expects next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.model import Parameters, Tape, forward, step
+from charrnn.randomness import Purpose, generator
+
+Array = NDArray[Any]
+
+LANES = 64  # samples that are written side by side
+WINDOW = 64  # characters of the prime read at once
+DRAWS = 256  # random numbers drawn at once for each sample
+
+
+def samples(
+    params: Parameters,
+    prime: Array,
+    *,
+    count: int,
+    length: int,
+    seed: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: Array | None = None,
+) -> Iterator[tuple[int, Array]]:
+    """Pieces of ``count`` samples of up to ``length`` symbols, in order, as (number, ids).
+
+    ``prime`` (at least one symbol) is read first, from the zero state, and not repeated.
+    Sample i depends on (seed, i) alone, to rounding. A sample ends before the first
+    occurrence of ``stop`` in it. The pieces of the first of a batch come as they are written.
+    """
+    h, logits = read(params, prime)
+    for first in range(0, count, LANES):
+        B = min(LANES, count - first)
+        written = np.empty((B, length), np.intp)
+        ends = np.full(B, length)  # where each sample was stopped
+        shown = 0  # characters of the first sample that were given away
+        held = 0 if stop is None else len(stop) - 1  # they may be the beginning of ``stop``
+        h_now, z = np.repeat(h, B, axis=0), np.repeat(logits, B, axis=0)
+        uniform = _uniform(seed, range(first, first + B))
+        for t in range(length):
+            x = choose(z, next(uniform), temperature, top_k, top_p)
+            written[:, t] = x
+            if stop is not None and t >= held:
+                hit = (written[:, t - held : t + 1] == stop).all(axis=1)
+                ends = np.where(hit & (ends == length), t - held, ends)
+                if (ends < length).all():
+                    break
+            if shown < (until := min(int(ends[0]), t + 1 - held)):
+                yield first, written[0, shown:until]
+                shown = until
+            z, h_now = step(params, x, h_now)
+        yield first, written[0, shown : ends[0]]
+        for lane in range(1, B):
+            yield first + lane, written[lane, : ends[lane]]
+
+
+def read(params: Parameters, prime: Array) -> tuple[Array, Array]:
+    """Read ``prime`` (N,) from the zero state: the state (1, L*H) and the logits (1, V)."""
+    tape = Tape(params.arch, min(WINDOW, len(prime)), 1)
+    h = params.zero_state(1)
+    for start in range(0, len(prime), WINDOW):
+        logits, h = forward(params, prime[start : start + WINDOW, None], h, tape)
+    return h, logits[-1:].copy()
+
+
+def _uniform(seed: int, numbers: range) -> Iterator[Array]:
+    """Uniform numbers in [0, 1), one per sample and step: (B,), without end."""
+    generators = [generator(seed, Purpose.SAMPLING, number) for number in numbers]
+    while True:
+        yield from np.stack([each.random(DRAWS) for each in generators], axis=1)
+
+
+def choose(
+    logits: Array, uniform: Array, temperature: float, top_k: int, top_p: float
+) -> Array:
+    """Draw one symbol per row of ``logits`` (B, V) with the numbers ``uniform`` (B,).
+
+    Temperature 0 takes the likeliest. ``top_k`` > 0 draws among the k likeliest (and what
+    ties with the last of them), ``top_p`` < 1 among the fewest likeliest whose
+    probabilities reach p together (nucleus sampling, Holtzman et al. 2020).
+    """
+    if temperature == 0:
+        likeliest: Array = logits.argmax(axis=1)
+        return likeliest
+    z = logits.astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # a tiny temperature: -inf, which is probability 0
+        z /= temperature
+    if 0 < top_k < z.shape[1]:
+        z[z < np.partition(z, -top_k, axis=1)[:, [-top_k]]] = -np.inf
+    p = np.exp(z)
+    if top_p < 1:
+        order = np.argsort(-p, axis=1, kind="stable")
+        ranked = np.take_along_axis(p, order, axis=1)
+        before = np.cumsum(ranked, axis=1) - ranked
+        ranked[before >= top_p * ranked.sum(axis=1, keepdims=True)] = 0
+        np.put_along_axis(p, order, ranked, axis=1)
+    edges = np.cumsum(p, axis=1)
+    # The first edge beyond the drawn height; symbols of probability 0 have no width.
+    drawn: Array = (edges <= uniform[:, None] * edges[:, -1:]).sum(axis=1)
+    return drawn

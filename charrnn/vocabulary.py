@@ -1,0 +1,105 @@
+"""The symbols of a text: characters, or bytes, and the small integers that stand for them."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import CorpusError
+
+Array = NDArray[Any]
+
+CODE_POINTS = sys.maxunicode + 1
+
+
+class Vocabulary:
+    """Symbols in the order of their code points; ``ids[i]`` stands for ``codes[i]``.
+
+    ``codes`` is uint32 (V,): Unicode code points, or 0 .. 255 where ``level`` is "byte".
+    """
+
+    def __init__(self, codes: Array, level: str) -> None:
+        self.codes = np.asarray(codes, np.uint32)
+        self.level = level
+        self.dtype = smallest_dtype(len(codes))
+        # One entry per code point would be 1.1 million; up to the largest is enough.
+        self._table = np.full(int(self.codes.max(initial=0)) + 2, len(codes), np.uint32)
+        self._table[self.codes] = np.arange(len(codes))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @classmethod
+    def of_bytes(cls) -> Vocabulary:
+        """Every byte there is: any file at all can be read with it."""
+        return cls(np.arange(256), "byte")
+
+    @property
+    def start(self) -> int:
+        """The symbol that is read before a text: the newline, or the first without one."""
+        newline = int(self.lookup(np.array([10]))[0])
+        return newline if newline < len(self) else 0
+
+    def lookup(self, codes: Array) -> Array:
+        """The id of every code; V where there is none."""
+        return self._table[np.minimum(codes, len(self._table) - 1)]
+
+    def encode(self, codes: Array, skip_unknown: bool = False) -> Array:
+        """The ids of ``codes``, without the unknown ones, or raise CorpusError naming them."""
+        ids = self.lookup(codes)
+        known = ids < len(self)
+        if not known.all():
+            if not skip_unknown:
+                raise CorpusError(unknown_message(np.asarray(codes)[~known], len(self)))
+            ids = ids[known]
+        return ids.astype(self.dtype)
+
+    def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> Array:
+        """``encode`` for a string; at byte level a string stands for its UTF-8 bytes."""
+        if self.level == "byte":
+            raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
+        assert isinstance(text, str)
+        return self.encode(code_points(text), skip_unknown)
+
+    def decode(self, ids: Array) -> str | bytes:
+        """The text that ``ids`` stand for: a string, or bytes at byte level."""
+        if self.level == "byte":
+            return np.asarray(ids, np.uint8).tobytes()
+        return self.codes[ids].astype("<u4").tobytes().decode("utf-32-le")
+
+
+def smallest_dtype(size: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest integer type with room for ``size`` different values."""
+    return np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32
+
+
+def code_points(text: str) -> Array:
+    """The code points of a string, uint8 where they are all ASCII and else uint32."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def describe(code: int) -> str:
+    """A code point as a person may recognise it: 'e' (U+0065), or its name."""
+    character = chr(code)
+    shown = repr(character) if character.isprintable() else unicodedata.name(character, "")
+    return f"{shown} (U+{code:04X})".strip()
+
+
+def unknown_message(codes: Array, vocabulary_size: int) -> str:
+    """Say which characters the model has never seen; the commonest first."""
+    distinct, counts = np.unique(codes, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    named = ", ".join(describe(int(code)) for code in distinct[order[:5]])
+    more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
+    return (
+        f"{len(codes):,} characters ({len(distinct):,} distinct) are not among the "
+        f"{vocabulary_size:,} that the model knows: {named}{more}; "
+        "leave them out with --unknown skip"
+    )

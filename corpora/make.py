@@ -1,0 +1,118 @@
+"""Make the texts that do not ship: ``python corpora/make.py NAME FILE``.
+
+Uses the standard library alone, so that it runs before anything is installed. A text is
+written to the side and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import sys
+import sysconfig
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+PYTHON_BYTES = 2_000_000
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+# Reber 1967, as in Cleeremans et al. 1989: from each state two ways on, equally likely.
+REBER: dict[int, list[tuple[str, int]]] = {
+    0: [("T", 1), ("P", 2)],
+    1: [("S", 1), ("X", 3)],
+    2: [("T", 2), ("V", 4)],
+    3: [("X", 2), ("S", 5)],
+    4: [("P", 3), ("V", 5)],
+}
+REBER_END = 5
+
+
+def python_library() -> bytes:
+    """The first 2 MB of the standard library's modules, in the order of their paths."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    left_out = {"site-packages", "test", "tests", "idle_test", "__pycache__", "lib2to3"}
+    parts: list[bytes] = []
+    size = 0
+    for path in sorted(library.rglob("*.py"), key=lambda p: p.relative_to(library).as_posix()):
+        if left_out.intersection(path.relative_to(library).parts):
+            continue
+        source = path.read_bytes().replace(b"\r\n", b"\n")
+        try:
+            source.decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        parts.append(source)
+        size += len(source)
+        if size >= PYTHON_BYTES:
+            break
+    # A character that the cut goes through is left out.
+    text = b"".join(parts)[:PYTHON_BYTES].decode("utf-8", "ignore").encode()
+    if not text:
+        sys.exit(f"make: there are no Python files in {library}")
+    return text
+
+
+def reber_string(rng: random.Random) -> str:
+    """One string of the grammar, from B to E."""
+    state, letters = 0, ["B"]
+    while state != REBER_END:
+        letter, state = rng.choice(REBER[state])
+        letters.append(letter)
+    return "".join([*letters, "E"])
+
+
+def embedded_string(rng: random.Random) -> str:
+    """A string inside another, whose first choice has to be remembered to its end."""
+    outer = rng.choice("TP")
+    return f"B{outer}{reber_string(rng)}{outer}E"
+
+
+def strings(embedded: bool, count: int, seed: int) -> Iterator[str]:
+    """``count`` strings, the same for the same seed."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        yield embedded_string(rng) if embedded else reber_string(rng)
+
+
+def shakespeare(url: str) -> bytes:
+    """The text at ``url``, if it is the known one."""
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            text: bytes = answer.read()
+    except (OSError, ValueError) as error:
+        sys.exit(f"make: {url} cannot be fetched ({error}): connect to a network, or name "
+                 "another place with make SHAKESPEARE_URL=file:///...")
+    digest = hashlib.sha256(text).hexdigest()
+    if digest != SHAKESPEARE_SHA256:
+        sys.exit(f"make: {url} is not the expected text: its SHA-256 is {digest}, "
+                 f"not {SHAKESPEARE_SHA256}")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=["python", "reber", "embedded_reber", "shakespeare"])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("url", nargs="?", default="", help="of shakespeare")
+    parser.add_argument("--count", type=int, default=20_000, help="strings (default 20,000)")
+    parser.add_argument("--seed", type=int, default=1, help="of the strings (default 1)")
+    args = parser.parse_args()
+    if args.name == "python":
+        text = python_library()
+    elif args.name == "shakespeare":
+        text = shakespeare(args.url)
+    else:
+        embedded = args.name == "embedded_reber"
+        lines = strings(embedded, args.count, args.seed)
+        text = "".join(f"{line}\n" for line in lines).encode()
+    args.file.parent.mkdir(parents=True, exist_ok=True)
+    aside = args.file.with_name(args.file.name + ".part")
+    aside.write_bytes(text)
+    aside.replace(args.file)
+    print(f"{args.file}: {len(text):,} bytes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
