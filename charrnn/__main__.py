@@ -1,6 +1,59 @@
-"""``python -m charrnn`` and the ``charrnn`` command."""
+"""The ``charrnn`` command and ``python -m charrnn``: what is raised becomes one line."""
 
-from charrnn.cli import main
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+from charrnn.cli import cli
+from charrnn.console import ReaderGone, say, silence_stdout
+from charrnn.errors import CharrnnError
+
+
+def main() -> NoReturn:
+    """The console entry point: run a command and turn what it raises into one line."""
+    debug = "--debug" in sys.argv[1:2]
+    code = 0
+    try:
+        code = cli.main(prog_name="charrnn", standalone_mode=False) or 0
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "charrnn"
+        say(f"{command}: {one_line(error.format_message())} (see {command} --help)")
+        code = error.exit_code
+    except CharrnnError as error:
+        if debug:
+            traceback.print_exc()
+        say(f"charrnn: {one_line(str(error))}")
+        code = error.exit_code
+        if error.exit_code == 1:
+            silence_stdout()
+    except ReaderGone:
+        silence_stdout()
+    except (KeyboardInterrupt, click.Abort):
+        silence_stdout()
+        code = 130
+    except OSError as error:
+        silence_stdout()
+        say(f"charrnn: {error.filename or 'standard output'}: {error.strerror}")
+        code = 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        say(f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
+            "charrnn --debug COMMAND ... shows where")
+        code = 1
+    sys.exit(code)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
 
 if __name__ == "__main__":
     main()

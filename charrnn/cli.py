@@ -7,84 +7,28 @@ settled before BLAS starts.
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import sys
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import Any
 
 import click
 
 import charrnn
 from charrnn import config, runtime
-from charrnn.errors import CharrnnError, CorpusError, UsageError
-
-if TYPE_CHECKING:
-    ParamType = click.ParamType[config.Value]
-else:
-    ParamType = click.ParamType  # not generic before click 8.2
-
-
-class SettingType(ParamType):
-    """A value that ``config`` parses, so that options and YAML mean the same."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        kind = config.FIELDS[key].type
-        self.choices = config.FIELDS[key].metadata["choices"]
-        self.name = "text" if kind == "str" else "integer" if "int" in str(kind) else "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return config.parse(self.key, value)
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(self.choices) if self.choices else self.name.upper()
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        return [CompletionItem(c) for c in self.choices if c.startswith(incomplete)]
-
-
-class SettingOption(click.Option):
-    """An option that belongs to a group of the help."""
-
-    group: str
-
-
-def setting_options(command: click.Command) -> click.Command:
-    """Give a command one option per setting."""
-    for key, field in config.FIELDS.items():
-        default = field.default
-        shown = "" if default is None else f"  [default: {default}]"
-        option = SettingOption([config.option(key)], type=SettingType(key),
-                               help=field.metadata["help"] + shown)
-        option.group = field.metadata["group"]
-        command.params.append(option)
-    return command
-
-
-class GroupedCommand(click.Command):
-    """A command whose help shows the options of each group together."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record:
-                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
-        for name, records in groups.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
+from charrnn.console import is_terminal, say, write
+from charrnn.errors import CorpusError, UsageError
+from charrnn.options import (
+    TEXTS,
+    Argument,
+    GroupedCommand,
+    Temperature,
+    checkpoint_option,
+    setting_options,
+    unknown_option,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -98,9 +42,6 @@ def cli(debug: bool) -> None:
     charrnn sample --prime hel      write
     charrnn eval other.txt          how well is a text predicted?
     """
-
-
-TEXTS = click.Path(allow_dash=True)  # that they exist is said where they are opened
 
 
 @setting_options
@@ -167,33 +108,10 @@ def default_checkpoint(corpora: tuple[str, ...]) -> Path:
     return Path("checkpoints") / f"{stem}{more}.npz"
 
 
-class Temperature(click.FloatRange):
-    """A finite number of at least 0; click's own range lets nan and infinity pass."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
-
-
-def checkpoint_option(command: Any) -> Any:
-    return click.option(
-        "-m", "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
-        help="The model.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
-    )(command)
-
-
-def unknown_option(command: Any) -> Any:
-    return click.option(
-        "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-        help="What to do about characters the model has never seen.",
-    )(command)
-
-
 @cli.command()
 @checkpoint_option
-@click.option("--prime", default=None, metavar="TEXT", help="What the sample begins with.")
+@click.option("--prime", type=Argument(), metavar="TEXT",
+              help="What the sample begins with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE", help="The same from a file, or -.")
 @click.option("--length", type=click.IntRange(0), default=1000, show_default=True,
               help="New characters.")
@@ -207,7 +125,8 @@ def unknown_option(command: Any) -> Any:
               help="Same seed, same sample.  [default: a new one, shown]")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True,
               help="Samples, each ending with a line end.")
-@click.option("--stop", default=None, metavar="TEXT", help="End a sample before this text.")
+@click.option("--stop", type=Argument(), metavar="TEXT",
+              help="End a sample before this text.")
 @unknown_option
 def sample(
     checkpoint: Path | None, prime: str | None, prime_file: str | None, length: int,
@@ -239,7 +158,7 @@ def sample(
     if seed is None:
         seed = secrets.randbits(32)
     say(f"{path}, seed {seed}")
-    output = report.TextOutput(stdout(), vocabulary)
+    output = report.TextOutput(write, is_terminal(), vocabulary)
     pieces = sampling.samples(
         run.best, np.concatenate([[vocabulary.start], ids]), count=count, length=length, seed=seed,
         temperature=temperature, top_k=top_k, top_p=top_p, stop=stop_ids,
@@ -281,7 +200,6 @@ def evaluate(
 
     run = load(path)
     skip = unknown == "skip"
-    say(f"{path}, step {run.progress.best_step:,}")
     encoding = str(run.settings["encoding"])
     if per_line:
         lines = list(corpus.read_lines(text, run.vocabulary, encoding, skip))
@@ -294,6 +212,9 @@ def evaluate(
     part, before = preparation.part_of(run, whole, split)
     if len(part) == 0:
         raise CorpusError(f"{whole.name}: there is nothing to score")
+    say(f"{path}, step {run.progress.best_step:,}")
+    if split is None and whole.digest == run.origin["corpus"]:
+        say("note: the model was trained on most of this text; --split val is what it was not")
     score = evaluation.score(run.best, part, before)
     write(report.score_line(score, whole, split or "all", path, as_json))
 
@@ -313,73 +234,3 @@ def start_numpy(threads: int) -> None:
     """Settle the threads of BLAS, which reads them from the environment when it loads."""
     if "numpy" not in sys.modules:
         runtime.use_threads(threads)
-
-
-def say(text: str) -> None:
-    """A line for people, on standard error."""
-    if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
-
-
-def stdout() -> BinaryIO:
-    """Standard output for bytes: text is UTF-8 whatever the locale says."""
-    if sys.stdout is None:
-        raise CharrnnError("standard output is closed")
-    sys.stdout.flush()
-    return sys.stdout.buffer
-
-
-def write(data: bytes) -> None:
-    """A result, on standard output."""
-    out = stdout()
-    out.write(data)
-    out.flush()
-
-
-def main() -> NoReturn:
-    """The console entry point: run a command and turn what it raises into one line."""
-    debug = "--debug" in sys.argv[1:2]
-    code = 0
-    try:
-        code = cli.main(prog_name="charrnn", standalone_mode=False) or 0
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "charrnn"
-        say(f"{command}: {one_line(error.format_message())} (see {command} --help)")
-        code = error.exit_code
-    except CharrnnError as error:
-        if debug:
-            traceback.print_exc()
-        say(f"charrnn: {one_line(str(error))}")
-        code = error.exit_code
-    except BrokenPipeError:  # the reader, such as head, has enough
-        silence_stdout()
-    except (KeyboardInterrupt, click.Abort):
-        silence_stdout()
-        code = 130
-    except OSError as error:
-        silence_stdout()
-        say(f"charrnn: {one_line(str(error))}")
-        code = 1
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        say(f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
-            "charrnn --debug COMMAND ... shows where")
-        code = 1
-    sys.exit(code)
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def silence_stdout() -> None:
-    """Have what is still buffered go nowhere, so that the exit does not fail on it again."""
-    if sys.stdout is not None:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -69,7 +69,8 @@ OPTIMISERS: dict[str, tuple[Update, int]] = {
 
 def norm(grad: Array) -> float:
     """Euclidean length of ``grad``; not a number or infinite only if an entry is."""
-    length = float(np.linalg.norm(grad))
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(grad))
     if math.isinf(length):  # the squares may overflow float32 where the entries do not
         length = float(np.linalg.norm(grad.astype(np.float64)))
     return length

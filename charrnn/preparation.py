@@ -15,7 +15,7 @@ from charrnn import checkpoint, config, corpus, runtime
 from charrnn.checkpoint import Checkpoint, Progress
 from charrnn.config import Config
 from charrnn.corpus import Lanes, Text
-from charrnn.errors import UsageError
+from charrnn.errors import CorpusError, UsageError
 from charrnn.evaluation import CONTEXT
 from charrnn.model import Architecture, Parameters, Tape, initialise
 from charrnn.optim import OPTIMISERS
@@ -79,12 +79,14 @@ def prepare(request: Request) -> Run:
     val_text = None
     if request.val is not None:
         val_text = corpus.read([request.val], settings.level, settings.encoding)
+        if len(val_text) == 0:
+            raise CorpusError(f"{val_text.name} is empty: there is nothing to validate on")
     ancestor = checkpoint.load(request.init_from) if request.init_from else None
     if ancestor:
         settings = _inherit(request, ancestor)
     origin = {
         "corpus": text.digest,
-        "val": val_text.digest if val_text else None,
+        "val": None if val_text is None else val_text.digest,
         "init_from": ancestor.digest if ancestor else None,
     }
     before = None
@@ -92,11 +94,11 @@ def prepare(request: Request) -> Run:
         before = checkpoint.load(request.path)
         settings = _agree(request, settings, before, origin)
 
-    codes = [part.vocabulary.codes for part in (text, val_text, ancestor) if part]
+    codes = [part.vocabulary.codes for part in (text, val_text, ancestor) if part is not None]
     vocabulary = Vocabulary(np.unique(np.concatenate(codes)), settings.level)
     ids = _recoded(text, vocabulary)
     start = np.array([vocabulary.start], vocabulary.dtype)
-    if val_text:
+    if val_text is not None:
         train, val, before_val = ids, _recoded(val_text, vocabulary), start
     else:
         train, val = corpus.split(ids, settings.val_fraction)

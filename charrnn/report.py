@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
@@ -183,11 +183,12 @@ def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> 
 class TextOutput:
     """Writes symbols as text: UTF-8, at once on a terminal, control characters made visible."""
 
-    def __init__(self, out: BinaryIO, vocabulary: Vocabulary) -> None:
-        self.out, self.vocabulary = out, vocabulary
-        self.terminal = out.isatty()
+    def __init__(
+        self, write: Callable[[bytes, bool], None], terminal: bool, vocabulary: Vocabulary
+    ) -> None:
+        self._write, self.terminal, self.vocabulary = write, terminal, vocabulary
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
-        self.at_line_start = True
+        self.ended = False  # whether the last symbol of this sample ended its line
 
     def write(self, ids: Array) -> None:
         if len(ids) == 0:
@@ -195,21 +196,20 @@ class TextOutput:
         text = self.vocabulary.decode(ids)
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         if self.terminal:
-            shown = self.decoder.decode(raw)
-            self.out.write(printable(shown).encode())
-            self.out.flush()
+            self._write(printable(self.decoder.decode(raw)).encode(), True)
         else:
-            self.out.write(raw)
-        self.at_line_start = raw.endswith(b"\n")
+            self._write(raw, False)
+        self.ended = raw.endswith(b"\n")
 
     def end_line(self) -> None:
-        """End the line that the last symbols left open."""
-        if not self.at_line_start:
-            self.out.write(b"\n")
-        self.at_line_start = True
+        """End the line of a sample that did not end it itself; an empty one is a line, too."""
+        if not self.ended:
+            self._write(b"\n", False)
+        self.ended = False
 
     def flush(self) -> None:
-        self.out.flush()
+        """See everything on its way."""
+        self._write(b"", True)
 
 
 def printable(text: str) -> str:

@@ -53,15 +53,15 @@ class Trainer:
             h = np.zeros_like(h)
         x, y = self.lanes.window(index)
         mask = self.dropout_mask(step)
-        with np.errstate(over="ignore", invalid="ignore"):  # looked at below
+        with np.errstate(over="ignore", invalid="ignore"):  # looked at below, and in ``save``
             logits, h = forward(params, x, h, tape, mask)
             loss = cross_entropy(logits, y)
             backward(params, x, logits, tape, grad, mask)
             norm = clip(grad.flat, config.clip_norm, config.clip_value)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise DivergedError(self.advice(step, f"loss {loss:g}, gradient norm {norm:g}"))
-        rate = learning_rate(step, config.learning_rate, config.schedule, config.warmup, steps)
-        self.optimise(params.flat, grad.flat, moments, step, rate)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise DivergedError(self.advice(step, f"loss {loss:g}, gradient norm {norm:g}"))
+            rate = learning_rate(step, config.learning_rate, config.schedule, config.warmup, steps)
+            self.optimise(params.flat, grad.flat, moments, step, rate)
         return h, loss, norm, rate
 
     def dropout_mask(self, step: int) -> Array | None:
@@ -129,7 +129,7 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
         last = progress.step >= progress.steps
         due = last or progress.step % run.eval_every == 0
         if due:
-            event = validate(run, rate, *now())
+            event = validate(run, rate, trainer, *now())
             if event:
                 yield event
         if config.sample_every and progress.step % config.sample_every == 0:
@@ -137,7 +137,7 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
         reason = "stopped" if signals.stop is not None and not last else spent()
         if due or reason or signals.save or progress.step % config.save_every == 0:
             signals.save = False
-            save(run)
+            save(run, trainer)
             yield Save(*now(), str(run.path))
         clock = time.perf_counter()
     best_step = progress.best_step if len(run.val) else progress.step
@@ -211,13 +211,18 @@ def seconds_per_step(run: Run, trainer: Trainer) -> float:
     return step
 
 
-def validate(run: Run, rate: float, step: int, steps: int, epoch: float) -> Eval | None:
+def validate(
+    run: Run, rate: float, trainer: Trainer, step: int, steps: int, epoch: float
+) -> Eval | None:
     """Score the held-out text, keep the weights where they are the best, note the curve."""
     saved, progress = run.checkpoint, run.checkpoint.progress
     nats = None
     event = None
     if len(run.val):
-        nats = score(saved.last, run.val, run.before_val).nats_per_char
+        with np.errstate(over="ignore", invalid="ignore"):
+            nats = score(saved.last, run.val, run.before_val).nats_per_char
+        if not math.isfinite(nats):
+            raise DivergedError(trainer.advice(step, f"validation {nats:g}"))
         improved = progress.best_nats is None or nats < progress.best_nats
         progress.stale = 0 if improved else progress.stale + 1
         if improved:
@@ -233,9 +238,16 @@ def validate(run: Run, rate: float, step: int, steps: int, epoch: float) -> Eval
     return event
 
 
-def save(run: Run) -> None:
-    """Write the checkpoint; before the first validation the last weights are the best."""
+def save(run: Run, trainer: Trainer) -> None:
+    """Write the checkpoint; before the first validation the last weights are the best.
+
+    What the last update made is looked at first: a file never holds what is not finite.
+    """
     saved = run.checkpoint
+    for what, array in (("weights", saved.last.flat), ("moments", saved.moments),
+                        ("state", saved.state)):
+        if not np.isfinite(array).all():
+            raise DivergedError(trainer.advice(saved.progress.step, f"infinite {what}"))
     if saved.progress.best_nats is None:
         saved.best.flat[:] = saved.last.flat
         saved.progress.best_step = saved.progress.step

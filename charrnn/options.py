@@ -1,0 +1,111 @@
+"""How options are declared, read and shown: settings come from ``config``, in groups."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charrnn import config
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[config.Value]
+else:
+    ParamType = click.ParamType  # not generic before click 8.2
+
+TEXTS = click.Path(allow_dash=True)  # that they exist is said where they are opened
+
+
+class SettingType(ParamType):
+    """A value that ``config`` parses, so that options and YAML mean the same."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        kind = config.FIELDS[key].type
+        self.choices = config.FIELDS[key].metadata["choices"]
+        self.name = "text" if kind == "str" else "integer" if "int" in str(kind) else "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return config.parse(self.key, value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(self.choices) if self.choices else self.name.upper()
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(c) for c in self.choices if c.startswith(incomplete)]
+
+
+class SettingOption(click.Option):
+    """An option that belongs to a group of the help."""
+
+    group: str
+
+
+def setting_options(command: click.Command) -> click.Command:
+    """Give a command one option per setting."""
+    for key, field in config.FIELDS.items():
+        default = field.default
+        shown = "" if default is None else f"  [default: {default}]"
+        option = SettingOption([config.option(key)], type=SettingType(key),
+                               help=field.metadata["help"] + shown)
+        option.group = field.metadata["group"]
+        command.params.append(option)
+    return command
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows the options of each group together."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record:
+                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+class Argument(click.ParamType):  # type: ignore[type-arg]
+    """Text from the command line, read as UTF-8 whatever the locale says."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return os.fsencode(value).decode("utf-8", "surrogateescape")
+
+
+class Temperature(click.FloatRange):
+    """A finite number of at least 0; click's own range lets nan and infinity pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+def checkpoint_option(command: Any) -> Any:
+    return click.option(
+        "-m", "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
+        help="The model.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
+    )(command)
+
+
+def unknown_option(command: Any) -> Any:
+    return click.option(
+        "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
+        help="What to do about characters the model has never seen.",
+    )(command)

@@ -1,0 +1,400 @@
+"""The commands, run as a user runs them: what is on each stream, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn import config
+
+TEXT = "Über sieben Brücken musst du gehn, sieben dunkle Jahre überstehn.\n" * 60
+COMMAND = [sys.executable, "-W", "error", "-m", "charrnn"]
+ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+TINY = ["--hidden-size", "8", "--layers", "1", "--batch-size", "4", "--seq-length", "16"]
+
+
+def charrnn_(*args, cwd, stdin=None, env=None, **kwargs):
+    return subprocess.run(
+        [*COMMAND, *map(str, args)], cwd=cwd, input=stdin, capture_output=True, timeout=60,
+        env=ENVIRONMENT | (env or {}), **kwargs,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a text and a model of it."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "corpus.txt").write_text(TEXT, encoding="utf-8")
+    result = charrnn_("train", "corpus.txt", *TINY, "--steps", "60", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b""
+    folder.joinpath("trained.txt").write_bytes(result.stderr)
+    return folder
+
+
+def one_line(result, code):
+    assert result.returncode == code, result
+    line = result.stderr.decode()
+    assert line.count("\n") == 1 and line.startswith("charrnn"), line
+    assert result.stdout == b""
+    return line
+
+
+def test_train_says_what_it_found_and_what_it_made(home):
+    said = (home / "trained.txt").read_text()
+    assert f"{len(TEXT):,} characters, {len(set(TEXT))} distinct" in said
+    assert "parameters" in said
+    assert "hidden_size 8" in said
+    assert "bits/char" in said
+    assert "charrnn sample -m checkpoints/corpus.npz" in said
+    assert "\r" not in said, "no bar where there is no terminal"
+    assert (home / "checkpoints/corpus.npz").exists()
+    assert sorted(path.name for path in (home / "checkpoints").iterdir()) == ["corpus.npz"]
+
+
+def test_train_again_says_already_trained(home):
+    result = charrnn_("train", "corpus.txt", *TINY, "--steps", "60", cwd=home)
+    assert result.returncode == 0
+    assert b"already trained" in result.stderr
+
+
+def test_train_with_other_settings_is_refused(home):
+    result = charrnn_("train", "corpus.txt", *TINY, "--steps", "60", "--seed", "9", cwd=home)
+    assert "seed 1 there, 9 now" in one_line(result, 2)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = charrnn_("train", "a.txt", "--dry-run", cwd=tmp_path)
+    assert result.returncode == 0
+    assert b"distinct" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_train_json_is_one_object_per_event(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = charrnn_("train", "a.txt", *TINY, "--steps", "10", "--sample-every", "5", "--json",
+                      "--quiet", cwd=tmp_path)  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, b"")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "start" and kinds[-1] == "end" and kinds.count("step") == 10
+    assert set(kinds) == {"start", "step", "eval", "sample", "save", "end"}
+    for event in events:
+        assert event["steps"] == 10
+        assert {"step", "epoch"} <= set(event)
+    step = events[kinds.index("step")]
+    assert {"nats_per_char", "grad_norm", "learning_rate", "chars_per_second"} <= set(step)
+    assert events[-1]["best_nats_per_char"] == events[kinds.index("eval")]["nats_per_char"]
+
+
+def test_the_score_of_training_is_the_score_of_eval(home):
+    said = (home / "trained.txt").read_text()
+    result = charrnn_("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
+    assert result.returncode == 0, result.stderr
+    score = json.loads(result.stdout)
+    assert f"({score['nats_per_char']:.4f} nats)" in said
+    assert set(score) == {
+        "text", "split", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
+        "perplexity", "accuracy", "checkpoint", "version",
+    }  # fmt: skip
+    assert score["bits_per_char"] == pytest.approx(score["nats_per_char"] / math.log(2))
+    assert score["perplexity"] == pytest.approx(math.exp(score["nats_per_char"]))
+    assert score["chars"] == len(TEXT) - int(len(TEXT) * 0.9)
+
+
+def test_splits_are_parts_of_the_whole(home):
+    scores = {}
+    for split in ("train", "val", "all"):
+        result = charrnn_("eval", "corpus.txt", "--split", split, "--json", cwd=home)
+        scores[split] = json.loads(result.stdout)
+    assert scores["all"]["chars"] == scores["train"]["chars"] + scores["val"]["chars"]
+
+
+def test_eval_is_one_line_for_people(home):
+    (home / "new.txt").write_text("sieben Brücken\n")
+    result = charrnn_("eval", "new.txt", cwd=home)
+    assert result.stdout.count(b"\n") == 1
+    for word in (b"nats/char", b"bits/char", b"perplexity", b"accuracy", b"15 characters"):
+        assert word in result.stdout
+
+
+def test_eval_of_the_corpus_warns_that_it_was_trained_on(home):
+    assert b"trained on" in charrnn_("eval", "corpus.txt", cwd=home).stderr
+    assert b"trained on" not in charrnn_("eval", "corpus.txt", "--split", "val", cwd=home).stderr
+
+
+def test_a_split_of_another_text_is_refused(home):
+    (home / "new.txt").write_text("sieben Brücken\n")
+    one_line(charrnn_("eval", "new.txt", "--split", "val", cwd=home), 2)
+
+
+def test_eval_of_stdin_is_eval_of_the_file(home):
+    (home / "new.txt").write_text("sieben Brücken\n")
+    from_file = charrnn_("eval", "new.txt", "--json", cwd=home)
+    from_pipe = charrnn_("eval", "-", "--json", cwd=home, stdin="sieben Brücken\n".encode())
+    a, b = json.loads(from_file.stdout), json.loads(from_pipe.stdout)
+    assert a["nats_per_char"] == b["nats_per_char"]
+
+
+def test_unknown_characters_are_named_or_left_out(home):
+    result = charrnn_("eval", "-", cwd=home, stdin="sieben ☃ 7\n".encode())
+    assert "'☃' (U+2603)" in result.stderr.decode() and result.returncode == 1
+    result = charrnn_("eval", "-", "--unknown", "skip", "--json", cwd=home,
+                      stdin="sieben ☃ 7\n".encode())  # fmt: skip
+    score = json.loads(result.stdout)
+    assert (score["chars"], score["unknown_chars"]) == (9, 2)
+
+
+def test_eval_per_line_is_a_tab_separated_line_for_each(home):
+    text = "sieben\n\nmusst du gehn\nJahre"
+    result = charrnn_("eval", "-", "--per-line", cwd=home, stdin=text.encode())
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    assert [row[3] for row in rows] == text.split("\n")
+    assert [int(row[1]) for row in rows] == [7, 1, 14, 5]
+    for bits, chars, nats, _ in rows:
+        assert float(bits) == pytest.approx(float(nats) / int(chars) / math.log(2), abs=2e-4)
+    alone = charrnn_("eval", "-", "--json", cwd=home, stdin=b"musst du gehn\n")
+    assert float(rows[2][0]) == pytest.approx(json.loads(alone.stdout)["bits_per_char"], abs=1e-4)
+
+
+def test_sample_writes_the_prime_and_then_as_many_characters_as_asked(home):
+    result = charrnn_("sample", "--prime", "sieb", "--length", "50", "--seed", "3", cwd=home)
+    text = result.stdout.decode()
+    assert text.startswith("sieb") and len(text) == 54
+    assert b"seed 3" in result.stderr and b"checkpoints/corpus.npz" in result.stderr
+    again = charrnn_("sample", "--prime", "sieb", "--length", "50", "--seed", "3", cwd=home)
+    assert again.stdout == result.stdout
+
+
+def test_the_seed_that_sample_names_repeats_the_sample(home):
+    first = charrnn_("sample", "--length", "80", cwd=home)
+    seed = first.stderr.decode().split("seed ")[1].split()[0]
+    assert charrnn_("sample", "--length", "80", "--seed", seed, cwd=home).stdout == first.stdout
+
+
+def test_sample_many_is_a_line_each_and_stops_before_the_stop_text(home):
+    result = charrnn_("sample", "--count", "4", "--stop", "\n", "--length", "300", cwd=home)
+    lines = result.stdout.decode().split("\n")
+    assert lines[-1] == "" and len(lines) == 5
+
+
+def test_sample_primes_from_a_file_and_from_stdin(home):
+    (home / "prime.txt").write_text("sieben")
+    args = ["sample", "--length", "9", "--seed", "1"]
+    from_file = charrnn_(*args, "--prime-file", "prime.txt", cwd=home)
+    from_stdin = charrnn_(*args, "--prime-file", "-", cwd=home, stdin=b"sieben")
+    from_option = charrnn_(*args, "--prime", "sieben", cwd=home)
+    assert from_file.stdout == from_stdin.stdout == from_option.stdout != b""
+
+
+def test_a_prime_with_unknown_characters_is_refused_or_goes_on_without(home):
+    assert "'☃' (U+2603)" in one_line(charrnn_("sample", "--prime", "a☃", cwd=home), 2)
+    result = charrnn_("sample", "--prime", "d☃u", "--unknown", "skip", "--length", "1", cwd=home)
+    assert result.stdout.decode().startswith("du")
+
+
+def test_stop_texts_with_unknown_characters_are_refused(home):
+    assert "☃" in one_line(charrnn_("sample", "--stop", "☃", cwd=home), 2)
+
+
+@pytest.mark.parametrize("args", [
+    ["sample", "--temperature", "nan"],
+    ["sample", "--temperature", "-1"],
+    ["sample", "--temperature", "inf"],
+    ["sample", "--top-p", "0"],
+    ["sample", "--top-p", "nan"],
+    ["sample", "--count", "0"],
+    ["sample", "--length", "-1"],
+    ["sample", "--prime", "a", "--prime-file", "b"],
+    ["sample", "-m", "nothing.npz"],
+    ["eval", "nothing.txt"],
+    ["eval", "corpus.txt", "--per-line", "--split", "val"],
+    ["eval"],
+    ["train", "."],
+    ["train", "nothing.txt"],
+    ["train", "-", "-"],
+    ["train", "corpus.txt", "-c", "nothing.yaml"],
+    ["train", "corpus.txt", "--learning-rate", "0"],
+    ["train", "corpus.txt", "--learning-rate", "nan"],
+    ["train", "corpus.txt", "--steps", "5", "--epochs", "1"],
+    ["train", "corpus.txt", "--no-such-option"],
+    ["train", "corpus.txt", "-o", "checkpoints"],
+    ["train", "corpus.txt", "-o", "corpus.txt/a.npz"],
+    ["train", "corpus.txt", "--hidden-size", "10000000", "-o", "big.npz"],
+    ["train", "corpus.txt", "--encoding", "klingon"],
+    ["nonsense"],
+])
+def test_what_is_asked_wrongly_is_one_line_and_exit_2(home, args):
+    one_line(charrnn_(*args, cwd=home), 2)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"abc\xff"])
+def test_a_bad_text_is_one_line_and_exit_1(tmp_path, data):
+    (tmp_path / "bad.txt").write_bytes(data)
+    line = one_line(charrnn_("train", "bad.txt", cwd=tmp_path), 1)
+    assert ("byte 3" in line and "--encoding" in line) if len(data) == 4 else "at least 2" in line
+
+
+def test_a_file_that_is_no_checkpoint_is_one_line_and_exit_1(home):
+    assert "not a charrnn checkpoint" in one_line(
+        charrnn_("sample", "-m", "corpus.txt", cwd=home), 1
+    )
+
+
+def test_without_a_checkpoint_sample_says_what_to_do(tmp_path):
+    assert "train one" in one_line(charrnn_("sample", cwd=tmp_path), 2)
+
+
+def test_the_environment_names_the_checkpoint(home, tmp_path):
+    named = {"CHARRNN_CHECKPOINT": str(home / "checkpoints/corpus.npz")}
+    result = charrnn_("sample", "--length", "3", cwd=tmp_path, env=named)
+    assert result.returncode == 0
+    assert b"corpus.npz" in result.stderr
+
+
+def test_the_newest_checkpoint_is_taken(home, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    content = (home / "checkpoints/corpus.npz").read_bytes()
+    for age, name in ((300, "old"), (100, "new"), (200, "middle")):
+        path = tmp_path / f"checkpoints/{name}.npz"
+        path.write_bytes(content)
+        os.utime(path, (time.time() - age,) * 2)
+    result = charrnn_("sample", "--length", "3", cwd=tmp_path)
+    assert b"checkpoints/new.npz" in result.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        for _ in range(30):
+            process.stdout.readline()
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode == code
+    assert (tmp_path / "checkpoints/a.npz").exists()
+    args = ["train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2"]
+    result = charrnn_(*args, cwd=tmp_path)
+    assert result.returncode == 0 and b"continuing" in result.stderr
+    assert charrnn_(*args, "-o", "whole.npz", cwd=tmp_path).returncode == 0
+    whole = (tmp_path / "whole.npz").read_bytes()
+    assert (tmp_path / "checkpoints/a.npz").read_bytes() == whole
+
+
+def test_two_runs_on_one_checkpoint_are_kept_apart(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "100000", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
+                          stderr=subprocess.PIPE) as process:  # fmt: skip
+        process.stdout.readline()
+        result = charrnn_("train", "a.txt", *TINY, "--steps", "100000", cwd=tmp_path)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert f"process {process.pid}" in one_line(result, 1)
+    assert process.returncode == 143
+
+
+def test_sample_into_head_is_quiet(home):
+    pipeline = f"{' '.join(COMMAND)} sample --length 100000 --seed 1 | head -c 10"
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {pipeline}"], cwd=home,
+                            capture_output=True, timeout=60, env=ENVIRONMENT)  # fmt: skip
+    assert (result.returncode, len(result.stdout)) == (0, 10)
+    assert result.stderr.count(b"\n") == 1 and b"seed" in result.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line(home):
+    for args in (["eval", "corpus.txt", "--split", "val"], ["sample"], ["train", "--help"]):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([*COMMAND, *args], cwd=home, stdout=full, timeout=60,
+                                    stderr=subprocess.PIPE, env=ENVIRONMENT)  # fmt: skip
+        assert result.returncode == 1
+        assert result.stderr.decode().splitlines()[-1].startswith("charrnn: standard output")
+        assert b"Traceback" not in result.stderr
+
+
+def test_a_closed_stdout_is_one_line(home):
+    result = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} sample >&-"], cwd=home,
+                            capture_output=True, timeout=60, env=ENVIRONMENT)  # fmt: skip
+    assert result.returncode == 1
+    assert b"standard output is closed" in result.stderr
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+                                    {"LC_ALL": "C"}])
+def test_text_is_utf8_whatever_the_locale(home, locale):
+    result = charrnn_("sample", "--prime", "Ü", "--length", "0", cwd=home, env=locale)
+    assert result.stdout == "Ü".encode()
+    result = charrnn_("sample", "--prime", "☃", cwd=home, env=locale)
+    one_line(result, 2)
+
+
+def test_a_config_file_is_overridden_by_options(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "c.yaml").write_text("hidden_size: 5\nlayers: 1\nepochs: 1\n")
+    result = charrnn_("train", "a.txt", "-c", "c.yaml", "--hidden-size", "7", "--steps", "3",
+                      "--json", cwd=tmp_path)  # fmt: skip
+    start = json.loads(result.stdout.splitlines()[0])
+    assert start["steps"] == 3
+    assert (start["settings"]["hidden_size"], start["settings"]["layers"]) == (7, 1)
+
+
+def test_threads_are_settled_before_blas_starts(home):
+    code = (
+        "import os, sys; from charrnn.__main__ import main\n"
+        "sys.argv = ['charrnn', 'train', 'corpus.txt', '--dry-run', '--threads', '3']\n"
+        "try: main()\nexcept SystemExit: print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True,
+                            text=True, timeout=60, env=ENVIRONMENT)  # fmt: skip
+    assert result.stdout.strip() == "3"
+
+
+def test_every_command_has_help_and_every_setting_an_option(home):
+    assert charrnn.__version__ in charrnn_("--version", cwd=home).stdout.decode()
+    for command in ([], ["train"], ["sample"], ["eval"]):
+        result = charrnn_(*command, "--help", cwd=home)
+        assert result.returncode == 0 and len(result.stdout) > 200
+    text = charrnn_("train", "--help", cwd=home).stdout.decode()
+    for key, field in config.FIELDS.items():
+        assert config.option(key) in text
+        assert field.metadata["group"] + ":" in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_is_there(home, shell):
+    script = charrnn_(cwd=home, env={"_CHARRNN_COMPLETE": f"{shell}_source"})
+    assert b"_CHARRNN_COMPLETE" in script.stdout
+    words = {"COMP_WORDS": "charrnn train --opti", "COMP_CWORD": "2"}
+    if shell == "fish":
+        words = {"COMP_WORDS": "charrnn train --opti", "COMP_CWORD": "--opti"}
+    offered = charrnn_(cwd=home, env={"_CHARRNN_COMPLETE": f"{shell}_complete"} | words)
+    assert b"--optimizer" in offered.stdout
+    words["COMP_WORDS"] = "charrnn train --optimizer a"
+    words["COMP_CWORD"] = "a" if shell == "fish" else "3"
+    offered = charrnn_(cwd=home, env={"_CHARRNN_COMPLETE": f"{shell}_complete"} | words)
+    assert b"adagrad" in offered.stdout and b"sgd" not in offered.stdout
+
+
+def test_debug_shows_the_traceback_of_an_error(home):
+    result = charrnn_("--debug", "eval", "nothing.txt", cwd=home)
+    assert b"Traceback" in result.stderr and result.returncode == 2
+
+
+def test_the_checkpoint_is_read_by_numpy_alone(home):
+    with np.load(home / "checkpoints/corpus.npz", allow_pickle=False) as file:
+        meta = json.loads(file["meta"].tobytes())
+        assert meta["settings"]["hidden_size"] == 8
+        assert file["W_hh0"].shape == (8, 8)

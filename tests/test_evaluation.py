@@ -1,0 +1,122 @@
+"""Scores: what they are by definition, and what they must not depend on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from charrnn import evaluation
+from charrnn.evaluation import Score, score, score_lines, surprisals
+from charrnn.model import Architecture, Parameters, Tape, forward, initialise, step
+
+V = 5
+
+
+@pytest.fixture(scope="module")
+def params():
+    arch = Architecture(V, 6, 2, "tanh", "float64")
+    made = initialise(arch, np.random.default_rng(3))
+    for W_hh in made.W_hh:
+        W_hh *= 0.5  # a state that forgets, as trained ones do
+    return made
+
+
+def text(length, seed=0):
+    return np.random.default_rng(seed).integers(0, V, length).astype(np.uint8)
+
+
+def sequential(params, before, ids):
+    """-ln p of each symbol, one step at a time from the zero state."""
+    h, nats = params.zero_state(1), []
+    for symbol in before[:-1]:
+        _, h = step(params, np.array([symbol]), h)
+    for previous, symbol in zip([before[-1], *ids[:-1]], ids, strict=True):
+        z, h = step(params, np.array([previous]), h)
+        nats.append(np.log(np.exp(z[0]).sum()) - z[0, symbol])
+    return np.array(nats)
+
+
+def by_segments(params, before, ids):
+    """The definition: segments of 1,024, each after up to 128 symbols that are not scored."""
+    whole = np.concatenate([before, ids])
+    parts = [
+        sequential(params, whole[max(0, at - 128) : at], whole[at : at + 1024])
+        for at in range(len(before), len(whole), 1024)
+    ]
+    return np.concatenate(parts)
+
+
+LENGTHS = [(n, before) for n in (1, 2, 64, 65) for before in (1, 2, 66, 127, 128, 129, 300)]
+LENGTHS += [(n, before) for n in (1023, 1024, 1025, 2500) for before in (1, 128)]
+
+
+@pytest.mark.parametrize(("length", "before"), LENGTHS)
+def test_every_symbol_has_the_surprisal_of_the_definition(params, length, before):
+    preceding = text(before, seed=1)
+    nats = np.concatenate([nats for nats, _ in surprisals(params, text(length), preceding)])
+    expected = by_segments(params, preceding, text(length))
+    np.testing.assert_allclose(nats, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("window", [16, 1024])
+def test_the_score_does_not_depend_on_batch_or_window(params, lanes, window, monkeypatch):
+    usual = score(params, text(5000), text(1))
+    monkeypatch.setattr(evaluation, "LANES", lanes)
+    monkeypatch.setattr(evaluation, "WINDOW", window)
+    other = score(params, text(5000), text(1))
+    assert other.nats == pytest.approx(usual.nats, rel=1e-12)
+    assert (other.chars, other.right) == (usual.chars, usual.right)
+
+
+def test_segments_differ_from_one_pass_by_less_than_a_ten_thousandth_of_a_nat(params):
+    ids = text(6000)
+    expected = sequential(params, text(1), ids).mean()
+    assert score(params, ids, text(1)).nats_per_char == pytest.approx(expected, abs=1e-4)
+
+
+def test_zero_weights_score_log2_of_the_vocabulary():
+    arch = Architecture(V, 4, 1, "tanh", "float64")
+    got = score(Parameters(arch), text(3000), text(1))
+    assert got.bits_per_char == pytest.approx(math.log2(V), abs=1e-14)
+    assert got.perplexity == pytest.approx(V)
+
+
+def test_accuracy_counts_the_symbols_that_were_the_likeliest():
+    arch = Architecture(V, 4, 1, "tanh", "float64")
+    params = Parameters(arch)
+    params.b_y[2] = 1.0
+    ids = text(2000)
+    assert score(params, ids, text(1)).right == np.count_nonzero(ids == 2)
+
+
+def test_scores_add_up():
+    both = Score(10, 5.0, 3) + Score(30, 15.0, 5)
+    assert (both.chars, both.nats_per_char, both.accuracy) == (40, 0.5, 0.2)
+
+
+def test_evaluating_changes_no_parameter(params):
+    before = params.flat.copy()
+    score(params, text(3000), text(1))
+    np.testing.assert_array_equal(params.flat, before)
+
+
+def test_each_line_is_scored_as_a_text_of_its_own(params):
+    lines = [text(length, seed=length) for length in (3, 0, 70, 1, 200, 64)] * 15
+    start = 4
+    for line, got in zip(lines, score_lines(params, lines, start), strict=True):
+        assert got.chars == len(line)
+        if len(line):
+            expected = sequential(params, np.array([start]), line).sum()
+            assert got.nats == pytest.approx(expected, rel=1e-10)
+
+
+def test_states_of_a_batch_do_not_mix(params):
+    x = np.stack([text(20, seed=s) for s in (1, 2, 3)], axis=1)
+    together, _ = forward(params, x, params.zero_state(3), Tape(params.arch, 20, 3))
+    together = together.reshape(20, 3, V).copy()
+    for lane in range(3):
+        alone, _ = forward(params, x[:, [lane]], params.zero_state(1), Tape(params.arch, 20, 1))
+        np.testing.assert_allclose(together[:, lane], alone, rtol=1e-12)

@@ -1,0 +1,147 @@
+"""Samples: drawn from the right distribution, the same for the same seed, in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from charrnn import sampling
+from charrnn.model import Architecture, Tape, forward, initialise, step
+from charrnn.sampling import choose, read, samples
+
+V = 6
+
+
+@pytest.fixture(scope="module")
+def params():
+    arch = Architecture(V, 8, 2, "tanh", "float64")
+    made = initialise(arch, np.random.default_rng(5))
+    made.W_hy *= 2
+    return made
+
+
+def collect(params, prime=(0,), **options):
+    """The samples as lists, put together from their pieces."""
+    options = {"count": 1, "length": 20, "seed": 1} | options
+    texts: list[list[int]] = []
+    for number, piece in samples(params, np.array(prime), **options):
+        if number == len(texts):
+            texts.append([])
+        assert number == len(texts) - 1, "samples have to come in order"
+        texts[-1] += piece.tolist()
+    return texts
+
+
+def test_same_seed_same_sample_and_another_seed_another(params):
+    assert collect(params, length=50) == collect(params, length=50)
+    assert collect(params, length=50) != collect(params, length=50, seed=2)
+
+
+def test_a_sample_depends_on_seed_and_number_alone(params):
+    five = collect(params, count=5)
+    assert collect(params, count=2) == five[:2]
+    assert len({tuple(each) for each in five}) == 5
+
+
+def test_batches_of_samples_come_in_order_and_do_not_matter(params, monkeypatch):
+    usual = collect(params, count=7)
+    monkeypatch.setattr(sampling, "LANES", 3)
+    assert collect(params, count=7) == usual
+
+
+def test_temperature_zero_takes_the_likeliest_each_time(params):
+    h, z = read(params, np.array([0]))
+    expected = []
+    for _ in range(15):
+        x = z.argmax(axis=1)
+        expected.append(int(x[0]))
+        z, h = step(params, x, h)
+    assert collect(params, length=15, temperature=0) == [expected]
+
+
+def test_the_prime_is_read_in_windows_as_in_one(params):
+    prime = np.random.default_rng(0).integers(0, V, 150)
+    h, z = read(params, prime)
+    tape = Tape(params.arch, 150, 1)
+    logits, h_once = forward(params, prime[:, None], params.zero_state(1), tape)
+    np.testing.assert_allclose(z, logits[-1:], rtol=1e-12)
+    np.testing.assert_allclose(h, h_once, rtol=1e-12)
+
+
+def frequencies(logits, *, temperature=1.0, top_k=0, top_p=1.0, draws=20_000):
+    uniform = (np.arange(draws) + 0.5) / draws  # evenly spread: no chance in the test
+    z = np.repeat(np.array([logits], float), draws, axis=0)
+    drawn = choose(z, uniform, temperature, top_k, top_p)
+    return np.bincount(drawn, minlength=len(logits)) / draws
+
+
+LOGITS = np.log([0.5, 0.05, 0.25, 0.2])
+
+
+def test_symbols_are_drawn_as_often_as_they_are_likely():
+    np.testing.assert_allclose(frequencies(LOGITS), [0.5, 0.05, 0.25, 0.2], atol=1e-4)
+
+
+def test_temperature_raises_probabilities_to_its_inverse():
+    p = np.array([0.5, 0.05, 0.25, 0.2]) ** 2
+    np.testing.assert_allclose(frequencies(LOGITS, temperature=0.5), p / p.sum(), atol=1e-4)
+
+
+def test_a_tiny_temperature_is_the_likeliest_without_a_warning():
+    np.testing.assert_array_equal(frequencies(LOGITS, temperature=1e-308), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("k", "expected"), [
+    (1, [1, 0, 0, 0]),
+    (2, [2 / 3, 0, 1 / 3, 0]),
+    (4, [0.5, 0.05, 0.25, 0.2]),
+    (99, [0.5, 0.05, 0.25, 0.2]),
+])
+def test_top_k_draws_among_the_k_likeliest(k, expected):
+    np.testing.assert_allclose(frequencies(LOGITS, top_k=k), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("p", "expected"), [
+    (0.01, [1, 0, 0, 0]),
+    (0.49, [1, 0, 0, 0]),
+    (0.51, [2 / 3, 0, 1 / 3, 0]),
+    (0.94, [0.5 / 0.95, 0, 0.25 / 0.95, 0.2 / 0.95]),
+    (0.96, [0.5, 0.05, 0.25, 0.2]),
+])
+def test_top_p_draws_among_the_fewest_that_reach_p(p, expected):
+    np.testing.assert_allclose(frequencies(LOGITS, top_p=p), expected, atol=1e-4)
+
+
+def test_symbols_of_no_probability_are_never_drawn_even_at_the_edges():
+    logits = np.array([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]] * 4)
+    uniform = np.array([0.0, 0.5, np.nextafter(1, 0), 0.25])
+    np.testing.assert_array_equal(choose(logits, uniform, 1.0, 0, 1.0), [1, 3, 3, 1])
+
+
+def test_a_sample_ends_before_the_stop_text(params):
+    (whole,) = collect(params, length=200)
+    stop = whole[50:53]
+    first = next(i for i in range(len(whole)) if whole[i : i + 3] == stop)
+    assert collect(params, length=200, stop=np.array(stop)) == [whole[:first]]
+
+
+def test_each_of_many_samples_stops_where_it_would_alone(params):
+    stop = np.array([2, 2])
+    together = collect(params, length=60, count=6, stop=stop)
+    free = collect(params, length=60, count=6)
+    for got, whole in zip(together, free, strict=True):
+        ends = [i for i in range(59) if whole[i : i + 2] == [2, 2]]
+        assert got == (whole[: ends[0]] if ends else whole)
+
+
+def test_a_stop_text_that_never_comes_holds_nothing_back(params):
+    assert collect(params, length=20, stop=np.array([9, 9, 9])) == collect(params, length=20)
+
+
+def test_no_characters_can_be_asked_for(params):
+    assert collect(params, length=0, count=3) == [[], [], []]
+
+
+def test_the_first_sample_comes_character_by_character(params):
+    pieces = [piece for number, piece in samples(params, np.array([0]), count=1, length=5, seed=1)]
+    assert [len(piece) for piece in pieces if len(piece)] == [1] * 5

@@ -1,0 +1,384 @@
+"""Runs: that they learn, stop, continue and repeat to the last bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn import checkpoint, config, evaluation, preparation, training
+from charrnn.errors import CorpusError, DivergedError, UsageError
+from charrnn.events import End, Eval, Sample, Save, Start, Step
+from charrnn.runtime import Signals
+
+TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs.\n" * 20
+TINY = {
+    "hidden_size": 8, "layers": 2, "batch_size": 4, "seq_length": 8, "steps": 20,
+    "eval_every": 7, "save_every": 5, "warmup": 2, "learning_rate": 0.01,
+}  # fmt: skip
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def prepared(corpus, out, *, val=None, init_from=None, overwrite=False, threads=1, **settings):
+    settings = {key: value for key, value in (TINY | settings).items() if value is not None}
+    request = preparation.Request(
+        [str(corpus)], Path(out), config.resolve({}, settings), frozenset(settings),
+        val and str(val), init_from, overwrite, threads,
+    )  # fmt: skip
+    return preparation.prepare(request)
+
+
+def train(corpus, out, signals=None, **options):
+    return list(training.train(prepared(corpus, out, **options), signals or Signals()))
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def killed_after(step, corpus, out, **options):
+    """Train as a process that is killed right after the events of ``step`` were shown."""
+    for event in training.train(prepared(corpus, out, **options), Signals()):
+        if isinstance(event, Step) and event.step == step:
+            return
+
+
+def test_training_learns(corpus, tmp_path):
+    events = train(corpus, tmp_path / "a.npz", steps=300, eval_every=50, hidden_size=32)
+    losses = [event.nats_per_char for event in of(Step, events)]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    assert of(End, events)[0].best_nats_per_char < 1.0
+
+
+def test_events_come_in_order_and_once(corpus, tmp_path):
+    events = train(corpus, tmp_path / "a.npz", sample_every=10)
+    assert isinstance(events[0], Start)
+    assert isinstance(events[-1], End)
+    assert [event.step for event in of(Step, events)] == list(range(1, 21))
+    assert [event.step for event in of(Eval, events)] == [7, 14, 20]
+    assert [event.step for event in of(Save, events)] == [5, 7, 10, 14, 15, 20]
+    assert [event.step for event in of(Sample, events)] == [10, 20]
+    assert events[-1].reason == "done"
+
+
+def test_same_seed_same_bytes_and_another_seed_others(corpus, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(corpus, tmp_path / f"{name}.npz", seed=seed, dropout=0.3)
+    a, b, c = ((tmp_path / f"{name}.npz").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(("optimizer", "dropout", "schedule", "extra"), [
+    ("adam", 0.3, "cosine", {}),
+    ("rmsprop", 0.0, "constant", {"activation": "relu"}),
+    ("adagrad", 0.2, "exponential", {"layers": 1}),
+    ("sgd", 0.0, "cosine", {"val_fraction": 0.0}),
+    ("adam", 0.5, "constant", {"patience": 1, "dtype": "float64"}),
+])
+@pytest.mark.parametrize("at", [3, 5, 10, 19])
+def test_killed_and_continued_equals_never_killed_byte_for_byte(
+    corpus, tmp_path, optimizer, dropout, schedule, extra, at
+):
+    options = {"optimizer": optimizer, "dropout": dropout, "schedule": schedule} | extra
+    train(corpus, tmp_path / "whole.npz", **options)
+    killed_after(at, corpus, tmp_path / "parts.npz", **options)
+    train(corpus, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.mark.parametrize("at", range(1, 20, 3))
+def test_stopped_at_any_step_and_continued_equals_never_stopped(corpus, tmp_path, at):
+    train(corpus, tmp_path / "whole.npz", dropout=0.2)
+    signals = Signals()
+    for event in training.train(prepared(corpus, tmp_path / "parts.npz", dropout=0.2), signals):
+        if isinstance(event, Step) and event.step == at:
+            signals.stop = 2
+    assert isinstance(event, End)
+    assert (event.reason, event.step, event.signal) == ("stopped", at, 2)
+    train(corpus, tmp_path / "parts.npz", dropout=0.2)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_the_budget_says_where_a_run_was_cut_not_what_it_was(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=10)
+    events = train(corpus, tmp_path / "a.npz", steps=20)
+    start = events[0]
+    assert start.continued
+    assert start.step == 10
+    assert any("budget was 10 steps and is 20" in note for note in start.notes)
+    assert [event.step for event in of(Step, events)] == list(range(11, 21))
+
+
+def test_a_finished_run_is_already_trained_and_its_file_untouched(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+    events = train(corpus, tmp_path / "a.npz")
+    assert [type(event) for event in events] == [Start, End]
+    assert events[-1].reason == "already trained"
+    assert (tmp_path / "a.npz").read_bytes() == before
+
+
+def test_usr1_saves_and_the_run_goes_on(corpus, tmp_path):
+    signals, events = Signals(), []
+    for event in training.train(prepared(corpus, tmp_path / "a.npz", save_every=1000), signals):
+        events.append(event)
+        if isinstance(event, Step) and event.step == 3:
+            signals.save = True
+    assert [event.step for event in of(Save, events)] == [3, 7, 14, 20]
+
+
+@pytest.mark.parametrize(("change", "named"), [
+    ({"hidden_size": 9}, "hidden_size 8 there, 9 now"),
+    ({"seed": 5}, "seed"),
+    ({"eval_every": 8}, "eval_every"),
+    ({"hidden_size": None}, "hidden_size 8 there, 256 now"),
+])
+def test_another_run_is_never_overwritten(corpus, tmp_path, change, named):
+    train(corpus, tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+    with pytest.raises(UsageError, match=named) as error:
+        train(corpus, tmp_path / "a.npz", **change)
+    assert "--overwrite" in str(error.value)
+    assert "-o" in str(error.value)
+    assert (tmp_path / "a.npz").read_bytes() == before
+
+
+def test_another_text_is_another_run(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    corpus.write_text(TEXT[:-2] + "!\n")
+    with pytest.raises(UsageError, match="the text is not the same"):
+        train(corpus, tmp_path / "a.npz")
+
+
+def test_overwrite_begins_anew(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    start = train(corpus, tmp_path / "a.npz", hidden_size=9, overwrite=True)[0]
+    assert (start.step, start.continued) == (0, False)
+
+
+def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_path, monkeypatch):
+    train(corpus, tmp_path / "a.npz", steps=10)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    stored.settings["clip_norm"] = 0.5  # what this file's version had as its default
+    assert "clip_norm" not in stored.changed
+    checkpoint.save(tmp_path / "a.npz", stored)
+    run = prepared(corpus, tmp_path / "a.npz", steps=20)
+    assert run.config.clip_norm == 0.5
+    with pytest.raises(UsageError, match=r"clip_norm 0\.5 there, 1\.0 now"):
+        prepared(corpus, tmp_path / "a.npz", steps=20, clip_norm=1.0)
+
+
+def test_the_best_weights_are_those_of_the_best_validation(corpus, tmp_path):
+    events = train(corpus, tmp_path / "a.npz", learning_rate=0.2, schedule="constant", steps=60,
+                   optimizer="sgd", eval_every=3, clip_norm=5.0)  # fmt: skip
+    scores = {event.step: event.nats_per_char for event in of(Eval, events)}
+    end, stored = events[-1], checkpoint.load(tmp_path / "a.npz")
+    assert end.best_nats_per_char == min(scores.values()) == scores[end.best_step]
+    text = corpus.read_text()
+    val = stored.vocabulary.encode_text(text[int(len(text) * 0.9) :])
+    before = stored.vocabulary.encode_text(text[: int(len(text) * 0.9)][-128:])
+    again = evaluation.score(stored.best, val, before).nats_per_char
+    assert again == end.best_nats_per_char
+
+
+def test_without_validation_the_last_weights_are_the_best(corpus, tmp_path):
+    events = train(corpus, tmp_path / "a.npz", val_fraction=0.0)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    assert not of(Eval, events)
+    np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
+    assert any("nothing is held out" in note for note in events[0].notes)
+
+
+def test_validation_leaves_training_alone(corpus, tmp_path):
+    few = of(Step, train(corpus, tmp_path / "a.npz", eval_every=1000, dropout=0.2))
+    many = of(Step, train(corpus, tmp_path / "b.npz", eval_every=1, sample_every=1, dropout=0.2))
+    assert [e.nats_per_char for e in few] == [e.nats_per_char for e in many]
+
+
+def test_a_file_can_be_validated_on(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the lazy fox; ÄÖ\n")
+    events = train(corpus, tmp_path / "a.npz", val=other)
+    start = events[0]
+    assert (start.train_chars, start.val_chars) == (len(TEXT), 17)
+    assert start.distinct == len(set(TEXT + "ÄÖ"))
+    stored = checkpoint.load(tmp_path / "a.npz")
+    ids = stored.vocabulary.encode_text(other.read_text())
+    newline = np.array([stored.vocabulary.start])
+    again = evaluation.score(stored.best, ids, newline).nats_per_char
+    assert again == events[-1].best_nats_per_char
+
+
+def test_patience_ends_a_run_that_does_not_get_better(corpus, tmp_path):
+    options = {"steps": 500, "eval_every": 2, "patience": 3, "learning_rate": 3.0,
+               "optimizer": "sgd", "schedule": "constant"}  # fmt: skip
+    events = train(corpus, tmp_path / "a.npz", **options)
+    assert events[-1].reason == "patience"
+    assert [event.improved for event in of(Eval, events)][-3:] == [False] * 3
+    assert train(corpus, tmp_path / "a.npz", **options)[-1].reason == "already trained"
+
+
+def test_epochs_are_passes_over_the_lanes(corpus, tmp_path):
+    start = prepared(corpus, tmp_path / "a.npz", steps=None, epochs=2.5)
+    trainer = training.Trainer(start)
+    training.budget(start, trainer)
+    assert start.checkpoint.progress.steps == math.ceil(2.5 * start.lanes.windows)
+
+
+def test_the_default_budget_is_thirty_epochs_of_a_small_text(corpus, tmp_path):
+    run = prepared(corpus, tmp_path / "a.npz", steps=None)
+    training.budget(run, training.Trainer(run))
+    assert run.checkpoint.progress.steps == 30 * run.lanes.windows < 6000
+
+
+def test_minutes_become_steps_once(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "seconds_per_step", lambda run, trainer: 0.25)
+    options = {"steps": None, "max_minutes": 0.1}
+    train(corpus, tmp_path / "whole.npz", **options)
+    assert checkpoint.load(tmp_path / "whole.npz").progress.steps == 24
+    killed_after(6, corpus, tmp_path / "parts.npz", **options)
+    monkeypatch.setattr(training, "seconds_per_step", lambda run, trainer: 99)
+    train(corpus, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_measuring_the_speed_changes_nothing(corpus, tmp_path):
+    run = prepared(corpus, tmp_path / "a.npz", dropout=0.1)
+    saved = run.checkpoint
+    before = saved.last.flat.copy(), saved.moments.copy(), saved.state.copy()
+    assert training.seconds_per_step(run, training.Trainer(run)) > 0
+    for array, kept in zip((saved.last.flat, saved.moments, saved.state), before, strict=True):
+        np.testing.assert_array_equal(array, kept)
+
+
+WILD = {"optimizer": "sgd", "activation": "relu", "learning_rate": 1.0, "steps": 200,
+        "schedule": "constant", "warmup": 0, "hidden_size": 32}  # fmt: skip
+
+
+@pytest.mark.parametrize("save_every", [1, 1000])
+@pytest.mark.parametrize("eval_every", [1, 1000])
+def test_a_loss_that_explodes_ends_the_run_with_advice(corpus, tmp_path, save_every, eval_every):
+    every = {"save_every": save_every, "eval_every": eval_every}
+    with pytest.raises(DivergedError, match="diverged at step") as error:
+        train(corpus, tmp_path / "a.npz", clip_norm=0.0, **WILD, **every)
+    assert "--clip-norm" in str(error.value)
+    assert "--learning-rate" in str(error.value)
+    assert (tmp_path / "a.npz").exists() == (1 in (save_every, eval_every))
+    if (tmp_path / "a.npz").exists():
+        assert np.isfinite(checkpoint.load(tmp_path / "a.npz").last.flat).all()
+
+
+def test_the_same_run_survives_with_its_gradient_clipped(corpus, tmp_path):
+    assert train(corpus, tmp_path / "a.npz", clip_norm=1.0, **WILD)[-1].reason == "done"
+
+
+def test_a_hundred_losses_far_above_guessing_are_divergence(corpus, tmp_path):
+    run = prepared(corpus, tmp_path / "a.npz", steps=300)
+    run.checkpoint.last.W_hy[:] = 0
+    run.checkpoint.last.b_y[:] = 0
+    run.checkpoint.last.b_y[0] = 1000  # as sure as can be of a rare character
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, learning_rate=1e-9))
+    events = []
+    with pytest.raises(DivergedError, match="100 steps above twice the loss of guessing"):
+        events.extend(training.train(run, Signals()))
+
+
+def test_text_of_five_characters_trains(tmp_path):
+    (tmp_path / "hello.txt").write_text("hello")
+    events = train(tmp_path / "hello.txt", tmp_path / "a.npz")
+    start = events[0]
+    assert (start.batch_size, start.seq_length, start.val_chars) == (1, 4, 0)
+    assert any("batch_size shrinks from 4 to 1" in note for note in start.notes)
+    assert of(Step, events)[-1].nats_per_char < of(Step, events)[0].nats_per_char
+
+
+def test_one_distinct_character_trains(tmp_path):
+    (tmp_path / "a.txt").write_text("a" * 100)
+    events = train(tmp_path / "a.txt", tmp_path / "a.npz")
+    assert events[-1].best_nats_per_char == 0
+
+
+@pytest.mark.parametrize("text", ["", "x"])
+def test_too_little_text_is_refused_with_the_number(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(CorpusError, match=f"{len(text)} characters"):
+        prepared(tmp_path / "a.txt", tmp_path / "a.npz")
+
+
+def test_settings_that_need_more_memory_than_there_is_are_refused_before_it_is_taken(
+    corpus, tmp_path
+):
+    with pytest.raises(UsageError, match="need about"):
+        prepared(corpus, tmp_path / "a.npz", hidden_size=10_000_000)
+
+
+def test_begin_from_another_run_keeps_old_characters_and_adds_new_ones(corpus, tmp_path):
+    train(corpus, tmp_path / "old.npz", steps=50)
+    other = tmp_path / "other.txt"
+    other.write_text("Das Äpfelchen fiel.\n" * 30)
+    run = prepared(other, tmp_path / "new.npz", init_from=tmp_path / "old.npz",
+                   hidden_size=None, layers=None)  # fmt: skip
+    old, new = checkpoint.load(tmp_path / "old.npz"), run.checkpoint
+    characters = set(TEXT) | set(other.read_text())
+    assert new.vocabulary.decode(np.arange(len(new.vocabulary))) == "".join(sorted(characters))
+    kept = new.vocabulary.lookup(old.vocabulary.codes)
+    np.testing.assert_array_equal(new.last.W_xh[0][kept], old.best.W_xh[0])
+    np.testing.assert_array_equal(new.last.W_hy[:, kept], old.best.W_hy)
+    np.testing.assert_array_equal(new.last.b_y[kept], old.best.b_y)
+    np.testing.assert_array_equal(new.last.W_hh[1], old.best.W_hh[1])
+    added = np.setdiff1d(np.arange(len(new.vocabulary)), kept)
+    assert len(added) > 0
+    assert np.abs(new.last.W_xh[0][added]).min() > 0
+    assert (new.progress.step, np.abs(new.moments).max()) == (0, 0)
+
+
+def test_begin_from_another_run_refuses_another_architecture(corpus, tmp_path):
+    train(corpus, tmp_path / "old.npz")
+    with pytest.raises(UsageError, match="hidden_size 8, not 9"):
+        prepared(corpus, tmp_path / "new.npz", init_from=tmp_path / "old.npz", hidden_size=9)
+
+
+def test_bytes_of_any_file_can_be_learned(tmp_path):
+    (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4)
+    start = train(tmp_path / "a.bin", tmp_path / "a.npz", level="byte", steps=5)[0]
+    assert (start.distinct, start.level) == (256, "byte")
+
+
+def test_a_continuation_with_other_threads_is_said(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=10)
+    run = prepared(corpus, tmp_path / "a.npz", threads=3)
+    assert any("used 1 BLAS threads and now uses 3" in note for note in run.notes)
+
+
+def test_the_history_holds_the_curves_and_stays_short(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "MAX_HISTORY", 10)
+    events = train(corpus, tmp_path / "a.npz", steps=40, eval_every=1)
+    history = checkpoint.load(tmp_path / "a.npz").history
+    assert 5 <= len(history) <= 10
+    validations = {event.step: event.nats_per_char for event in of(Eval, events)}
+    losses = {event.step: event.nats_per_char for event in of(Step, events)}
+    for step, loss, validation, _norm, _rate in history:
+        assert validation == validations[step]
+        assert loss == pytest.approx(losses[step])
+    assert history[-1][0] == 40
+    assert all(a[0] < b[0] for a, b in itertools.pairwise(history))
+
+
+def test_dropout_masks_depend_on_the_step_alone_and_keep_the_mean(corpus, tmp_path):
+    trainer = training.Trainer(prepared(corpus, tmp_path / "a.npz", dropout=0.25))
+    np.testing.assert_array_equal(trainer.dropout_mask(7), trainer.dropout_mask(7))
+    assert not np.array_equal(trainer.dropout_mask(7), trainer.dropout_mask(8))
+    values = np.concatenate([trainer.dropout_mask(step).ravel() for step in range(1, 200)])
+    assert set(np.unique(values)) == {0.0, np.float32(1 / 0.75)}
+    assert values.mean() == pytest.approx(1, abs=0.02)
