@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS ?= corpora/tide_clock.txt
 TEXT ?= $(CORPUS)
 CONFIG ?=
-CHECKPOINT ?= $(CORPUS:corpora/%.txt=checkpoints/%.npz)
+CHECKPOINT ?= checkpoints/$(basename $(notdir $(CORPUS))).npz
 PRIME ?=
 ARGS ?=
 

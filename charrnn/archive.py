@@ -40,12 +40,14 @@ def write(path: Path, members: Mapping[str, Array]) -> None:
     """
     target = Path(os.path.realpath(path))
     temporary = _sibling(target, "tmp")  # in the same folder: a rename moves no data
+    replaced = False
     try:
         with open(temporary, "w+b") as file:
             _write_members(file, members)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+        replaced = True
         if os.name == "posix":  # the new name, too, has to reach the disk
             folder = os.open(target.parent, os.O_RDONLY)
             try:
@@ -55,7 +57,7 @@ def write(path: Path, members: Mapping[str, Array]) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        kept = "; the one from before is kept" if target.exists() else ""
+        kept = "; the one from before is kept" if target.exists() and not replaced else ""
         raise CharrnnError(
             f"{path}: the checkpoint cannot be written: {error.strerror or error}{kept}"
         ) from None
@@ -66,7 +68,7 @@ def _write_members(file: BinaryIO, members: Mapping[str, Array]) -> None:
         for name, array in members.items():
             # A fixed date, so that the same run gives the same bytes.
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            with archive.open(info, "w", force_zip64=array.nbytes > 2**31) as member:
+            with archive.open(info, "w", force_zip64=array.nbytes > 2**30) as member:
                 member.write(_npy_header(array.dtype, array.shape))
                 member.write(np.ascontiguousarray(array).data)
         archive.comment = b"0" * SEAL
@@ -76,11 +78,14 @@ def _write_members(file: BinaryIO, members: Mapping[str, Array]) -> None:
 
 
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """The bytes with which NumPy begins a C-ordered ``.npy`` member of version 1.0."""
-    buffer = io.BytesIO()
-    described = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, described)
-    return buffer.getvalue()
+    """The bytes that begin a C-ordered ``.npy`` member of version 1.0.
+
+    Spelled out here, not left to NumPy, since a reader compares them byte for byte.
+    """
+    text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': {shape}, }}"
+    padding = -(10 + len(text) + 1) % 64  # magic, version, length, text and line end
+    header = (text + " " * padding + "\n").encode("ascii")
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
 
 
 def _digest(file: BinaryIO, length: int) -> bytes:
@@ -180,7 +185,7 @@ def reading(path: Path) -> Iterator[Reader]:
     except OSError as error:
         raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError,
-            AttributeError, IndexError, RuntimeError, EOFError) as error:
+            AttributeError, IndexError, OverflowError, RuntimeError, EOFError) as error:
         # The digest is right and the content is not: another program made it.
         raise CheckpointError(f"{path} was not written by charrnn: {error!s:.200}") from None
 
@@ -211,7 +216,7 @@ def check_writable(path: Path) -> None:
     folder = Path(os.path.realpath(path)).parent
     while not folder.exists():
         folder = folder.parent
-    if not os.access(folder, os.W_OK):
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UsageError(f"{path}: the folder {folder} cannot be written")
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 import charrnn
 from charrnn import archive, config
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.model import Architecture, Parameters
 from charrnn.optim import OPTIMISERS
+from charrnn.parameters import Architecture, Parameters
+from charrnn.runtime import MAX_THREADS
 from charrnn.vocabulary import CODE_POINTS, Vocabulary
 
 Array = NDArray[Any]
@@ -27,7 +29,8 @@ Array = NDArray[Any]
 FORMAT = "charrnn"
 FORMAT_VERSION = 1
 MAX_META = 16 << 20  # bytes of settings, progress and history
-MAX_HISTORY = 1000  # rows; beyond, every other one is dropped
+MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that comes
+DIGEST = re.compile("[0-9a-f]{64}")
 ORIGINS = ("corpus", "val", "init_from")
 
 
@@ -70,7 +73,10 @@ class Checkpoint:
         """Add a row to the history, and keep the history short."""
         self.history.append(row)
         if len(self.history) > MAX_HISTORY:
-            del self.history[:-1:2]
+            # The row that leaves the smallest gap, so that all of the run stays told.
+            steps = [step or 0 for step, *_ in self.history]
+            gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]
+            del self.history[1 + gaps.index(min(gaps))]
 
 
 def architecture(settings: dict[str, Any], vocabulary_size: int) -> Architecture:
@@ -137,8 +143,10 @@ def load(path: Path) -> Checkpoint:
             "training.state": (real, (B, arch.state_size)),
         })
         codes = file.read_into(1, np.empty(V, np.uint32))
-        if (codes[1:] <= codes[:-1]).any() or codes[-1] >= CODE_POINTS:
-            raise ValueError("its vocabulary is not in order")
+        if (codes[1:] <= codes[:-1]).any() or codes[-1] >= CODE_POINTS or (codes >> 11 == 27).any():
+            raise ValueError("its vocabulary is not one of characters in order")
+        if settings["level"] == "byte" and not np.array_equal(codes, np.arange(256)):
+            raise ValueError("its vocabulary is not that of bytes")
         best, last = Parameters(arch), Parameters(arch)
         for position, view in enumerate(best.named.values(), start=2):
             file.read_into(position, view)
@@ -153,10 +161,10 @@ def load(path: Path) -> Checkpoint:
             moments=file.read_into(after + 1, np.empty((slots, P), real)),
             state=file.read_into(after + 2, np.empty((B, arch.state_size), real)),
             progress=_progress(meta["progress"]),
-            corpus=str(meta["corpus"]),
-            origin={key: meta["origin"][key] for key in ORIGINS},
-            threads=_whole(meta["threads"], 1, 2**16),
-            history=[[_number(x) for x in row] for row in meta["history"]],
+            corpus=_text(meta["corpus"]),
+            origin=_origin(meta["origin"]),
+            threads=_whole(meta["threads"], 1, MAX_THREADS),
+            history=_history(meta["history"]),
             digest=file.digest.decode(),
         )
 
@@ -181,6 +189,8 @@ def _settings(settings: dict[str, Any]) -> dict[str, config.Value]:
     checked: dict[str, config.Value] = {}
     for key, known in config.FIELDS.items():
         value = settings[key]
+        if isinstance(value, str) != (known.type == "str"):
+            raise ValueError(f"{key} is of the wrong type")
         if value is not None:
             try:
                 checked[key] = config.parse(key, str(value))
@@ -194,18 +204,45 @@ def _settings(settings: dict[str, Any]) -> dict[str, config.Value]:
 
 
 def _progress(values: dict[str, Any]) -> Progress:
+    names = [known.name for known in fields(Progress)]
+    if list(values) != names:
+        raise ValueError("its progress has other entries")
     for name, value in values.items():
-        if name in ("losses", "norms", "best_nats", "minutes"):
+        if name in ("minutes", "best_nats"):
+            _number(value, or_none=True)
+        elif name in ("losses", "norms"):
             _number(value)
         else:
             _whole(value, 0, 2**62)
     return Progress(**values)
 
 
-def _number(value: Any) -> float | None:
-    if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+def _history(rows: list[list[Any]]) -> list[list[float | None]]:
+    if len(rows) > MAX_HISTORY or any(len(row) != 5 for row in rows):
+        raise ValueError("its history has another form")
+    return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
+
+
+def _origin(values: dict[str, Any]) -> dict[str, str | None]:
+    if list(values) != list(ORIGINS) or not isinstance(values["corpus"], str):
+        raise ValueError("its origin has another form")
+    if not all(value is None or DIGEST.fullmatch(str(value)) for value in values.values()):
+        raise ValueError("its origin is no digest")
+    return dict(values)
+
+
+def _number(value: Any, or_none: bool = False) -> float | None:
+    if value is None and or_none:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError(f"{value!r:.40} is not a number")
     return value  # type: ignore[no-any-return]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is not text")
+    return value
 
 
 def _whole(value: Any, low: int, high: int) -> int:

@@ -71,7 +71,11 @@ def train(
     """
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
-    file = config.read_yaml(config_file) if config_file else {}
+    file = {}
+    if config_file:
+        from charrnn.configfile import read_yaml  # and with it yaml, only where there is one
+
+        file = read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     settings = config.resolve(file, given)
     path = out or default_checkpoint(corpus)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from charrnn.errors import UsageError
+from charrnn.runtime import MAX_THREADS
 
-MAX_YAML = 100_000  # characters; a config has a few dozen lines
+LARGEST = 2**63 - 1  # of whole numbers
 
 Value = int | float | str | None
 
@@ -65,7 +66,7 @@ class Config:
         "tanh", "Model", choices=("tanh", "relu"),
         help="Of the hidden units; relu wants a low rate and clipping.")
     dropout: float = setting(
-        0.1, "Model", low=0, below=1,
+        0.05, "Model", low=0, below=1,
         help="Share of the states hidden from the layers above while training. "
         "Raise it when validation gets worse as training gets better.")
     dtype: str = setting(
@@ -73,17 +74,17 @@ class Config:
         help="float64 is for checks: twice the memory, half the speed.")
 
     batch_size: int = setting(
-        32, "Windows", low=1,
+        64, "Windows", low=1,
         help="Lanes: stretches of text read side by side.")
     seq_length: int = setting(
-        64, "Windows", low=1,
+        32, "Windows", low=1,
         help="Characters per window, through which gradients flow back.")
 
     optimizer: str = setting(
         "adam", "Optimisation", choices=("adam", "rmsprop", "adagrad", "sgd"),
         help="sgd has momentum 0.9.")
     learning_rate: float = setting(
-        2e-3, "Optimisation", above=0,
+        4e-3, "Optimisation", above=0,
         help="At its peak. Lower it when the loss jumps or the model is wide.")
     schedule: str = setting(
         "cosine", "Optimisation", choices=("constant", "cosine", "exponential"),
@@ -122,10 +123,10 @@ class Config:
         help="Steps between short samples; 0 shows none.")
 
     seed: int = setting(
-        1, "Machine", low=0, high=2**63 - 1,
+        1, "Machine", low=0,
         help="Of everything random. Same seed, same machine: same file.")
     threads: int = setting(
-        0, "Machine", low=0, high=1024,
+        0, "Machine", low=0, high=MAX_THREADS,
         help="Threads of the matrix products; 0 takes all cores.")
 
 
@@ -135,7 +136,7 @@ MAY_CHANGE = frozenset(
 )
 BUDGETS = ("steps", "epochs", "max_minutes")
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
-_TYPES = get_type_hints(Config)
+TYPES = get_type_hints(Config)
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 NUMBER = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -148,7 +149,7 @@ def option(key: str) -> str:
 
 def parse(key: str, text: str) -> Value:
     """The value that ``text`` spells for a setting; UsageError says what it may be."""
-    field, kind = FIELDS[key], _TYPES[key]
+    field, kind = FIELDS[key], TYPES[key]
     limits = field.metadata
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
@@ -166,11 +167,11 @@ def parse(key: str, text: str) -> Value:
         value = int(text) if whole else float(text)
     except ValueError:  # an integer of thousands of digits
         raise UsageError(f"a number of {len(text):,} digits is out of range") from None
-    bounds = allowed(key)
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{text} is not a finite number")
-    if not (limits["low"] <= value <= limits["high"] and limits["above"] < value < limits["below"]):
-        raise UsageError(f"{text} is out of range: {bounds}")
+    high = min(limits["high"], LARGEST) if whole else limits["high"]
+    if not (limits["low"] <= value <= high and limits["above"] < value < limits["below"]):
+        raise UsageError(f"{text:.40} is out of range: {allowed(key) or f'at most {LARGEST}'}")
     return value
 
 
@@ -198,92 +199,6 @@ def check_encoding(name: str) -> None:
         known = False
     if not known:
         raise UsageError(f"{name!r} is not an encoding of text; utf-8 and latin-1 are")
-
-
-def read_yaml(path: str) -> dict[str, Value]:
-    """The settings in a file: one mapping of known keys to plain values, nothing else.
-
-    Reads the parser's events instead of loading the document, so that aliases, merges,
-    tags and nesting are met before anything is made of them.
-    """
-
-    import yaml  # only where there is a file: --help is quicker without
-
-    def refuse(event: Any, why: str) -> UsageError:
-        line = f", line {event.start_mark.line + 1}" if event.start_mark else ""
-        return UsageError(f"{path}{line}: {why}")
-
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(MAX_YAML + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: the config cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: the config is not UTF-8 (byte {error.start})") from None
-    if len(text) > MAX_YAML:
-        raise UsageError(f"{path}: a config has at most {MAX_YAML:,} characters")
-
-    values: dict[str, Value] = {}
-    key: str | None = None
-    depth = documents = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise refuse(event, "a second document; a config is one")
-            elif isinstance(event, yaml.MappingStartEvent) and depth == 0:
-                depth = 1
-                if event.anchor or event.tag:
-                    raise refuse(event, "anchors and tags have no meaning here")
-            elif isinstance(event, yaml.ScalarEvent):
-                if event.anchor or event.tag:
-                    raise refuse(event, "anchors and tags have no meaning here")
-                if depth == 0:
-                    if event.value:
-                        raise refuse(event, "a config is lines of the form 'key: value'")
-                elif key is None:
-                    key = event.value
-                    if key not in FIELDS:
-                        raise refuse(event, unknown_key(key))
-                    if key in values:
-                        raise refuse(event, f"{key} is set twice")
-                else:
-                    values[key] = _parse_scalar(key, event, refuse)
-                    key = None
-            elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
-                found = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a mapping"
-                raise refuse(event, f"{key or 'a config'} takes a single value, not {found}"
-                             if key else f"a config is 'key: value' lines, not {found}")
-            elif isinstance(event, yaml.AliasEvent):
-                raise refuse(event, "aliases have no meaning here")
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path}{line}: not YAML: {problem}") from None
-    return values
-
-
-def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
-    empty = event.style is None and event.value in ("", "~", "null", "Null", "NULL")
-    if empty and _TYPES[key] in (int | None, float | None):
-        return None
-    if empty:
-        raise refuse(event, f"{key} needs a value")
-    if event.style is not None and _TYPES[key] is not str:
-        raise refuse(event, f"{key}: {event.value!r} is text in quotes, not a number")
-    try:
-        return parse(key, event.value)
-    except UsageError as error:
-        raise refuse(event, f"{key}: {error}") from None
-
-
-def unknown_key(key: str) -> str:
-    """Say that a key is unknown, and the nearest one that is known."""
-    close = difflib.get_close_matches(key.replace("-", "_"), FIELDS, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{key!r} is not a setting{hint}"
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:

@@ -134,14 +134,19 @@ def stream(
                 if level == "byte":
                     codes = np.frombuffer(data, np.uint8)
                 else:
-                    pending = len(decoder.getstate()[0])
                     try:
                         codes = code_points(decoder.decode(data, final=not data))
                     except UnicodeDecodeError as error:
-                        at = offset - pending + error.start
+                        # What failed ends where the data ends; it may begin earlier.
+                        at = offset + len(data) - len(error.object) + error.start
                         byte = error.object[error.start]
                         raise CorpusError(
                             f"{shown(path)}: byte {at:,} (0x{byte:02X}) is not {encoding}: "
+                            "name the right --encoding, or read any file with --level byte"
+                        ) from None
+                    except UnicodeError as error:
+                        raise CorpusError(
+                            f"{shown(path)} is not {encoding} ({error}): "
                             "name the right --encoding, or read any file with --level byte"
                         ) from None
                 offset += len(data)

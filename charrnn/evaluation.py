@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.model import Parameters, Tape, forward
+from charrnn.model import Tape, forward
+from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
 

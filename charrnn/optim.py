@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 MOMENTUM = 0.9
-BETA1, BETA2 = 0.9, 0.999
+BETA1 = 0.9
+BETA2 = 0.99  # not the paper's 0.999: a shorter memory bears a higher rate
 RMSPROP_DECAY = 0.95
 EPSILON = 1e-8
 
@@ -100,14 +101,14 @@ def learning_rate(
 ) -> float:
     """The rate of ``step`` (1 .. total_steps): a straight line up to ``peak``, then down.
 
-    ``cosine`` ends at 0 (Loshchilov & Hutter 2017, without restarts), ``exponential`` at a
-    hundredth of the peak, ``constant`` stays. A warm-up never takes more than a tenth of
-    the run, so that short runs reach their peak.
+    After the last step ``cosine`` would reach 0 (Loshchilov & Hutter 2017, without restarts)
+    and ``exponential`` a hundredth of the peak; ``constant`` stays. A warm-up never takes more
+    than a tenth of the run, so that short runs reach their peak.
     """
     warmup = min(warmup, total_steps // 10)
     if step <= warmup:
         return peak * step / warmup
-    done = (step - warmup) / max(1, total_steps - warmup)
+    done = (step - 1 - warmup) / max(1, total_steps - warmup)
     if schedule == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * done))
     if schedule == "exponential":

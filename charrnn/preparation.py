@@ -17,8 +17,9 @@ from charrnn.config import Config
 from charrnn.corpus import Lanes, Text
 from charrnn.errors import CorpusError, UsageError
 from charrnn.evaluation import CONTEXT
-from charrnn.model import Architecture, Parameters, Tape, initialise
+from charrnn.model import Tape
 from charrnn.optim import OPTIMISERS
+from charrnn.parameters import Architecture, Parameters, initialise
 from charrnn.randomness import Purpose, generator
 from charrnn.vocabulary import Vocabulary
 
@@ -75,6 +76,11 @@ class Run:
 def prepare(request: Request) -> Run:
     """Read the texts; begin, continue or inherit; refuse what cannot be done."""
     settings = request.config
+    for source in (*request.corpora, request.val, request.init_from):
+        both_exist = source and request.path.exists() and Path(source).exists()
+        if both_exist and request.path.samefile(str(source)):
+            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
+                             "file with -o")
     text = corpus.read(request.corpora, settings.level, settings.encoding)
     val_text = None
     if request.val is not None:

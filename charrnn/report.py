@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -27,7 +28,7 @@ Array = NDArray[Any]
 
 SMOOTHING = 0.02  # of the loss and speed that are shown: about the last 50 steps
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
-BAR = "{percentage:3.0f}% {bar} step {n_fmt}/{total_fmt}, {postfix}, {remaining} left"
+BAR = "{percentage:3.0f}% {bar} step {n_fmt}/{total_fmt}{postfix}, {remaining} left"
 
 
 def bits(nats: float) -> float:
@@ -53,7 +54,8 @@ def found(event: Start) -> list[str]:
     lines = [text, model]
     if event.settings:
         lines.append("settings: " + ", ".join(
-            f"{key} {value}" for key, value in event.settings.items()
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in event.settings.items()
         ))
     lines += [f"note: {note}" for note in event.notes]
     if event.continued:
@@ -89,8 +91,11 @@ class Terminal:
             if not self.quiet and event.steps and sys.stderr.isatty():
                 from tqdm import tqdm
 
+                # Some terminals do not know their size, and tqdm would show nothing on them.
+                sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+                size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
                 self.bar = tqdm(total=event.steps, initial=event.step, bar_format=BAR,
-                                file=sys.stderr, dynamic_ncols=True, postfix="")
+                                file=sys.stderr, **size)
         elif isinstance(event, Step):
             self.step(event)
         elif isinstance(event, Eval):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.model import Parameters, Tape, forward, step
+from charrnn.model import Tape, forward, step
+from charrnn.parameters import Parameters
 from charrnn.randomness import Purpose, generator
 
 Array = NDArray[Any]

@@ -16,8 +16,9 @@ from charrnn.corpus import oddities
 from charrnn.errors import DivergedError
 from charrnn.evaluation import score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
-from charrnn.model import Parameters, Tape, backward, cross_entropy, forward
+from charrnn.model import Tape, backward, cross_entropy, forward
 from charrnn.optim import OPTIMISERS, clip, learning_rate
+from charrnn.parameters import Parameters
 from charrnn.preparation import Run
 from charrnn.randomness import Purpose, generator
 from charrnn.runtime import Signals

@@ -46,7 +46,8 @@ class Vocabulary:
 
     def lookup(self, codes: Array) -> Array:
         """The id of every code; V where there is none."""
-        return self._table[np.minimum(codes, len(self._table) - 1)]
+        found: Array = self._table.take(codes, mode="clip")  # the last entry is unknown
+        return found
 
     def encode(self, codes: Array, skip_unknown: bool = False) -> Array:
         """The ids of ``codes``, without the unknown ones, or raise CorpusError naming them."""
@@ -64,7 +65,7 @@ class Vocabulary:
             raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)
-        return self.encode(code_points(text), skip_unknown)
+        return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: Array) -> str | bytes:
         """The text that ``ids`` stand for: a string, or bytes at byte level."""
@@ -78,11 +79,14 @@ def smallest_dtype(size: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.uint32
 
 
-def code_points(text: str) -> Array:
-    """The code points of a string, uint8 where they are all ASCII and else uint32."""
+def code_points(text: str, surrogates: str = "strict") -> Array:
+    """The code points of a string, uint8 where they are all ASCII and else uint32.
+
+    Halves of surrogate pairs are a UnicodeError, unless ``surrogates`` is "surrogatepass".
+    """
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    return np.frombuffer(text.encode("utf-32-le", surrogates), "<u4")
 
 
 def describe(code: int) -> str:

@@ -26,7 +26,7 @@ def charrnn_(*args, cwd, stdin=None, env=None, **kwargs):
     return subprocess.run(
         [*COMMAND, *map(str, args)], cwd=cwd, input=stdin, capture_output=True, timeout=60,
         env=ENVIRONMENT | (env or {}), **kwargs,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
 def test_train_json_is_one_object_per_event(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     result = charrnn_("train", "a.txt", *TINY, "--steps", "10", "--sample-every", "5", "--json",
-                      "--quiet", cwd=tmp_path)  # fmt: skip
+                      "--quiet", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, b"")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = [event["event"] for event in events]
@@ -106,7 +106,7 @@ def test_the_score_of_training_is_the_score_of_eval(home):
     assert set(score) == {
         "text", "split", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
         "perplexity", "accuracy", "checkpoint", "version",
-    }  # fmt: skip
+    }
     assert score["bits_per_char"] == pytest.approx(score["nats_per_char"] / math.log(2))
     assert score["perplexity"] == pytest.approx(math.exp(score["nats_per_char"]))
     assert score["chars"] == len(TEXT) - int(len(TEXT) * 0.9)
@@ -150,7 +150,7 @@ def test_unknown_characters_are_named_or_left_out(home):
     result = charrnn_("eval", "-", cwd=home, stdin="sieben ☃ 7\n".encode())
     assert "'☃' (U+2603)" in result.stderr.decode() and result.returncode == 1
     result = charrnn_("eval", "-", "--unknown", "skip", "--json", cwd=home,
-                      stdin="sieben ☃ 7\n".encode())  # fmt: skip
+                      stdin="sieben ☃ 7\n".encode())
     score = json.loads(result.stdout)
     assert (score["chars"], score["unknown_chars"]) == (9, 2)
 
@@ -278,7 +278,7 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
     (tmp_path / "a.txt").write_text(TEXT)
     command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
-                          stderr=subprocess.PIPE) as process:  # fmt: skip
+                          stderr=subprocess.PIPE) as process:
         for _ in range(30):
             process.stdout.readline()
         process.send_signal(number)
@@ -297,7 +297,7 @@ def test_two_runs_on_one_checkpoint_are_kept_apart(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "100000", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
-                          stderr=subprocess.PIPE) as process:  # fmt: skip
+                          stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         result = charrnn_("train", "a.txt", *TINY, "--steps", "100000", cwd=tmp_path)
         process.send_signal(signal.SIGTERM)
@@ -309,7 +309,7 @@ def test_two_runs_on_one_checkpoint_are_kept_apart(tmp_path):
 def test_sample_into_head_is_quiet(home):
     pipeline = f"{' '.join(COMMAND)} sample --length 100000 --seed 1 | head -c 10"
     result = subprocess.run(["bash", "-c", f"set -o pipefail; {pipeline}"], cwd=home,
-                            capture_output=True, timeout=60, env=ENVIRONMENT)  # fmt: skip
+                            capture_output=True, timeout=60, env=ENVIRONMENT)
     assert (result.returncode, len(result.stdout)) == (0, 10)
     assert result.stderr.count(b"\n") == 1 and b"seed" in result.stderr
 
@@ -319,7 +319,7 @@ def test_a_full_disk_behind_stdout_is_one_line(home):
     for args in (["eval", "corpus.txt", "--split", "val"], ["sample"], ["train", "--help"]):
         with open("/dev/full", "wb") as full:
             result = subprocess.run([*COMMAND, *args], cwd=home, stdout=full, timeout=60,
-                                    stderr=subprocess.PIPE, env=ENVIRONMENT)  # fmt: skip
+                                    stderr=subprocess.PIPE, env=ENVIRONMENT)
         assert result.returncode == 1
         assert result.stderr.decode().splitlines()[-1].startswith("charrnn: standard output")
         assert b"Traceback" not in result.stderr
@@ -327,7 +327,7 @@ def test_a_full_disk_behind_stdout_is_one_line(home):
 
 def test_a_closed_stdout_is_one_line(home):
     result = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} sample >&-"], cwd=home,
-                            capture_output=True, timeout=60, env=ENVIRONMENT)  # fmt: skip
+                            capture_output=True, timeout=60, env=ENVIRONMENT)
     assert result.returncode == 1
     assert b"standard output is closed" in result.stderr
 
@@ -345,7 +345,7 @@ def test_a_config_file_is_overridden_by_options(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "c.yaml").write_text("hidden_size: 5\nlayers: 1\nepochs: 1\n")
     result = charrnn_("train", "a.txt", "-c", "c.yaml", "--hidden-size", "7", "--steps", "3",
-                      "--json", cwd=tmp_path)  # fmt: skip
+                      "--json", cwd=tmp_path)
     start = json.loads(result.stdout.splitlines()[0])
     assert start["steps"] == 3
     assert (start["settings"]["hidden_size"], start["settings"]["layers"]) == (7, 1)
@@ -358,7 +358,7 @@ def test_threads_are_settled_before_blas_starts(home):
         "try: main()\nexcept SystemExit: print(os.environ['OPENBLAS_NUM_THREADS'])"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True,
-                            text=True, timeout=60, env=ENVIRONMENT)  # fmt: skip
+                            text=True, timeout=60, env=ENVIRONMENT)
     assert result.stdout.strip() == "3"
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from charrnn import evaluation
 from charrnn.evaluation import Score, score, score_lines, surprisals
-from charrnn.model import Architecture, Parameters, Tape, forward, initialise, step
+from charrnn.model import Tape, forward, step
+from charrnn.parameters import Architecture, Parameters, initialise
 
 V = 5
 

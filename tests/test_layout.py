@@ -13,10 +13,10 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
-    "errors", "runtime", "randomness", "vocabulary", "corpus", "model", "optim", "config",
-    "archive", "checkpoint", "sampling", "evaluation", "preparation", "events", "training",
-    "report", "console", "options", "cli", "__main__",
-)  # fmt: skip
+    "errors", "runtime", "randomness", "vocabulary", "corpus", "parameters", "model", "optim",
+    "config", "configfile", "archive", "checkpoint", "sampling", "evaluation", "preparation",
+    "events", "training", "report", "console", "options", "cli", "__main__",
+)
 MODULES = [*ORDER, "__init__"]
 
 

@@ -8,19 +8,17 @@ import numpy as np
 import pytest
 
 from charrnn.model import (
-    Architecture,
-    Parameters,
     Tape,
     add_by_symbol,
     backward,
     cross_entropy,
     forward,
-    initialise,
     recur,
     step,
     unrecur,
 )
 from charrnn.optim import clip, sgd
+from charrnn.parameters import Architecture, Parameters, initialise
 
 NETWORKS = [
     pytest.param(layers, activation, masked, id=f"{layers}-{activation}{'-dropout' * masked}")

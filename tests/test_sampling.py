@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from charrnn import sampling
-from charrnn.model import Architecture, Tape, forward, initialise, step
+from charrnn.model import Tape, forward, step
+from charrnn.parameters import Architecture, initialise
 from charrnn.sampling import choose, read, samples
 
 V = 6

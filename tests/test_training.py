@@ -19,7 +19,7 @@ TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen
 TINY = {
     "hidden_size": 8, "layers": 2, "batch_size": 4, "seq_length": 8, "steps": 20,
     "eval_every": 7, "save_every": 5, "warmup": 2, "learning_rate": 0.01,
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def prepared(corpus, out, *, val=None, init_from=None, overwrite=False, threads=
     request = preparation.Request(
         [str(corpus)], Path(out), config.resolve({}, settings), frozenset(settings),
         val and str(val), init_from, overwrite, threads,
-    )  # fmt: skip
+    )
     return preparation.prepare(request)
 
 
@@ -181,7 +181,7 @@ def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_
 
 def test_the_best_weights_are_those_of_the_best_validation(corpus, tmp_path):
     events = train(corpus, tmp_path / "a.npz", learning_rate=0.2, schedule="constant", steps=60,
-                   optimizer="sgd", eval_every=3, clip_norm=5.0)  # fmt: skip
+                   optimizer="sgd", eval_every=3, clip_norm=5.0)
     scores = {event.step: event.nats_per_char for event in of(Eval, events)}
     end, stored = events[-1], checkpoint.load(tmp_path / "a.npz")
     assert end.best_nats_per_char == min(scores.values()) == scores[end.best_step]
@@ -222,7 +222,7 @@ def test_a_file_can_be_validated_on(corpus, tmp_path):
 
 def test_patience_ends_a_run_that_does_not_get_better(corpus, tmp_path):
     options = {"steps": 500, "eval_every": 2, "patience": 3, "learning_rate": 3.0,
-               "optimizer": "sgd", "schedule": "constant"}  # fmt: skip
+               "optimizer": "sgd", "schedule": "constant"}
     events = train(corpus, tmp_path / "a.npz", **options)
     assert events[-1].reason == "patience"
     assert [event.improved for event in of(Eval, events)][-3:] == [False] * 3
@@ -263,7 +263,7 @@ def test_measuring_the_speed_changes_nothing(corpus, tmp_path):
 
 
 WILD = {"optimizer": "sgd", "activation": "relu", "learning_rate": 1.0, "steps": 200,
-        "schedule": "constant", "warmup": 0, "hidden_size": 32}  # fmt: skip
+        "schedule": "constant", "warmup": 0, "hidden_size": 32, "layers": 1, "dropout": 0}
 
 
 @pytest.mark.parametrize("save_every", [1, 1000])
@@ -328,7 +328,7 @@ def test_begin_from_another_run_keeps_old_characters_and_adds_new_ones(corpus, t
     other = tmp_path / "other.txt"
     other.write_text("Das Äpfelchen fiel.\n" * 30)
     run = prepared(other, tmp_path / "new.npz", init_from=tmp_path / "old.npz",
-                   hidden_size=None, layers=None)  # fmt: skip
+                   hidden_size=None, layers=None)
     old, new = checkpoint.load(tmp_path / "old.npz"), run.checkpoint
     characters = set(TEXT) | set(other.read_text())
     assert new.vocabulary.decode(np.arange(len(new.vocabulary))) == "".join(sorted(characters))

@@ -1,0 +1,445 @@
+"""Texts: read as they are, refused by the byte, split, and cut into lanes and windows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from charrnn import corpus
+from charrnn.corpus import Lanes, split
+from charrnn.errors import CorpusError, UsageError
+from charrnn.vocabulary import Vocabulary
+
+CHUNKS = st.integers(1, 9)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("corpus") / "text.txt"
+
+
+@pytest.fixture(scope="module")
+def read(path):
+    """Read bytes from a file, ``chunk`` at a time."""
+
+    def read(data, chunk=corpus.CHUNK, level="char", encoding="utf-8"):
+        path.write_bytes(data)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(corpus, "CHUNK", chunk)
+            return corpus.read([str(path)], level, encoding)
+
+    return read
+
+
+def decoded(text):
+    return text.vocabulary.decode(text.ids)
+
+
+def vocabulary(text):
+    return Vocabulary(np.array(sorted(set(map(ord, text))), np.uint32), "char")
+
+
+ENCODINGS = st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "utf-7", "gb18030"])
+
+
+@given(st.text(), CHUNKS, ENCODINGS)
+@example("é\U0001f600e\u0301\0\ufeff\r\n", 1, "utf-8")
+@example("é\U0001f600e\u0301\0\ufeff\r\n", 1, "utf-16")
+@example("é\U0001f600e\u0301\0\ufeff\r\n", 3, "utf-16")
+@example("\ufeffa", 2, "utf-8")
+def test_a_text_is_read_as_it_is_wherever_the_chunks_end(read, text, chunk, encoding):
+    data = text.encode(encoding)
+    found = read(data, chunk, encoding=encoding)
+    assert decoded(found) == text
+    assert [chr(code) for code in found.vocabulary.codes] == sorted(set(text))
+    assert found.digest == hashlib.sha256(data).hexdigest()
+    assert found.ids.dtype == found.vocabulary.dtype
+    assert len(found) == len(text)
+    assert found.unknown == 0
+    assert found.name == "text.txt"
+
+
+@given(st.binary(), CHUNKS)
+@example(bytes(range(256)) * 2, 7)
+def test_any_bytes_are_read_as_they_are_at_byte_level(read, data, chunk):
+    found = read(data, chunk, "byte", "utf-8")
+    assert decoded(found) == data
+    assert found.ids.dtype == np.uint8
+    assert len(found.vocabulary) == 256
+    assert found.digest == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(256, np.uint8), (257, np.uint16), (2**16 + 1, np.uint32)]
+)
+@pytest.mark.parametrize("chunk", [100, 2**15, corpus.CHUNK])
+def test_the_type_of_the_ids_widens_without_loss(read, size, dtype, chunk):
+    alphabet = "".join(map(chr, range(0x10000, 0x10000 + size)))
+    text = alphabet[::-1] + alphabet[:5] + alphabet[-5:]
+    found = read(text.encode(), max(chunk, 4 * size // 50))
+    assert found.ids.dtype == dtype
+    assert found.ids[:3].tolist() == [size - 1, size - 2, size - 3]
+    assert found.ids[-10:].tolist() == [0, 1, 2, 3, 4, *range(size - 5, size)]
+    assert decoded(found) == text
+
+
+def test_files_are_one_text_in_the_order_given(tmp_path):
+    (tmp_path / "a").write_text("xé\n")
+    (tmp_path / "b").write_text("ba")
+    paths = [str(tmp_path / name) for name in "bab"]
+    found = corpus.read(paths, "char", "utf-8")
+    assert decoded(found) == "baxé\nba"
+    assert found.digest == hashlib.sha256("baxé\nba".encode()).hexdigest()
+    assert found.name == "b and 2 more"
+    assert corpus.read(paths[:2], "char", "utf-8").digest != corpus.read(
+        paths[1::-1], "char", "utf-8"
+    ).digest
+
+
+def test_a_character_does_not_go_on_in_the_next_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"ab\xe2\x82")
+    (tmp_path / "b").write_bytes(b"\xac")
+    with pytest.raises(CorpusError, match=r"a: byte 2 \(0xE2\)"):
+        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], "char", "utf-8")
+
+
+def test_offsets_are_counted_in_each_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abcdef")
+    (tmp_path / "b").write_bytes(b"ab\xff")
+    with pytest.raises(CorpusError, match=r"b: byte 2 \(0xFF\)"):
+        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], "char", "utf-8")
+
+
+def test_standard_input_is_a_text(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("hé\r\n".encode()), "ascii"))
+    found = corpus.read(["-"], "char", "utf-8")
+    assert decoded(found) == "hé\r\n"
+    assert found.name == "standard input"
+
+
+def test_what_is_wrong_with_standard_input_is_said_of_it(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
+    with pytest.raises(CorpusError, match="standard input: byte 2 "):
+        corpus.read(["-"], "char", "utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_is_a_text(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    data = ("a line é\n" * 20_000).encode()  # more than a pipe holds
+    writer = threading.Thread(target=path.write_bytes, args=[data], daemon=True)
+    writer.start()
+    found = corpus.read([str(path)], "char", "utf-8")
+    writer.join(10)
+    assert decoded(found) == data.decode()
+    assert found.digest == hashlib.sha256(data).hexdigest()
+
+
+@given(st.one_of(st.binary(), st.tuples(st.text(), st.binary(max_size=4), st.text()).map(
+    lambda parts: parts[0].encode() + parts[1] + parts[2].encode())), CHUNKS)
+@example(b"abc\xff", 2)
+@example(b"abc\xe2\x82d", 4)
+@example(b"ab\xe2\x82", 3)
+@example(b"\xed\xa0\x80", 1)
+@example(b"a\xc0\x80", 2)
+def test_bytes_are_refused_exactly_where_they_are_not_utf_8(read, data, chunk):
+    try:
+        expected = data.decode()
+    except UnicodeDecodeError as error:
+        at = error.start
+    else:
+        assert decoded(read(data, chunk)) == expected
+        return
+    with pytest.raises(CorpusError) as caught:
+        read(data, chunk)
+    assert f"byte {at:,} (0x{data[at]:02X}) is not utf-8" in str(caught.value)
+
+
+def test_invalid_utf_8_is_refused_with_file_offset_and_the_way_out(read, path):
+    with pytest.raises(CorpusError) as caught:
+        read(b"a" * 4095 + b"\xe9t\xe9", 1024)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: byte 4,095 (0xE9) is not utf-8")
+    assert "--encoding" in message
+    assert "--level byte" in message
+    assert "\n" not in message
+    assert caught.value.exit_code == 1
+
+
+def test_a_character_cut_off_by_the_end_of_the_file_is_refused(read):
+    with pytest.raises(CorpusError, match=r"byte 2 \(0xF0\)"):
+        read(b"ab\xf0\x9f\x98")
+    with pytest.raises(CorpusError, match=r"byte 6 \(0x63\) is not utf-16"):
+        read("ab".encode("utf-16") + b"c", encoding="utf-16")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
+@pytest.mark.parametrize(
+    ("encoding", "data", "at"),
+    [
+        ("ascii", b"abcde\xe9", 5),
+        ("utf-16", b"\xff\xfea\0b\0\0\xd8c\0", 6),
+        ("utf-16-be", b"\0a\xdc\0", 2),
+        ("utf-8-sig", b"\xef\xbb\xbfabc\xff", 6),
+        ("utf-8-sig", b"abc\xff", 3),
+        ("shift_jis", b"ab\x82\xa0\x82\x01", 4),
+        ("cp1252", b"abc\x81", 3),
+        ("utf-32-le", b"a\0\0\0\xff\xff\xff\xff", 4),
+    ],
+)
+def test_the_offset_is_right_in_other_encodings_too(read, encoding, data, at, chunk):
+    with pytest.raises(CorpusError, match=rf"byte {at} \(0x{data[at]:02X}\) is not {encoding}"):
+        read(data, chunk, encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("chunk", [1, 5, 100])
+def test_a_text_without_the_mark_its_encoding_begins_with_is_refused(read, encoding, chunk):
+    with pytest.raises(CorpusError, match=f"{encoding}.*--encoding"):
+        read(b"an ASCII text", chunk, encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "idna", "punycode"])
+def test_an_encoding_that_cannot_read_a_text_is_refused(read, encoding):
+    with pytest.raises(CorpusError):
+        read(b"a..b\xff", encoding=encoding)
+
+
+def test_half_a_surrogate_pair_is_refused_or_survives(read):
+    data = b"a+2AA-b"
+    assert data.decode("utf-7") == "a\ud800b"
+    try:
+        found = read(data, encoding="utf-7")
+    except CorpusError:
+        return
+    assert decoded(found) == "a\ud800b"
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "folder", "file/inside.txt"])
+def test_what_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    known = Vocabulary.of_bytes()
+    for reader in (
+        lambda path: corpus.read([path], "char", "utf-8"),
+        lambda path: corpus.read_known([path], known, "utf-8"),
+        lambda path: list(corpus.read_lines([path], known, "utf-8")),
+    ):
+        with pytest.raises(UsageError, match=name) as caught:
+            reader(str(tmp_path / name))
+        assert caught.value.exit_code == 2
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may read anything")
+def test_an_unreadable_file_is_a_usage_error_that_names_it(tmp_path):
+    (tmp_path / "secret").touch(0)
+    with pytest.raises(UsageError, match="secret"):
+        corpus.read([str(tmp_path / "secret")], "char", "utf-8")
+
+
+def test_an_empty_file_is_an_empty_text(read):
+    assert len(read(b"")) == 0
+
+
+@given(st.text(max_size=20), st.text(max_size=20), CHUNKS, ENCODINGS)
+@example("abc", "é\U0001f600", 1, "utf-8")
+def test_a_text_is_read_with_a_vocabulary_that_is_given(read, path, text, more, chunk, encoding):
+    known = vocabulary(text + more)
+    path.write_bytes(text.encode(encoding))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CHUNK", chunk)
+        found = corpus.read_known([str(path)], known, encoding)
+    assert found.vocabulary is known
+    assert decoded(found) == text
+    assert found.ids.dtype == known.dtype
+    assert found.digest == hashlib.sha256(text.encode(encoding)).hexdigest()
+
+
+def test_unknown_characters_are_refused_or_left_out_and_counted(path):
+    path.write_text("abxbay")
+    known = vocabulary("ab")
+    with pytest.raises(CorpusError, match=r"2 characters .*U\+0078.*U\+0079"):
+        corpus.read_known([str(path)], known, "utf-8")
+    found = corpus.read_known([str(path)], known, "utf-8", skip_unknown=True)
+    assert decoded(found) == "abba"
+    assert found.unknown == 2
+
+
+def lines(path, data, known, chunk=corpus.CHUNK, skip_unknown=False, encoding="utf-8"):
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CHUNK", chunk)
+        found = list(corpus.read_lines([str(path)], known, encoding, skip_unknown))
+    return [(line, ids.tolist(), unknown) for line, ids, unknown in found]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_lines_come_without_their_newline_and_symbols_with_it(path, chunk):
+    known = vocabulary("\nabé")  # 0, 1, 2, 3
+    assert lines(path, "ab\n\né\r".encode(), known, chunk, skip_unknown=True) == [
+        ("ab", [1, 2, 0], 0), ("", [0], 0), ("é\r", [3], 1)
+    ]
+    assert lines(path, b"a\n", known, chunk) == [("a", [1, 0], 0)]
+    assert lines(path, b"\n", known, chunk) == [("", [0], 0)]
+    assert lines(path, b"", known, chunk) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_a_newline_that_the_model_never_saw_is_no_symbol_of_a_line(path, chunk):
+    assert lines(path, b"ab\n\nb", vocabulary("ab"), chunk) == [
+        ("ab", [0, 1], 0), ("", [], 0), ("b", [1], 0)
+    ]
+
+
+def test_lines_of_bytes(path):
+    assert lines(path, b"a\xff\n\0", Vocabulary.of_bytes(), 1) == [
+        (b"a\xff", [97, 255, 10], 0), (b"\0", [0], 0)
+    ]
+
+
+def test_an_unknown_character_in_a_line_is_shown_but_no_symbol(path):
+    known = vocabulary("\nab")
+    assert lines(path, b"axb\n", known, skip_unknown=True) == [("axb", [1, 2, 0], 1)]
+    with pytest.raises(CorpusError, match=r"U\+0078"):
+        lines(path, b"axb\n", known)
+
+
+@given(st.text("ab\n\r\u2028é\U0001f600"), CHUNKS)
+def test_the_lines_together_are_the_text(path, text, chunk):
+    known = vocabulary("\n" + text)
+    found = lines(path, text.encode(), known, chunk)
+    assert "\n".join(line for line, _, _ in found) == text.removesuffix("\n")
+    assert [i for _, ids, _ in found for i in ids] == known.encode_text(text).tolist()
+
+
+def test_a_line_goes_on_in_the_next_file_as_it_does_in_one_text(tmp_path):
+    (tmp_path / "a").write_text("ab\nc")
+    (tmp_path / "b").write_text("d\n")
+    found = corpus.read_lines([str(tmp_path / "a"), str(tmp_path / "b")], vocabulary("\nabcd"),
+                              "utf-8")
+    assert [line for line, _, _ in found] == ["ab", "cd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("a\nb\n", []),
+        ("a\tb\n", []),
+        ("", ["no line ends"]),
+        ("ab", ["no line ends"]),
+        ("a\r\nb\r\n", ["CRLF line ends"]),
+        ("a\r\nb\r\nc\nd\re\n\rf", ["2 LF, 2 CRLF, 2 CR"]),
+        ("a\r\nb\nc", ["1 LF, 1 CRLF, 0 CR"]),
+        ("a\rb\r", ["2 CR"]),
+        ("\ufeffa\n", ["byte order mark"]),
+        ("a\ufeff\n", ["U+FEFF inside"]),
+        ("a\0b\0\n", ["2 control characters"]),
+        ("\x1b\x7f\x85\n", ["3 control characters"]),
+        ("\ufffda\ufffd\ufffd\n", ["3 replacement characters (U+FFFD)"]),
+    ],
+)
+def test_what_is_odd_about_a_text_is_told_in_numbers(read, text, notes):
+    found = corpus.oddities(read(text.encode()))
+    assert len(found) == len(notes)
+    for note, words in zip(found, notes, strict=True):
+        assert words in note
+
+
+def test_bytes_are_never_odd(read):
+    assert corpus.oddities(read(b"\0\r\n\r", level="byte")) == []
+
+
+@pytest.mark.parametrize(
+    ("N", "fraction", "train"),
+    [
+        (1_115_394, 0.1, 1_003_854),  # tinyshakespeare
+        (20, 0.1, 18),
+        (29, 0.1, 26),
+        (10, 0.5, 5),
+        (3, 0.5, 1),
+        (10, 0, 10),
+        (4, 0.75, 1),
+        # a tail of fewer than two characters is not held out
+        (19, 0.1, 17),
+        (10, 0.1, 10),
+        (2, 0.5, 2),
+        (3, 0.25, 3),
+        (1, 0.9, 1),
+        (0, 0.1, 0),
+    ],
+)
+def test_the_held_out_part_is_the_tail(N, fraction, train):
+    text = np.arange(N)
+    before, after = split(text, fraction)
+    assert (len(before), len(after)) == (train, N - train)
+    assert np.array_equal(np.concatenate([before, after]), text)
+
+
+def test_the_tail_of_tinyshakespeare_has_111_540_characters():
+    assert len(split(np.zeros(1_115_394, np.uint8), 0.1)[1]) == 111_540
+
+
+def test_lanes_by_hand():
+    # N = 12: 11 pairs, 5 in each of 2 lanes, 1 left over
+    lanes = Lanes(np.arange(12, dtype=np.uint8), 3, 2)
+    assert (lanes.T, lanes.B, lanes.length, lanes.left_over, lanes.windows) == (3, 2, 5, 1, 2)
+    x, y = lanes.window(0)
+    assert x.tolist() == [[0, 5], [1, 6], [2, 7]]
+    assert y.tolist() == [[1, 6], [2, 7], [3, 8]]
+    x, y = lanes.window(1)
+    assert x.tolist() == [[3, 8], [4, 9]]
+    assert y.tolist() == [[4, 9], [5, 10]]
+    assert x.dtype == y.dtype == np.uint8
+    assert x.flags.c_contiguous and y.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("N", "seq_length", "batch_size", "T", "B", "n", "left_over", "windows"),
+    [
+        (5, 64, 32, 4, 1, 4, 0, 1),  # hello
+        (2, 64, 32, 1, 1, 1, 0, 1),
+        (3, 64, 32, 2, 1, 2, 0, 1),
+        (3, 1, 32, 1, 2, 1, 0, 1),
+        (10, 4, 8, 4, 2, 4, 1, 1),
+        (13, 2, 5, 2, 5, 2, 2, 1),
+        (13, 4, 2, 4, 2, 6, 0, 2),
+        (100, 7, 1, 7, 1, 99, 0, 15),
+        (1_003_854, 64, 32, 64, 32, 31_370, 13, 491),
+    ],
+)
+def test_window_and_batch_shrink_with_the_text(
+    N, seq_length, batch_size, T, B, n, left_over, windows
+):
+    lanes = Lanes(np.zeros(N, np.uint8), seq_length, batch_size)
+    assert (lanes.T, lanes.B, lanes.length) == (T, B, n)
+    assert (lanes.left_over, lanes.windows) == (left_over, windows)
+
+
+@pytest.mark.parametrize("N", [0, 1])
+def test_too_few_characters_are_refused_with_their_number(N):
+    with pytest.raises(CorpusError, match=f"there are {N} characters") as caught:
+        Lanes(np.zeros(N, np.uint8), 64, 32)
+    assert caught.value.exit_code == 1
+
+
+@given(st.integers(2, 200), st.integers(1, 70), st.integers(1, 40))
+def test_an_epoch_reads_every_lane_once_in_order_and_predicts_its_true_successors(N, T, B):
+    lanes = Lanes(np.arange(N), T, B)
+    windows = [lanes.window(index) for index in range(lanes.windows)]
+    assert all(1 <= len(x) <= lanes.T and x.shape == y.shape for x, y in windows)
+    assert all(len(x) == lanes.T for x, _ in windows[:-1])
+    xs = np.concatenate([x for x, _ in windows])
+    ys = np.concatenate([y for _, y in windows])
+    assert np.array_equal(xs.T.ravel(), np.arange(lanes.B * lanes.length))
+    assert np.array_equal(ys, xs + 1)
+    assert lanes.B * lanes.length + lanes.left_over == N - 1
+    assert lanes.left_over < lanes.B
