@@ -64,7 +64,7 @@ class Checkpoint:
     progress: Progress
     corpus: str  # what the text was called
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
-    threads: int  # of BLAS
+    threads: int  # that share the lanes
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     digest: str = ""  # of the file this was read from
@@ -213,7 +213,7 @@ def _progress(values: dict[str, Any]) -> Progress:
         elif name in ("losses", "norms"):
             _number(value)
         else:
-            _whole(value, 0, 2**62)
+            _whole(value, 0, config.LARGEST)
     return Progress(**values)
 
 

@@ -1,8 +1,8 @@
 """The command line: parse, call, print; nothing else.
 
 Results go to standard output, everything else to standard error. NumPy, and what needs it,
-is imported inside the commands: ``--help`` is quick, and the number of BLAS threads can be
-settled before BLAS starts.
+is imported inside the commands: ``--help`` is quick, and the threads of BLAS can be settled
+before it starts.
 """
 
 from __future__ import annotations
@@ -79,9 +79,8 @@ def train(
     given = {key: value for key, value in options.items() if value is not None}
     settings = config.resolve(file, given)
     path = out or default_checkpoint(corpus)
-    stored = None if overwrite else runtime.stored_threads(path)
-    threads = settings.threads or stored or runtime.default_threads()
-    start_numpy(threads)
+    threads = runtime.default_threads()
+    start_numpy()
 
     from charrnn import archive, preparation, report, training
     from charrnn.events import End
@@ -141,7 +140,7 @@ def sample(
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file both say what to begin with; give one")
     path = checkpoint or newest_checkpoint()
-    start_numpy(1)  # a product of a vector is too small to share
+    start_numpy()
 
     import numpy as np
 
@@ -197,7 +196,8 @@ def evaluate(
     path = checkpoint or newest_checkpoint()
     if per_line and split:
         raise UsageError("--per-line scores every line; it has no --split")
-    start_numpy(runtime.default_threads())
+    threads = runtime.default_threads()
+    start_numpy()
 
     from charrnn import corpus, evaluation, preparation, report
     from charrnn.checkpoint import load
@@ -219,7 +219,7 @@ def evaluate(
     say(f"{path}, step {run.progress.best_step:,}")
     if split is None and whole.digest == run.origin["corpus"]:
         say("note: the model was trained on most of this text; --split val is what it was not")
-    score = evaluation.score(run.best, part, before)
+    score = evaluation.score(run.best, part, before, threads)
     write(report.score_line(score, whole, split or "all", path, as_json))
 
 
@@ -234,7 +234,7 @@ def newest_checkpoint() -> Path:
     return max(found)[1]
 
 
-def start_numpy(threads: int) -> None:
-    """Settle the threads of BLAS, which reads them from the environment when it loads."""
+def start_numpy() -> None:
+    """What has to be settled before NumPy is imported for the first time."""
     if "numpy" not in sys.modules:
-        runtime.use_threads(threads)
+        runtime.use_one_blas_thread()

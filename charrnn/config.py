@@ -127,7 +127,7 @@ class Config:
         help="Of everything random. Same seed, same machine: same file.")
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
-        help="Threads of the matrix products; 0 takes all cores.")
+        help="Threads that share the lanes; 0 takes all cores.")
 
 
 # Settings that say how long a run goes on or what it shows; all others are its identity.
@@ -138,7 +138,7 @@ BUDGETS = ("steps", "epochs", "max_minutes")
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
 
-INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 NUMBER = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
@@ -155,13 +155,13 @@ def parse(key: str, text: str) -> Value:
         if limits["choices"] and text not in limits["choices"]:
             close = difflib.get_close_matches(text, limits["choices"], 1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise UsageError(f"{text!r} is not one of {', '.join(limits['choices'])}{hint}")
+            raise UsageError(f"{text!r:.60} is not one of {', '.join(limits['choices'])}{hint}")
         if key == "encoding":
             check_encoding(text)
         return text
     whole = kind in (int, int | None)
     if not (INTEGER if whole else NUMBER).fullmatch(text):
-        raise UsageError(f"{text!r} is not a {'whole ' if whole else ''}number")
+        raise UsageError(f"{text!r:.60} is not a {'whole ' if whole else ''}number")
     value: int | float
     try:
         value = int(text) if whole else float(text)
@@ -198,7 +198,7 @@ def check_encoding(name: str) -> None:
     except (LookupError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"{name!r} is not an encoding of text; utf-8 and latin-1 are")
+        raise UsageError(f"{name!r:.60} is not an encoding of text; utf-8 and latin-1 are")
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:

@@ -83,7 +83,7 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> config.Value:
     if empty:
         raise refuse(event, f"{key} needs a value")
     if event.style is not None and config.TYPES[key] is not str:
-        raise refuse(event, f"{key}: {event.value!r} is text in quotes, not a number")
+        raise refuse(event, f"{key}: {event.value!r:.60} is text in quotes, not a number")
     try:
         return config.parse(key, event.value)
     except UsageError as error:
@@ -94,4 +94,4 @@ def unknown_key(key: str) -> str:
     """Say that a key is unknown, and the nearest one that is known."""
     close = difflib.get_close_matches(key.replace("-", "_"), config.FIELDS, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{key!r} is not a setting{hint}"
+    return f"{key!r:.60} is not a setting{hint}"

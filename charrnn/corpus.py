@@ -160,6 +160,8 @@ def stream(
 def opened(path: str) -> Iterator[BinaryIO]:
     """A file or, for ``-``, standard input, open for reading bytes."""
     if path == "-":
+        if sys.stdin is None:
+            raise UsageError("standard input is closed")
         yield sys.stdin.buffer
         return
     try:
@@ -203,6 +205,8 @@ def oddities(text: Text) -> list[str]:
         ))
     if pairs and pairs == returns == newlines:
         notes.append("CRLF line ends")
+    elif returns and not newlines:
+        notes.append(f"{returns:,} CR line ends and no LF: the model will not see lines as others do")
     elif returns:
         notes.append(
             f"mixed line ends: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
@@ -226,7 +230,7 @@ def split(text: Array, val_fraction: float) -> tuple[Array, Array]:
 
     Two characters are the least that can be validated on; with fewer none are held out.
     """
-    train = int(len(text) * (1 - val_fraction))
+    train = int(len(text) * (1 - val_fraction) + 1e-6)  # 1 - 0.9 is a little less than 0.1
     if len(text) - train < 2:
         train = len(text)
     return text[:train], text[train:]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 
 SEGMENT = 1024  # characters that are scored together
 CONTEXT = 128  # characters read before each segment
-LANES = 64  # segments read side by side
+LANES = 32  # segments read side by side, by each of the threads
 WINDOW = 64  # time steps whose logits are in memory at once
 
 
@@ -62,16 +63,19 @@ class Score:
         return self.right / self.chars if self.chars else math.nan
 
 
-def score(params: Parameters, text: Array, before: Array) -> Score:
-    """The score of all symbols of ``text`` (N,), which follows ``before`` (at least one)."""
+def score(params: Parameters, text: Array, before: Array, threads: int = 1) -> Score:
+    """The score of all symbols of ``text`` (N,), which follows ``before`` (at least one).
+
+    ``threads`` share the work; the result is the same for any number of them.
+    """
     total = Score(0, 0.0, 0)
-    for nats, right in surprisals(params, text, before):
+    for nats, right in surprisals(params, text, before, threads):
         total += Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
     return total
 
 
 def surprisals(
-    params: Parameters, text: Array, before: Array
+    params: Parameters, text: Array, before: Array, threads: int = 1
 ) -> Iterator[tuple[Array, Array]]:
     """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
 
@@ -81,12 +85,20 @@ def surprisals(
     assert len(before) > 0, "the first symbol has to follow something"
     before = before[-CONTEXT:]
     segments = -(-len(text) // SEGMENT)
-    tape = Tape(params.arch, WINDOW, min(LANES, segments))
-    for first in range(0, segments, LANES):
+
+    def block(first: int) -> tuple[Array, Array]:
         start, stop = first * SEGMENT, min(len(text), (first + LANES) * SEGMENT)
         # The block's symbols and what comes before them, as one stretch of text.
         known = before if first == 0 else text[start - CONTEXT : start]
-        yield _score_block(params, np.concatenate([known, text[start:stop]]), len(known), tape)
+        tape = Tape(params.arch, WINDOW, min(LANES, segments - first))
+        return _score_block(params, np.concatenate([known, text[start:stop]]), len(known), tape)
+
+    blocks = range(0, segments, LANES)
+    if threads == 1 or len(blocks) == 1:
+        yield from map(block, blocks)
+    else:  # NumPy lets other threads run while it computes
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(block, blocks)
 
 
 def _score_block(

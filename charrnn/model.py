@@ -124,18 +124,20 @@ def recur(h: Array, a: Array, W_hh: Array, activation: str, scratch: Array) -> N
             np.maximum(scratch, 0, out=h[t + 1])
 
 
-def cross_entropy(logits: Array, y: Array) -> float:
+def cross_entropy(logits: Array, y: Array, chars: int | None = None) -> float:
     """Mean of -log p[y] in nats per character; turns ``logits`` into its own gradient.
 
-    ``logits`` (T*B, V) comes back as dz = (p - onehot(y)) / (T*B). ``y`` is (T, B).
+    ``logits`` (T*B, V) comes back as dz = (p - onehot(y)) / (T*B). ``y`` is (T, B). Where
+    these lanes are a part of the batch, ``chars`` is the T*B of all of it, and the parts
+    of the mean, like those of the gradient, are to be added up.
     """
-    N, targets = len(logits), y.ravel()
-    every = np.arange(N)
+    N, targets = chars or len(logits), y.ravel()
+    every = np.arange(len(logits))
     logits -= logits.max(axis=1, keepdims=True)  # exp cannot overflow; p does not change
     chosen = logits[every, targets]
     np.exp(logits, out=logits)
     totals = logits.sum(axis=1)
-    loss = np.mean(np.log(totals) - chosen, dtype=np.float64)
+    loss = np.sum(np.log(totals) - chosen, dtype=np.float64) / N
     logits *= (1 / (N * totals))[:, None]
     logits[every, targets] -= 1 / N
     return float(loss)

@@ -39,7 +39,7 @@ class Request:
     val: str | None = None
     init_from: Path | None = None
     overwrite: bool = False
-    threads: int = 1  # that BLAS has, settled before NumPy was imported
+    default_threads: int = 1  # where neither the settings nor the run so far name a number
 
 @dataclass
 class Run:
@@ -131,7 +131,7 @@ def prepare(request: Request) -> Run:
             progress=Progress(),
             corpus=text.name,
             origin=origin,
-            threads=request.threads,
+            threads=settings.threads or request.default_threads,
         )
     run = Run(
         config=settings,
@@ -145,7 +145,7 @@ def prepare(request: Request) -> Run:
         memory=memory,
         continued=before.progress.step > 0,
     )
-    _take_notes(run, request)
+    _take_notes(run)
     return run
 
 
@@ -226,7 +226,7 @@ def _check_memory(needed: int, arch: Architecture) -> None:
         )
 
 
-def _take_notes(run: Run, request: Request) -> None:
+def _take_notes(run: Run) -> None:
     """What a user should know before the first step."""
     lanes, settings = run.lanes, run.config
     if settings.seq_length > lanes.T or settings.batch_size > lanes.B:
@@ -237,12 +237,13 @@ def _take_notes(run: Run, request: Request) -> None:
     if not len(run.val):
         run.notes.append("nothing is held out: no validation, and the last weights are the best")
     stored = run.checkpoint.threads
-    if run.continued and stored != request.threads:
+    threads = run.config.threads or stored
+    if run.continued and stored != threads:
         run.notes.append(
-            f"the run so far used {stored} BLAS threads and now uses {request.threads}: "
+            f"the run so far used {stored} threads and now uses {threads}: "
             "the result will not be bit for bit that of one run"
         )
-    run.checkpoint.threads = request.threads
+    run.checkpoint.threads = threads
 
 
 def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array]:

@@ -5,13 +5,11 @@ Imports no NumPy: BLAS reads the number of its threads from the environment when
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -29,7 +27,7 @@ def cores() -> int:
 
 
 def default_threads() -> int:
-    """What BLAS would use: the environment's word, else every core."""
+    """The threads that somebody allowed BLAS by its environment variables, else every core."""
     for variable in BLAS_VARIABLES:
         value = os.environ.get(variable, "")
         if value.isascii() and value.isdigit() and len(value) < 10:
@@ -37,25 +35,14 @@ def default_threads() -> int:
     return min(cores(), MAX_THREADS)
 
 
-def use_threads(count: int) -> None:
-    """Have BLAS use ``count`` threads. Only the console entry point may call this."""
+def use_one_blas_thread() -> None:
+    """Keep BLAS from sharing out products: charrnn's own threads share the lanes instead.
+
+    Only the console entry point may call this, since it changes the environment.
+    """
     assert "numpy" not in sys.modules, "BLAS has already started its threads"
     for variable in BLAS_VARIABLES:
-        os.environ[variable] = str(count)
-
-
-def stored_threads(path: Path) -> int | None:
-    """The BLAS threads that a checkpoint's run used, read without NumPy; None where it fails.
-
-    A glance before the proper reading, which will find out whether the file is sound.
-    """
-    try:
-        with zipfile.ZipFile(path) as members, members.open("meta.npy") as member:
-            header_and_text = member.read(1 << 24).partition(b"\n")
-            threads = json.loads(header_and_text[2])["threads"]
-    except Exception:  # whatever is wrong with the file
-        return None
-    return threads if type(threads) is int and 0 < threads <= MAX_THREADS else None
+        os.environ[variable] = "1"
 
 
 def available_memory() -> int | None:
@@ -67,15 +54,20 @@ def available_memory() -> int | None:
                 limits.append(int(line.split()[1]) * 1024)
     except OSError:
         pass
-    for limit, usage in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes",
-         "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    for folder, limit, usage in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
         try:
-            limits.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
+            free = int(Path(folder, limit).read_text()) - int(Path(folder, usage).read_text())
         except (OSError, ValueError):  # no such control group, or its limit is "max"
             continue
+        with suppress(OSError):
+            # Cached files count as used, and give way to whoever needs the memory.
+            for line in Path(folder, "memory.stat").read_text().splitlines():
+                if line.startswith("inactive_file "):
+                    free += int(line.split()[1])
+        limits.append(free)
     return max(0, min(limits)) if limits else None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ from charrnn.runtime import Signals
 Array = NDArray[Any]
 
 DIVERGED_AFTER = 100  # steps in a row with a loss of more than twice that of guessing
+LANES_PER_THREAD = 8  # at least; fewer rows make slow products
+MANY = 2.0**62  # steps are stored in 64 bits
 SAMPLE_LENGTH = 200  # characters that are shown while training
 
 
@@ -33,11 +37,17 @@ class Trainer:
     """What is needed for one step after the other: buffers, and the settings that matter."""
 
     def __init__(self, run: Run) -> None:
-        arch = run.checkpoint.last.arch
+        arch, B = run.checkpoint.last.arch, run.lanes.B
         self.run, self.lanes, self.config = run, run.lanes, run.config
-        self.tape = Tape(arch, run.lanes.T, run.lanes.B)
-        self.grad = Parameters(arch)
         self.optimise = OPTIMISERS[run.config.optimizer][0]
+        # Each thread works on lanes of its own, with BLAS on one thread: for the small
+        # products of the loop over time that is faster than BLAS sharing out each of them.
+        shards = min(run.checkpoint.threads, max(1, B // LANES_PER_THREAD))
+        edges = [B * shard // shards for shard in range(shards + 1)]
+        self.shards = [slice(a, b) for a, b in pairwise(edges)]
+        self.tapes = [Tape(arch, run.lanes.T, b - a) for a, b in pairwise(edges)]
+        self.grads = [Parameters(arch) for _ in self.shards]
+        self.map = map if shards == 1 else ThreadPoolExecutor(shards).map
 
     def step(
         self, params: Parameters, moments: Array, h: Array, step: int, steps: int
@@ -48,21 +58,34 @@ class Trainer:
         update, and the learning rate. Raises DivergedError, nothing updated, where either
         is not finite.
         """
-        config, tape, grad = self.config, self.tape, self.grad
+        config, grad = self.config, self.grads[0].flat
         index = (step - 1) % self.lanes.windows
         if index == 0:
             h = np.zeros_like(h)
         x, y = self.lanes.window(index)
         mask = self.dropout_mask(step)
-        with np.errstate(over="ignore", invalid="ignore"):  # looked at below, and in ``save``
-            logits, h = forward(params, x, h, tape, mask)
-            loss = cross_entropy(logits, y)
-            backward(params, x, logits, tape, grad, mask)
-            norm = clip(grad.flat, config.clip_norm, config.clip_value)
+
+
+        def work(shard: int) -> tuple[Array, float]:
+            mine, tape = self.shards[shard], self.tapes[shard]
+            masked = None if mask is None else mask[mine]
+            with np.errstate(over="ignore", invalid="ignore"):  # looked at below
+                logits, after = forward(params, x[:, mine], h[mine], tape, masked)
+                part = cross_entropy(logits, y[:, mine], chars=x.size)
+                backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
+            return after, part
+
+        parts = list(self.map(work, range(len(self.shards))))
+        h = np.concatenate([after for after, _ in parts])
+        loss = sum(part for _, part in parts)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked at here, and in ``save``
+            for other in self.grads[1:]:
+                grad += other.flat
+            norm = clip(grad, config.clip_norm, config.clip_value)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(self.advice(step, f"loss {loss:g}, gradient norm {norm:g}"))
             rate = learning_rate(step, config.learning_rate, config.schedule, config.warmup, steps)
-            self.optimise(params.flat, grad.flat, moments, step, rate)
+            self.optimise(params.flat, grad, moments, step, rate)
         return h, loss, norm, rate
 
     def dropout_mask(self, step: int) -> Array | None:
@@ -74,7 +97,7 @@ class Trainer:
         p = self.config.dropout
         if p == 0:
             return None
-        arch = self.grad.arch
+        arch = self.run.checkpoint.last.arch
         draws = generator(self.config.seed, Purpose.DROPOUT, step).random(
             (self.lanes.B, arch.state_size), np.float32
         )
@@ -177,12 +200,12 @@ def budget(run: Run, trainer: Trainer) -> None:
     if config.steps:
         progress.steps = config.steps
     elif config.epochs:
-        progress.steps = max(1, math.ceil(config.epochs * windows))
+        progress.steps = max(1, math.ceil(min(config.epochs * windows, MANY)))
     elif not config.max_minutes:
         progress.steps = run.default_steps
     elif config.max_minutes != progress.minutes:
         # Measured once and kept: the same command finds the same number next time.
-        fit = int(60 * config.max_minutes / seconds_per_step(run, trainer))
+        fit = int(min(60 * config.max_minutes / seconds_per_step(run, trainer), MANY))
         progress.steps = max(1, progress.step, fit)
     progress.minutes = config.max_minutes
     if run.continued and before != progress.steps:
@@ -207,7 +230,7 @@ def seconds_per_step(run: Run, trainer: Trainer) -> float:
     if len(run.val):
         some = run.val[: 64 * 1024]
         begin = time.perf_counter()
-        score(params, some, run.before_val)
+        score(params, some, run.before_val, saved.threads)
         step += (time.perf_counter() - begin) * len(run.val) / len(some) / run.eval_every
     return step
 
@@ -221,7 +244,7 @@ def validate(
     event = None
     if len(run.val):
         with np.errstate(over="ignore", invalid="ignore"):
-            nats = score(saved.last, run.val, run.before_val).nats_per_char
+            nats = score(saved.last, run.val, run.before_val, saved.threads).nats_per_char
         if not math.isfinite(nats):
             raise DivergedError(trainer.advice(step, f"validation {nats:g}"))
         improved = progress.best_nats is None or nats < progress.best_nats

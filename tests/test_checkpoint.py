@@ -115,6 +115,18 @@ def test_a_run_comes_back_to_the_last_bit(path, settings):
     same(checkpoint.load(path), saved)
 
 
+@pytest.mark.parametrize("steps", [2**62, 2**62 + 1, 2**63 - 1])
+def test_a_budget_that_may_be_asked_for_may_be_stored(path, steps):
+    try:
+        config.parse("steps", str(steps))
+    except UsageError:
+        return
+    saved = run(steps=steps)
+    saved.progress.steps = steps
+    checkpoint.save(path, saved)
+    same(checkpoint.load(path), saved)
+
+
 @given(st.text(min_size=1, max_size=6), st.integers(1, 4))
 def test_any_vocabulary_and_number_of_lanes_come_back(tmp_path_factory, text, lanes):
     path = tmp_path_factory.getbasetemp() / "any.npz"
@@ -366,6 +378,8 @@ METAS = {
     "huge": put("settings", "hidden_size", 10**9),
     "huger": put("settings", "hidden_size", 10**300),
     "hugest": put("settings", "hidden_size", 10**400),
+    "size as text": put("settings", "hidden_size", "2"),
+    "level a number": put("settings", "level", 1),
     "another size": put("settings", "hidden_size", 3),
     "another type": put("settings", "dtype", "float64"),
     "another optimiser": put("settings", "optimizer", "adam"),
@@ -399,8 +413,12 @@ METAS = {
     "corpus a number": put("corpus", 5),
     "origin in a list": put("origin", ["corpus", "val", "init_from"]),
     "origin a number": put("origin", "corpus", 5),
+    "origin a word": put("origin", "val", "corpus.txt"),
+    "no corpus": put("origin", "corpus", None),
+    "one origin more": put("origin", "test", None),
     "changed a number": put("changed", 5),
     "no threads": put("threads", 0),
+    "many threads": put("threads", 1025),
     "threads as text": put("threads", "2"),
     "history a number": put("history", 5),
     "history of numbers": put("history", [1, 2]),
@@ -408,6 +426,8 @@ METAS = {
     "history not a number": put("history", [[1, math.nan, 1, 1, 1]]),
     "history of truths": put("history", [[1, True, 1, 1, 1]]),
     "history of digits": put("history", [[1, 10**400, 1, 1, 1]]),
+    "history without losses": put("history", [[1, None, 1, 1, 1]]),
+    "history of more rows than are kept": put("history", [[1, 1, 1, 1, 1]] * 1001),
     "history of short rows": put("history", [[1, 2]]),
     "history of long rows": put("history", [[1, 1, 1, 1, 1, 1]]),
     "more than 16 MB": lambda meta: json.dumps(meta).encode().ljust((16 << 20) + 1),

@@ -351,15 +351,18 @@ def test_a_config_file_is_overridden_by_options(tmp_path):
     assert (start["settings"]["hidden_size"], start["settings"]["layers"]) == (7, 1)
 
 
-def test_threads_are_settled_before_blas_starts(home):
+def test_blas_is_held_to_one_thread_and_charrnn_takes_what_is_named(home, tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT * 5)
     code = (
         "import os, sys; from charrnn.__main__ import main\n"
-        "sys.argv = ['charrnn', 'train', 'corpus.txt', '--dry-run', '--threads', '3']\n"
+        "sys.argv = ['charrnn', 'train', 'a.txt', '--steps', '3', '--threads', '3', '--quiet']\n"
         "try: main()\nexcept SystemExit: print(os.environ['OPENBLAS_NUM_THREADS'])"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True,
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
                             text=True, timeout=60, env=ENVIRONMENT)
-    assert result.stdout.strip() == "3"
+    assert result.stdout.strip() == "1", result.stderr
+    with np.load(tmp_path / "checkpoints/a.npz") as file:
+        assert json.loads(file["meta"].tobytes())["threads"] == 3
 
 
 def test_every_command_has_help_and_every_setting_an_option(home):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from charrnn import corpus
 from charrnn.corpus import Lanes, split
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CharrnnError, CorpusError, UsageError
 from charrnn.vocabulary import Vocabulary
 
 CHUNKS = st.integers(1, 9)
@@ -128,6 +128,12 @@ def test_standard_input_is_a_text(monkeypatch):
 def test_what_is_wrong_with_standard_input_is_said_of_it(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
     with pytest.raises(CorpusError, match="standard input: byte 2 "):
+        corpus.read(["-"], "char", "utf-8")
+
+
+def test_a_standard_input_that_is_closed_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(CharrnnError, match="standard input"):
         corpus.read(["-"], "char", "utf-8")
 
 
@@ -339,7 +345,7 @@ def test_a_line_goes_on_in_the_next_file_as_it_does_in_one_text(tmp_path):
         ("a\r\nb\r\n", ["CRLF line ends"]),
         ("a\r\nb\r\nc\nd\re\n\rf", ["2 LF, 2 CRLF, 2 CR"]),
         ("a\r\nb\nc", ["1 LF, 1 CRLF, 0 CR"]),
-        ("a\rb\r", ["2 CR"]),
+        ("a\rb\r", ["2 CR line ends"]),
         ("\ufeffa\n", ["byte order mark"]),
         ("a\ufeff\n", ["U+FEFF inside"]),
         ("a\0b\0\n", ["2 control characters"]),

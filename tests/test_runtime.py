@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from charrnn import runtime
@@ -96,14 +92,14 @@ def test_asked_twice_the_process_ends_at_once(name, code):
     assert done.stderr == ""
 
 
-def test_blas_is_told_its_threads_before_it_starts():
+def test_blas_is_held_to_one_thread_before_it_starts():
     done = python(
         "import os, sys\nfrom charrnn import runtime\nassert 'numpy' not in sys.modules\n"
-        "runtime.use_threads(3)\n"
+        "runtime.use_one_blas_thread()\n"
         "print(*(os.environ[variable] for variable in runtime.BLAS_VARIABLES))\n"
-        "import numpy\nruntime.use_threads(2)\n"
+        "import numpy\nruntime.use_one_blas_thread()\n"
     )
-    assert set(done.stdout.split()) == {"3"}
+    assert set(done.stdout.split()) == {"1"}
     assert "BLAS has already started" in done.stderr
 
 
@@ -144,6 +140,8 @@ V1 = "sys/fs/cgroup/memory/memory."
           V1 + "usage_in_bytes": "400000\n"}, 600_000),
         ({"proc/meminfo": MEMINFO, V1 + "limit_in_bytes": "9223372036854771712\n",
           V1 + "usage_in_bytes": "400000\n"}, 8_192_000_000),
+        ({"sys/fs/cgroup/memory.max": "1000000\n", "sys/fs/cgroup/memory.current": "900000\n",
+          "sys/fs/cgroup/memory.stat": "anon 1\nfile 9\ninactive_file 500000\n"}, 600_000),
         ({"sys/fs/cgroup/memory.max": "1000\n", "sys/fs/cgroup/memory.current": "2000\n"}, 0),
     ],
 )  # fmt: skip
@@ -153,66 +151,7 @@ def test_available_memory_is_what_the_system_and_its_control_group_leave(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(runtime, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr(
+        runtime, "Path", lambda path, name="": tmp_path / path.lstrip("/") / name
+    )
     assert runtime.available_memory() == available
-
-
-def npz(threads, compression=zipfile.ZIP_STORED, name="meta.npy"):
-    text = json.dumps({"format": "charrnn", "threads": threads, "text": "x" * 300}).encode()
-    buffer, member = io.BytesIO(), io.BytesIO()
-    np.save(member, np.frombuffer(text, np.uint8))
-    with zipfile.ZipFile(buffer, "w", compression) as file:
-        file.writestr(zipfile.ZipInfo(name), member.getvalue(), compression)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("threads", [1, 3, 1024])
-def test_the_threads_of_a_checkpoint_are_found(tmp_path, threads):
-    (tmp_path / "a.npz").write_bytes(npz(threads))
-    assert runtime.stored_threads(tmp_path / "a.npz") == threads
-
-
-@pytest.mark.parametrize("threads", [0, -1, 1025, 10**400, "3", 2.0, True, None, [1], {}])
-def test_threads_that_no_run_had_are_none(tmp_path, threads):
-    (tmp_path / "a.npz").write_bytes(npz(threads))
-    assert runtime.stored_threads(tmp_path / "a.npz") is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"PK", b"some text", b"PK\x05\x06" + bytes(18), npz(3, name="beta.npy"), bytes(5000),
-     b"\x89HDF\r\n\x1a\n" + bytes(100)],
-    ids=repr,
-)  # fmt: skip
-def test_a_file_that_is_no_checkpoint_has_no_threads(tmp_path, data):
-    (tmp_path / "a.npz").write_bytes(data)
-    assert runtime.stored_threads(tmp_path / "a.npz") is None
-
-
-def test_a_file_that_is_not_there_has_no_threads(tmp_path):
-    assert runtime.stored_threads(tmp_path / "missing.npz") is None
-    assert runtime.stored_threads(tmp_path) is None
-
-
-METHODS = pytest.mark.parametrize(
-    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
-
-
-@METHODS
-def test_a_truncated_file_has_no_threads(tmp_path, method):
-    data, path = npz(3, method), tmp_path / "a.npz"
-    for length in range(len(data)):
-        path.write_bytes(data[:length])
-        assert runtime.stored_threads(path) is None
-
-
-@METHODS
-def test_a_damaged_file_has_threads_or_none(tmp_path, method):
-    data, path = bytearray(npz(3, method)), tmp_path / "a.npz"
-    for at in range(len(data)):
-        for mask in (1, 0x10, 0xFF):
-            data[at] ^= mask
-            path.write_bytes(data)
-            data[at] ^= mask
-            assert runtime.stored_threads(path) in (None, *range(1, 1025))
