@@ -206,7 +206,7 @@ def oddities(text: Text) -> list[str]:
     if pairs and pairs == returns == newlines:
         notes.append("CRLF line ends")
     elif returns and not newlines:
-        notes.append(f"{returns:,} CR line ends and no LF: the model will not see lines as others do")
+        notes.append(f"{returns:,} CR line ends and no LF: most programs see one line")
     elif returns:
         notes.append(
             f"mixed line ends: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
