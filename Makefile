@@ -10,8 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 CORPUS ?= corpora/tide_clock.txt
 TEXT ?= $(CORPUS)
 CONFIG ?=
-CHECKPOINT ?= checkpoints/$(basename $(notdir $(CORPUS))).npz
+CHECKPOINT ?=
 PRIME ?=
+export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -19,7 +20,7 @@ ARGS ?=
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z_/%.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
-	  awk -F '\t' '{ printf "  %-24s %s\n", $$1, $$2 }'
+	  awk -F '\t' '{ printf "  %-27s %s\n", $$1, $$2 }'
 	@echo "Variables: CORPUS, TEXT, CHECKPOINT, CONFIG, PRIME, ARGS (more options), VENV, PYTHON"
 
 ## The virtual environment, with charrnn in it and, in a second step, what developers need.
@@ -70,16 +71,19 @@ clean: ## remove what was made, but no checkpoint and no corpus
 ## For people who live in Makefiles.
 
 train: $(VENV)/installed $(CORPUS) ## learn CORPUS (with CONFIG=... and ARGS='--steps 500')
-	$(BIN)/charrnn train $(CORPUS) $(if $(CONFIG),-c $(CONFIG)) -o $(CHECKPOINT) $(ARGS)
+	$(BIN)/charrnn train $(CORPUS) $(if $(CONFIG),-c $(CONFIG)) $(if $(CHECKPOINT),-o $(CHECKPOINT)) $(ARGS)
 
-sample: $(VENV)/installed ## write from CHECKPOINT, beginning with PRIME
-	@$(BIN)/charrnn sample -m $(CHECKPOINT) $(if $(PRIME),--prime '$(PRIME)') $(ARGS)
+sample: $(VENV)/installed ## write from CHECKPOINT or the newest, beginning with PRIME
+	@$(BIN)/charrnn sample $(if $(CHECKPOINT),-m $(CHECKPOINT)) $(if $(PRIME),--prime "$$PRIME") $(ARGS)
 
-eval: $(VENV)/installed ## score TEXT under CHECKPOINT
-	@$(BIN)/charrnn eval $(TEXT) -m $(CHECKPOINT) $(ARGS)
+eval: $(VENV)/installed ## score TEXT under CHECKPOINT or the newest
+	@$(BIN)/charrnn eval $(TEXT) $(if $(CHECKPOINT),-m $(CHECKPOINT)) $(ARGS)
 
-checkpoints/%.npz: corpora/%.txt | $(VENV)/installed ## train on that corpus, as far as it is not yet
-	$(BIN)/charrnn train $< -o $@ $(if $(wildcard configs/$*.yaml),-c configs/$*.yaml)
+# Always run, since only charrnn knows whether a run has ended; never deleted by make.
+checkpoints/%.npz: corpora/%.txt FORCE | $(VENV)/installed ## train corpora/%.txt to its end
+	$(BIN)/charrnn train $< -o $@ $(if $(wildcard configs/$*.yaml),-c configs/$*.yaml) $(ARGS)
+FORCE:
+.PRECIOUS: checkpoints/%.npz
 
 ## Texts that do not ship; corpora/README.md says what they are.
 

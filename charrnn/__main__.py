@@ -42,6 +42,9 @@ def main() -> NoReturn:
         silence_stdout()
         say(f"charrnn: {error.filename or 'standard output'}: {error.strerror}")
         code = 1
+    except MemoryError:
+        say("charrnn: there is not enough memory for this")
+        code = 1
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -160,11 +160,16 @@ class Reader:
         """Fill ``array``, contiguous, with the member at ``position``, checked before."""
         with self._archive.open(self._infos[position]) as member:
             member.read(len(_npy_header(array.dtype, array.shape)))
-            data = array.reshape(-1).view(np.uint8).data
-            if member.readinto(data) != array.nbytes or member.read():  # type: ignore[attr-defined]
-                raise ValueError("a member ends at the wrong place")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError("it holds numbers that are not finite")
+            data = array.reshape(-1).view(np.uint8)
+            for start in range(0, len(data), 1 << 20):  # in pieces, to hold no second copy
+                piece = data[start : start + (1 << 20)]
+                piece[:] = np.frombuffer(member.read(len(piece)), np.uint8)
+            if member.read():
+                raise ValueError("a member is longer than it says")
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, 1 << 20):
+            if array.dtype.kind == "f" and not np.isfinite(flat[start : start + (1 << 20)]).all():
+                raise ValueError("it holds numbers that are not finite")
         return array
 
 
@@ -229,8 +234,8 @@ def locked(path: Path) -> Iterator[None]:
     """
     target = Path(os.path.realpath(path))
     lock = _sibling(target, "lock")
-    if target.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it with -o")
+    check_writable(path)
+    is_new = not target.parent.exists()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         file = _open_locked(path, lock)
@@ -247,6 +252,8 @@ def locked(path: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 lock.unlink()
+                if is_new:  # where nothing came of the run, nothing is left behind
+                    target.parent.rmdir()
 
 
 def _open_locked(path: Path, lock: Path) -> BinaryIO:

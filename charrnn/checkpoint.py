@@ -31,6 +31,8 @@ FORMAT_VERSION = 1
 MAX_META = 16 << 20  # bytes of settings, progress and history
 MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that comes
 DIGEST = re.compile("[0-9a-f]{64}")
+# What files meant that were written before a setting existed.
+ABSENT: dict[str, config.Value] = {}
 ORIGINS = ("corpus", "val", "init_from")
 
 
@@ -185,10 +187,10 @@ def _settings(settings: dict[str, Any]) -> dict[str, config.Value]:
     """Settings of a file, each of the type and in the range that it has today."""
     unknown = set(settings) - set(config.FIELDS)
     if unknown:
-        raise ValueError(f"{sorted(unknown)[0]!r:.40} is not a setting")
+        raise ValueError(f"{sorted(unknown)[0]!r:.40} is not a setting that this version knows")
     checked: dict[str, config.Value] = {}
     for key, known in config.FIELDS.items():
-        value = settings[key]
+        value = settings[key] if key in settings else ABSENT[key]
         if isinstance(value, str) != (known.type == "str"):
             raise ValueError(f"{key} is of the wrong type")
         if value is not None:
@@ -205,7 +207,7 @@ def _settings(settings: dict[str, Any]) -> dict[str, config.Value]:
 
 def _progress(values: dict[str, Any]) -> Progress:
     names = [known.name for known in fields(Progress)]
-    if list(values) != names:
+    if sorted(values) != sorted(names):
         raise ValueError("its progress has other entries")
     for name, value in values.items():
         if name in ("minutes", "best_nats"):
@@ -224,7 +226,7 @@ def _history(rows: list[list[Any]]) -> list[list[float | None]]:
 
 
 def _origin(values: dict[str, Any]) -> dict[str, str | None]:
-    if list(values) != list(ORIGINS) or not isinstance(values["corpus"], str):
+    if sorted(values) != sorted(ORIGINS) or not isinstance(values["corpus"], str):
         raise ValueError("its origin has another form")
     if not all(value is None or DIGEST.fullmatch(str(value)) for value in values.values()):
         raise ValueError("its origin is no digest")

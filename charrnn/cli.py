@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,24 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.options import (
     TEXTS,
     Argument,
+    FiniteRange,
     GroupedCommand,
-    Temperature,
     checkpoint_option,
     setting_options,
     unknown_option,
 )
 
+LINES = 512  # that --per-line scores together
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(invoke_without_command=True, context_settings=CONTEXT)
 @click.version_option(charrnn.__version__, prog_name="charrnn")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
     """Train character-level recurrent networks on any text, sample from them, score with them.
 
     \b
@@ -42,6 +49,9 @@ def cli(debug: bool) -> None:
     charrnn sample --prime hel      write
     charrnn eval other.txt          how well is a text predicted?
     """
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+        context.exit(2)
 
 
 @setting_options
@@ -93,8 +103,10 @@ def train(
                                   init_from, overwrite, threads)
     if dry_run:
         archive.check_writable(path)
+        run = preparation.prepare(request)
+        training.budget(run)
         for listener in listeners:
-            listener(training.start(preparation.prepare(request)))
+            listener(training.start(run))
         return
     with runtime.listening() as signals, archive.locked(path):
         for event in training.train(preparation.prepare(request), signals):
@@ -117,16 +129,19 @@ def default_checkpoint(corpora: tuple[str, ...]) -> Path:
               help="What the sample begins with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE", help="The same from a file, or -.")
 @click.option("--length", type=click.IntRange(0), default=1000, show_default=True,
+              metavar="INTEGER",
               help="New characters.")
-@click.option("--temperature", type=Temperature(0), default=1.0, show_default=True,
+@click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True,
+              metavar="NUMBER",
               help="Below 1 plays safe, above 1 takes risks; 0 takes the likeliest.")
 @click.option("--top-k", type=click.IntRange(0), default=0, metavar="K",
               help="Draw among the K likeliest; 0 is off.")
-@click.option("--top-p", type=Temperature(0, 1, min_open=True), default=1.0, metavar="P",
+@click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, metavar="P",
               help="Draw among the likeliest that reach P together; 1 is off.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=None,
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="INTEGER",
               help="Same seed, same sample.  [default: a new one, shown]")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True,
+              metavar="INTEGER",
               help="Samples, each ending with a line end.")
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample before this text.")
@@ -149,15 +164,21 @@ def sample(
 
     run = load(path)
     vocabulary, skip = run.vocabulary, unknown == "skip"
+    stop_ids = None
     try:
         if prime_file is not None:
-            first = corpus.read_known([prime_file], vocabulary, str(run.settings["encoding"]), skip)
-            ids = first.ids
+            encoding = str(run.settings["encoding"])
+            ids = corpus.read_known([prime_file], vocabulary, encoding, skip).ids
         else:
             ids = vocabulary.encode_text(prime or "", skip)
-        stop_ids = vocabulary.encode_text(stop) if stop else None
     except CorpusError as error:
-        raise UsageError(f"the prime or --stop: {error}") from None
+        raise UsageError(f"the prime: {error}") from None
+    if stop:
+        try:
+            stop_ids = vocabulary.encode_text(stop)
+        except CorpusError as error:
+            reason = str(error).partition(";")[0]
+            raise UsageError(f"--stop would never stop a sample: {reason}") from None
     if seed is None:
         seed = secrets.randbits(32)
     say(f"{path}, seed {seed}")
@@ -194,6 +215,8 @@ def evaluate(
 ) -> None:
     """Say how well TEXT is predicted: one or more files as one text, or - for stdin."""
     path = checkpoint or newest_checkpoint()
+    if text.count("-") > 1:
+        raise UsageError("standard input can be read only once")
     if per_line and split:
         raise UsageError("--per-line scores every line; it has no --split")
     threads = runtime.default_threads()
@@ -206,13 +229,19 @@ def evaluate(
     skip = unknown == "skip"
     encoding = str(run.settings["encoding"])
     if per_line:
-        lines = list(corpus.read_lines(text, run.vocabulary, encoding, skip))
-        scores = evaluation.score_lines(run.best, [ids for _, ids, _ in lines],
-                                        run.vocabulary.start)
-        for (line, _, missing), score in zip(lines, scores, strict=True):
-            write(report.line_score(line, score, missing, as_json))
+        said = f"{path}, step {run.progress.best_step:,}"
+        lines = corpus.read_lines(text, run.vocabulary, encoding, skip)
+        while batch := list(islice(lines, LINES)):
+            if said:
+                say(said)
+            said = ""
+            scores = evaluation.score_lines(run.best, [ids for _, ids, _ in batch],
+                                            run.vocabulary.start)
+            for (line, _, missing), score in zip(batch, scores, strict=True):
+                write(report.line_score(line, score, missing, as_json))
         return
-    whole = corpus.read_known(text, run.vocabulary, encoding, skip)
+    # The corpus of the run has no unknown characters; that another text is one is said first.
+    whole = corpus.read_known(text, run.vocabulary, encoding, skip or split in ("train", "val"))
     part, before = preparation.part_of(run, whole, split)
     if len(part) == 0:
         raise CorpusError(f"{whole.name}: there is nothing to score")

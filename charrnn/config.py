@@ -114,7 +114,8 @@ class Config:
 
     eval_every: int | None = setting(
         None, "Showing and saving", low=1,
-        help="Steps between validations; by default about twice an epoch.")
+        help="Steps between validations; by default as many as keep them below a tenth of "
+        "the time.")
     save_every: int = setting(
         200, "Showing and saving", low=1,
         help="Steps between checkpoints, beside those after validations.")
@@ -139,7 +140,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
-NUMBER = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def option(key: str) -> str:
@@ -171,7 +172,8 @@ def parse(key: str, text: str) -> Value:
         raise UsageError(f"{text} is not a finite number")
     high = min(limits["high"], LARGEST) if whole else limits["high"]
     if not (limits["low"] <= value <= high and limits["above"] < value < limits["below"]):
-        raise UsageError(f"{text:.40} is out of range: {allowed(key) or f'at most {LARGEST}'}")
+        bounds = f"at most {LARGEST}" if whole and value > LARGEST else allowed(key)
+        raise UsageError(f"{text:.40} is out of range: {bounds}")
     return value
 
 
@@ -193,7 +195,8 @@ def allowed(key: str) -> str:
 def check_encoding(name: str) -> None:
     """Raise UsageError unless Python knows ``name`` as an encoding of text."""
     try:
-        known = codecs.lookup(name)._is_text_encoding
+        codec = codecs.lookup(name)
+        known = codec._is_text_encoding and codec.name not in ("idna", "punycode", "undefined")
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):
         known = False
@@ -207,9 +210,9 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
     for source in (file, options):
         named = [key for key in BUDGETS if source.get(key) is not None]
         if len(named) > 1:
-            raise UsageError(
-                f"{' and '.join(map(option, named))} both set the length of the run; give one"
-            )
+            names = named if source is file else map(option, named)
+            where = "in the config, " if source is file else ""
+            raise UsageError(f"{where}{' and '.join(names)} set the length of the run; give one")
         if named:  # a later word on the length of the run replaces the earlier one
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)

@@ -19,6 +19,11 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def stderr_is_terminal() -> bool:
+    """Whether a live bar can be shown."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def write(data: bytes, flush: bool = True) -> None:
     """A result, on standard output: text is UTF-8 whatever the locale says.
 

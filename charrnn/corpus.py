@@ -30,6 +30,7 @@ class Text:
     ids: Array  # (N,) of the smallest integer type
     vocabulary: Vocabulary
     digest: str  # SHA-256 of the bytes of the files, in the order given
+    distinct: int = 0  # symbols that occur
     unknown: int = 0  # characters left out because the vocabulary lacks them
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ def read(paths: Sequence[str], level: str, encoding: str) -> Text:
     ordered = vocabulary.lookup(first_seen).astype(dtype)
     for start in range(0, len(ids), CHUNK):
         ids[start : start + CHUNK] = ordered[ids[start : start + CHUNK]]
-    return Text(name_of(paths), ids, vocabulary, digest.hexdigest())
+    return Text(name_of(paths), ids, vocabulary, digest.hexdigest(), distinct=size)
 
 
 def read_known(
@@ -84,9 +85,12 @@ def read_known(
     total, parts = 0, [np.zeros(0, vocabulary.dtype)]
     for codes in stream(paths, vocabulary.level, encoding, digest):
         total += len(codes)
-        parts.append(vocabulary.encode(codes, skip_unknown))
+        try:
+            parts.append(vocabulary.encode(codes, skip_unknown))
+        except CorpusError as error:
+            raise CorpusError(f"{name_of(paths)}: {error}") from None
     ids = np.concatenate(parts)
-    return Text(name_of(paths), ids, vocabulary, digest.hexdigest(), total - len(ids))
+    return Text(name_of(paths), ids, vocabulary, digest.hexdigest(), unknown=total - len(ids))
 
 
 def read_lines(
@@ -98,25 +102,29 @@ def read_lines(
     """
     knows_newline = int(vocabulary.lookup(np.array([10]))[0]) < len(vocabulary)
 
-    def line(codes: Array) -> tuple[str | bytes, Array, int]:
+    def line(number: int, codes: Array) -> tuple[str | bytes, Array, int]:
         ended = len(codes) > 0 and codes[-1] == 10
         text = codes[: len(codes) - ended]
         symbols = codes if knows_newline else text
-        ids = vocabulary.encode(symbols, skip_unknown)
+        try:
+            ids = vocabulary.encode(symbols, skip_unknown)
+        except CorpusError as error:
+            raise CorpusError(f"{name_of(paths)}, line {number:,}: {error}") from None
         if vocabulary.level == "byte":
             return text.tobytes(), ids, len(symbols) - len(ids)
         shown = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
         return shown, ids, len(symbols) - len(ids)
 
     rest: list[Array] = []  # the beginning of a line that has not ended yet
+    number = 1
     for codes in stream(paths, vocabulary.level, encoding):
         begin = 0
         for end in (np.flatnonzero(codes == 10) + 1).tolist():
-            yield line(np.concatenate([*rest, codes[begin:end]]))
-            rest, begin = [], end
+            yield line(number, np.concatenate([*rest, codes[begin:end]]))
+            rest, begin, number = [], end, number + 1
         rest.append(codes[begin:])
     if any(map(len, rest)):
-        yield line(np.concatenate(rest))
+        yield line(number, np.concatenate(rest))
 
 
 def stream(
@@ -195,14 +203,18 @@ def oddities(text: Text) -> list[str]:
     def count(code: int) -> int:
         if code not in ids:
             return 0
-        return int(np.count_nonzero(text.ids == ids[code]))
+        # In pieces, so that no second array of the text's length is made.
+        pieces = (text.ids[at : at + CHUNK] for at in range(0, len(text), CHUNK))
+        return sum(int(np.count_nonzero(piece == ids[code])) for piece in pieces)
 
     notes = []
-    returns, newlines, pairs = count(0x0D), count(0x0A), 0
+    returns, pairs = count(0x0D), 0
+    # Lines are counted only where that is a question: the usual text is not read again.
+    newlines = count(0x0A) if returns else int(0x0A in ids)
     if returns and newlines:
-        pairs = int(np.count_nonzero(
-            (text.ids[:-1] == ids[0x0D]) & (text.ids[1:] == ids[0x0A])
-        ))
+        for at in range(0, len(text), CHUNK):
+            piece = text.ids[at : at + CHUNK + 1]
+            pairs += int(np.count_nonzero((piece[:-1] == ids[0x0D]) & (piece[1:] == ids[0x0A])))
     if pairs and pairs == returns == newlines:
         notes.append("CRLF line ends")
     elif returns and not newlines:
@@ -220,7 +232,7 @@ def oddities(text: Text) -> list[str]:
         notes.append(f"{count(0xFFFD):,} replacement characters (U+FFFD): decoded badly before?")
     controls = [c for c in ids if (c < 32 and c not in (9, 10, 13)) or 127 <= c < 160]
     if controls:
-        notes.append(f"{sum(map(count, controls)):,} control characters, "
+        notes.append(f"control characters: {sum(map(count, controls)):,}, "
                      f"such as {describe(controls[0])}")
     return notes
 
@@ -260,7 +272,7 @@ class Lanes:
         self.targets = text[1 : used + 1].reshape(self.B, self.length)
 
     def window(self, index: int) -> tuple[Array, Array]:
-        """Inputs and targets of one window, each (T, B), time-major."""
+        """Inputs and targets of one window of an epoch, each (T, B), time-major."""
         span = slice(index * self.T, (index + 1) * self.T)
         x, y = self.inputs[:, span].T, self.targets[:, span].T
         return np.ascontiguousarray(x), np.ascontiguousarray(y)

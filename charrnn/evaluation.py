@@ -56,7 +56,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        return math.exp(self.nats_per_char)
+        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
 
     @property
     def accuracy(self) -> float:
@@ -131,8 +131,8 @@ def _score_block(
     for t in range(0, SEGMENT, WINDOW):
         x, y = window(CONTEXT - 1 + t, WINDOW), window(CONTEXT + t, WINDOW)
         logits, h = forward(params, x, h, tape)
-        nats[t : t + WINDOW] = _nats(logits, y.ravel()).reshape(WINDOW, B)
         right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
+        nats[t : t + WINDOW] = _nats(logits, y.ravel()).reshape(WINDOW, B)
     return nats.T.ravel()[:length], right.T.ravel()[:length]
 
 
@@ -140,31 +140,34 @@ def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Scor
     """The score of each of ``lines``, every one read from the zero state after ``start``."""
     scores = [Score(0, 0.0, 0)] * len(lines)
     tape = Tape(params.arch, WINDOW, LANES)
-    # Lines of like length are read side by side, so that little is read in vain.
+    # Lines of like length are read side by side; those that have ended drop out in front.
     order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))
     for first in range(0, len(order), LANES):
         group = order[first : first + LANES]
         h = params.zero_state(len(group))
-        longest = len(lines[group[-1]])
-        text = np.full((1 + longest, len(group)), start, np.intp)
-        for lane, i in enumerate(group):
-            text[1 : 1 + len(lines[i]), lane] = lines[i]
-        for t in range(0, longest, WINDOW):
-            x, y = text[t : min(t + WINDOW, longest)], text[t + 1 : t + 1 + WINDOW]
-            logits, h = forward(params, x, h, tape)
-            nats = _nats(logits, y.ravel()).reshape(y.shape)
-            right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
+        for t in range(0, len(lines[group[-1]]), WINDOW):
+            ended = sum(len(lines[i]) <= t for i in group)
+            group, h = group[ended:], h[ended:]
+            T = min(WINDOW, len(lines[group[-1]]) - t)
+            x, y = np.full((2, T, len(group)), start, np.intp)
             for lane, i in enumerate(group):
-                n = min(len(y), len(lines[i]) - t)
-                if n > 0:
-                    some = nats[:n, lane].sum(dtype=np.float64)
-                    scores[i] += Score(n, float(some), int(right[:n, lane].sum()))
+                read, expected = lines[i][max(0, t - 1) : t + T - 1], lines[i][t : t + T]
+                x[(t == 0) : (t == 0) + len(read), lane] = read
+                y[: len(expected), lane] = expected
+            logits, h = forward(params, x, h, tape)
+            right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
+            nats = _nats(logits, y.ravel()).reshape(y.shape)
+            for lane, i in enumerate(group):
+                n = min(T, len(lines[i]) - t)
+                some = nats[:n, lane].sum(dtype=np.float64)
+                scores[i] += Score(n, float(some), int(right[:n, lane].sum()))
     return scores
 
 
 def _nats(logits: Array, y: Array) -> Array:
-    """-ln softmax(logits)[y] for each row."""
-    top = logits.max(axis=1, keepdims=True)
-    chosen = logits[np.arange(len(y)), y] - top[:, 0]
-    nats: Array = np.log(np.exp(logits - top).sum(axis=1)) - chosen
+    """-ln softmax(logits)[y] for each row; uses up ``logits``."""
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(y)), y]
+    np.exp(logits, out=logits)
+    nats: Array = np.log(logits.sum(axis=1)) - chosen
     return nats

@@ -36,8 +36,8 @@ Array = NDArray[Any]
 class Tape:
     """What ``forward`` writes down for ``backward``, for windows of at most T*B characters.
 
-    All memory is taken once, so that the loops over time allocate nothing; ``shape`` lays
-    the named buffers out in it for a window of (T, B).
+    All memory is taken once, so that the loops over time allocate nothing; ``lay_out``
+    places the named buffers in it for a window of (T, B).
     """
 
     def __init__(self, arch: Architecture, T: int, B: int) -> None:
@@ -46,7 +46,7 @@ class Tape:
             name: np.zeros((T + 1) * B * width, arch.dtype)
             for name, width in self._widths.items()
         }
-        self.shape(T, B)
+        self.lay_out(T, B)
 
     @staticmethod
     def widths(arch: Architecture) -> dict[str, int]:
@@ -67,7 +67,7 @@ class Tape:
         """Numbers that a tape for windows of (T, B) holds."""
         return (T + 1) * B * sum(cls.widths(arch).values())
 
-    def shape(self, T: int, B: int) -> None:
+    def lay_out(self, T: int, B: int) -> None:
         """Lay out every buffer contiguously for T steps of B lanes."""
         steps = {"hs": T + 1, "scratch": 1}
         view = {
@@ -91,7 +91,7 @@ def forward(
     Returns the logits (T*B, V), a view into ``tape``, and the last state (B, L*H), a copy.
     """
     arch, (T, B) = params.arch, x.shape
-    tape.shape(T, B)
+    tape.lay_out(T, B)
     hs, a = tape.hs, tape.a
     out = hs[1:] if mask is None else tape.out
     hs[0] = h0

@@ -24,7 +24,7 @@ EPSILON = 1e-8
 
 
 def adam(theta: Array, grad: Array, moments: Array, step: int, rate: float) -> None:
-    """Kingma & Ba 2015, algorithm 1, in the form before section 2.1 (two corrections)."""
+    """Kingma & Ba 2015, algorithm 1, its two corrections folded into the rate and epsilon."""
     m, v = moments
     m += (1 - BETA1) * (grad - m)
     np.multiply(grad, grad, out=grad)

@@ -71,7 +71,7 @@ class GroupedCommand(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record:
+            if record and isinstance(param, click.Option):
                 groups.setdefault(getattr(param, "group", "Options"), []).append(record)
         for name, records in groups.items():
             with formatter.section(name):
@@ -87,8 +87,8 @@ class Argument(click.ParamType):  # type: ignore[type-arg]
         return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
-class Temperature(click.FloatRange):
-    """A finite number of at least 0; click's own range lets nan and infinity pass."""
+class FiniteRange(click.FloatRange):
+    """A finite number in a range; click's own range lets nan and infinity pass."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +46,8 @@ class Architecture:
     @property
     def size(self) -> int:
         """Number of parameters."""
-        # Python's integers, so that absurd sizes are counted and not wrapped round.
-        total = 0
-        for shape in self.shapes().values():
-            total += shape[0] * (shape[1] if len(shape) == 2 else 1)
-        return total
+        # Python's integers count absurd sizes, too, where NumPy's would wrap round.
+        return sum(map(math.prod, self.shapes().values()))
 
 
 class Parameters:
@@ -66,7 +64,7 @@ class Parameters:
         self.named: dict[str, Array] = {}
         start = 0
         for name, shape in arch.shapes().items():
-            stop = start + int(np.prod(shape))
+            stop = start + math.prod(shape)
             self.named[name] = self.flat[start:stop].reshape(shape)
             start = stop
         layers = range(arch.layers)
@@ -90,7 +88,8 @@ def initialise(arch: Architecture, rng: np.random.Generator) -> Parameters:
 
     An orthogonal W_hh neither shrinks nor stretches what it carries from step to step
     (Saxe et al. 2014; Henaff et al. 2016 for RNNs). The input weights are scaled so that
-    what enters a unit has unit variance at one-hot inputs and less above.
+    what they send into a unit has variance 1 in the first layer, which reads one-hot rows,
+    and less than that in the layers above, which read states between -1 and 1.
     """
     params = Parameters(arch)
     H = arch.hidden_size

@@ -16,7 +16,7 @@ from charrnn.checkpoint import Checkpoint, Progress
 from charrnn.config import Config
 from charrnn.corpus import Lanes, Text
 from charrnn.errors import CorpusError, UsageError
-from charrnn.evaluation import CONTEXT
+from charrnn.evaluation import CONTEXT, LANES, WINDOW
 from charrnn.model import Tape
 from charrnn.optim import OPTIMISERS
 from charrnn.parameters import Architecture, Parameters, initialise
@@ -81,15 +81,15 @@ def prepare(request: Request) -> Run:
         if both_exist and request.path.samefile(str(source)):
             raise UsageError(f"{source} would be replaced by the checkpoint: name another "
                              "file with -o")
+    ancestor = checkpoint.load(request.init_from) if request.init_from else None
+    if ancestor:
+        settings = _inherit(request, ancestor)
     text = corpus.read(request.corpora, settings.level, settings.encoding)
     val_text = None
     if request.val is not None:
         val_text = corpus.read([request.val], settings.level, settings.encoding)
         if len(val_text) == 0:
             raise CorpusError(f"{val_text.name} is empty: there is nothing to validate on")
-    ancestor = checkpoint.load(request.init_from) if request.init_from else None
-    if ancestor:
-        settings = _inherit(request, ancestor)
     origin = {
         "corpus": text.digest,
         "val": None if val_text is None else val_text.digest,
@@ -109,6 +109,10 @@ def prepare(request: Request) -> Run:
     else:
         train, val = corpus.split(ids, settings.val_fraction)
         before_val = np.concatenate([start, train[-CONTEXT:]])
+    if len(train) < 2:
+        held_out = f", of which {len(val):,} are held out" if len(text) > len(train) else ""
+        raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
+                          "needed to train on")
     lanes = Lanes(train, settings.seq_length, settings.batch_size)
 
     arch = checkpoint.architecture(dataclasses.asdict(settings), len(vocabulary))
@@ -133,6 +137,12 @@ def prepare(request: Request) -> Run:
             origin=origin,
             threads=settings.threads or request.default_threads,
         )
+    else:
+        # What may change has changed; the rest is as it was, by default or not.
+        before.settings = dataclasses.asdict(settings)
+        asked = config.changed(settings)
+        before.changed = [key for key in config.FIELDS if key in
+                          (asked if key in config.MAY_CHANGE else before.changed)]
     run = Run(
         config=settings,
         path=request.path,
@@ -211,9 +221,14 @@ def _transplant(ancestor: Checkpoint, params: Parameters, vocabulary: Vocabulary
 
 
 def memory_needed(arch: Architecture, lanes: Lanes, slots: int) -> int:
-    """Bytes for parameters (last, best, gradient, moments, two temporaries) and the tape."""
+    """Bytes for parameters (last, best, gradient, moments, two temporaries) and windows.
+
+    A window of training and one of validation are never in memory together.
+    """
     item = np.dtype(arch.dtype).itemsize
-    return item * (arch.size * (5 + slots) + Tape.entries(arch, lanes.T, lanes.B))
+    training = Tape.entries(arch, lanes.T, lanes.B) + lanes.T * lanes.B * arch.vocabulary_size
+    scoring = Tape.entries(arch, WINDOW, LANES) + 2 * WINDOW * LANES * arch.vocabulary_size
+    return item * (arch.size * (5 + slots) + max(training, scoring))
 
 
 def _check_memory(needed: int, arch: Architecture) -> None:
@@ -229,11 +244,14 @@ def _check_memory(needed: int, arch: Architecture) -> None:
 def _take_notes(run: Run) -> None:
     """What a user should know before the first step."""
     lanes, settings = run.lanes, run.config
-    if settings.seq_length > lanes.T or settings.batch_size > lanes.B:
-        run.notes.append(
-            f"the text is short: batch_size shrinks from {settings.batch_size} to {lanes.B}, "
-            f"seq_length from {settings.seq_length} to {lanes.T}"
-        )
+    shrunk = [
+        f"{key} shrinks from {asked} to {fits}"
+        for key, asked, fits in (("batch_size", settings.batch_size, lanes.B),
+                                 ("seq_length", settings.seq_length, lanes.T))
+        if fits < asked
+    ]
+    if shrunk:
+        run.notes.append(f"the text is short: {', '.join(shrunk)}")
     if not len(run.val):
         run.notes.append("nothing is held out: no validation, and the last weights are the best")
     stored = run.checkpoint.threads
@@ -257,8 +275,10 @@ def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array
             raise UsageError(f"{text.name} is not the text that the model was trained on, and "
                              f"only that has a --split {part}; leave --split out")
         if run.origin["val"]:
-            raise UsageError("this model was validated on a file of its own: score that file "
-                             "without --split")
+            if part == "val":
+                raise UsageError("this model was validated on a file of its own: score that "
+                                 "file without --split")
+            return text.ids, start
         train, val = corpus.split(text.ids, float(str(run.settings["val_fraction"])))
         if part == "train":
             return train, start

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from numpy.typing import NDArray
 
 import charrnn
+from charrnn.console import say, stderr_is_terminal
 from charrnn.corpus import Text
 from charrnn.evaluation import Score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
@@ -41,8 +42,8 @@ def found(event: Start) -> list[str]:
     what = "bytes" if event.level == "byte" else "characters"
     text = (
         f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
-        f"{event.train_chars:,} to learn from ({event.left_over:,} left over), "
-        f"{event.val_chars:,} held out"
+        f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
+        + (f" ({event.left_over:,} that fill no lane are left over)" if event.left_over else "")
     )
     length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
     epochs = event.steps / event.steps_per_epoch
@@ -58,8 +59,6 @@ def found(event: Start) -> list[str]:
             for key, value in event.settings.items()
         ))
     lines += [f"note: {note}" for note in event.notes]
-    if event.continued:
-        lines.append(f"continuing {event.path} after step {event.step:,}")
     return lines
 
 
@@ -71,6 +70,7 @@ class Terminal:
         self.bar: tqdm[NoReturn] | None = None
         self.loss = self.speed = 0.0
         self.count = self.chars = 0
+        self.continued = False
         self.last_line = time.monotonic()
 
     def line(self, text: str) -> None:
@@ -79,16 +79,17 @@ class Terminal:
             return
         if self.bar is not None:
             self.bar.clear()
-        print(text, file=sys.stderr, flush=True)
+        say(text)
         if self.bar is not None:
             self.bar.refresh()
 
     def show(self, event: Event) -> None:
         if isinstance(event, Start):
             self.chars = event.batch_size * event.seq_length
+            self.continued = event.continued
             for text in found(event):
                 self.line(text)
-            if not self.quiet and event.steps and sys.stderr.isatty():
+            if not self.quiet and event.steps and stderr_is_terminal():
                 from tqdm import tqdm
 
                 # Some terminals do not know their size, and tqdm would show nothing on them.
@@ -101,9 +102,9 @@ class Terminal:
         elif isinstance(event, Eval):
             self.line(
                 f"step {event.step:,} (epoch {event.epoch:.2f}): validation "
-                f"{bits(event.nats_per_char):.4f} bits/char ({event.nats_per_char:.4f} nats)"
+                f"{event.nats_per_char:.4f} nats/char, {bits(event.nats_per_char):.4f} bits/char"
                 + (", the best so far" if event.improved else
-                   f", best {bits(event.best_nats_per_char):.4f}")
+                   f"; the best is {event.best_nats_per_char:.4f} nats/char")
             )
         elif isinstance(event, Sample):
             self.line("\n".join(f"  | {row}" for row in printable(event.text).split("\n")))
@@ -114,6 +115,9 @@ class Terminal:
 
     def step(self, event: Step) -> None:
         # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
+        if self.continued:
+            self.line(f"continuing after step {event.step - 1:,}")
+            self.continued = False
         self.count += 1
         weight = max(SMOOTHING, 1 / self.count)
         self.loss += weight * (event.nats_per_char - self.loss)
@@ -136,12 +140,13 @@ class Terminal:
             "patience": f"stopped early after step {event.step:,}: no new best for a while",
             "stopped": f"stopped after step {event.step:,} of {event.steps:,} and saved; "
                        "the same command goes on from here",
-            "already trained": f"already trained: {event.step:,} of {event.steps:,} steps",
+            "already trained": f"already trained: {event.step:,} steps are done, "
+                               f"{event.steps:,} were asked for",
         }
         best = ""
         if event.best_nats_per_char is not None:
-            best = (f"; best validation {bits(event.best_nats_per_char):.4f} bits/char "
-                    f"({event.best_nats_per_char:.4f} nats) at step {event.best_step:,}")
+            best = (f"; best validation {event.best_nats_per_char:.4f} nats/char, "
+                    f"{bits(event.best_nats_per_char):.4f} bits/char, at step {event.best_step:,}")
         self.line(reasons[event.reason] + best)
         self.line(f"checkpoint: {event.path}")
         self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")
@@ -164,7 +169,7 @@ def score_line(score: Score, text: Text, split: str, path: Path, as_json: bool) 
         "unknown_chars": text.unknown,
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
-        "perplexity": score.perplexity,
+        "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,
         "accuracy": score.accuracy,
         "checkpoint": str(path),
         "version": charrnn.__version__,

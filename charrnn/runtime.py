@@ -48,6 +48,8 @@ def use_one_blas_thread() -> None:
 def available_memory() -> int | None:
     """Bytes this process can still take without swapping, None where that is unknown."""
     limits = []
+    with suppress(AttributeError, OSError, ValueError):  # not on Windows
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -75,10 +77,12 @@ class Signals:
     """What the outside asked for while a run goes on.
 
     ``stop`` is the number of the signal that asked the run to end, or None; ``save`` is set
-    by USR1 and cleared by whoever saves.
+    by USR1 and cleared by whoever saves. As long as there is nothing to save, ``deferred``
+    is false and a stop is an immediate SystemExit.
     """
 
     def __init__(self) -> None:
+        self.deferred = False
         self.stop: int | None = None
         self.save = False
 
@@ -86,6 +90,8 @@ class Signals:
         if self.stop is not None:  # asked twice: no more politeness
             os._exit(128 + number)
         self.stop = number
+        if not self.deferred:
+            raise SystemExit(128 + number)
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True

@@ -38,29 +38,34 @@ def samples(
     occurrence of ``stop`` in it. The pieces of the first of a batch come as they are written.
     """
     h, logits = read(params, prime)
+    width = 1 if stop is None else len(stop)
     for first in range(0, count, LANES):
         B = min(LANES, count - first)
-        written = np.empty((B, length), np.intp)
-        ends = np.full(B, length)  # where each sample was stopped
-        shown = 0  # characters of the first sample that were given away
-        held = 0 if stop is None else len(stop) - 1  # they may be the beginning of ``stop``
         h_now, z = np.repeat(h, B, axis=0), np.repeat(logits, B, axis=0)
         uniform = _uniform(seed, range(first, first + B))
+        drawn: list[Array] = []  # (B,) for each step; of a lone sample only what is held back
+        lengths = np.full(B, length)
         for t in range(length):
             x = choose(z, next(uniform), temperature, top_k, top_p)
-            written[:, t] = x
-            if stop is not None and t >= held:
-                hit = (written[:, t - held : t + 1] == stop).all(axis=1)
-                ends = np.where(hit & (ends == length), t - held, ends)
-                if (ends < length).all():
+            drawn.append(x)
+            if stop is not None and len(drawn) >= width:
+                hit = (np.stack(drawn[-width:], axis=1) == stop).all(axis=1)
+                lengths[hit] = np.minimum(lengths[hit], t + 1 - width)
+                if (lengths < length).all():
                     break
-            if shown < (until := min(int(ends[0]), t + 1 - held)):
-                yield first, written[0, shown:until]
-                shown = until
+            # The last symbols are held back: they may be the beginning of ``stop``.
+            if t + 1 >= width and lengths[0] == length:
+                yield first, drawn[-width][:1]
+            if B == 1:
+                del drawn[: 1 - width or None]
             z, h_now = step(params, x, h_now)
-        yield first, written[0, shown : ends[0]]
+        if lengths[0] == length:
+            rest = [x[0] for x in drawn[len(drawn) - min(width - 1, length) :]]
+            yield first, np.array(rest, np.intp)
+        elif lengths[0] == 0:
+            yield first, np.zeros(0, np.intp)
         for lane in range(1, B):
-            yield first + lane, written[lane, : ends[lane]]
+            yield first + lane, np.array([x[lane] for x in drawn[: lengths[lane]]], np.intp)
 
 
 def read(params: Parameters, prime: Array) -> tuple[Array, Array]:

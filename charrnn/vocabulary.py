@@ -93,7 +93,7 @@ def describe(code: int) -> str:
     """A code point as a person may recognise it: 'e' (U+0065), or its name."""
     character = chr(code)
     shown = repr(character) if character.isprintable() else unicodedata.name(character, "")
-    return f"{shown} (U+{code:04X})".strip()
+    return f"{shown} (U+{code:04X})" if shown else f"U+{code:04X}"
 
 
 def unknown_message(codes: Array, vocabulary_size: int) -> str:

@@ -77,6 +77,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     result = charrnn_("train", "a.txt", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0
     assert b"distinct" in result.stderr
+    assert b"steps (30 epochs)" in result.stderr
+    chosen = charrnn_("train", "a.txt", "--dry-run", "--steps", "50", "--json", cwd=tmp_path)
+    assert json.loads(chosen.stdout)["steps"] == 50
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
@@ -102,7 +105,7 @@ def test_the_score_of_training_is_the_score_of_eval(home):
     result = charrnn_("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
     assert result.returncode == 0, result.stderr
     score = json.loads(result.stdout)
-    assert f"({score['nats_per_char']:.4f} nats)" in said
+    assert f"best validation {score['nats_per_char']:.4f} nats/char" in said
     assert set(score) == {
         "text", "split", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
         "perplexity", "accuracy", "checkpoint", "version",
@@ -389,6 +392,48 @@ def test_shell_completion_is_there(home, shell):
     words["COMP_CWORD"] = "a" if shell == "fish" else "3"
     offered = charrnn_(cwd=home, env={"_CHARRNN_COMPLETE": f"{shell}_complete"} | words)
     assert b"adagrad" in offered.stdout and b"sgd" not in offered.stdout
+
+
+def test_without_a_command_the_help_is_shown(home):
+    result = charrnn_(cwd=home)
+    assert result.returncode == 2
+    assert result.stderr.decode().startswith("Usage: charrnn") and result.stderr.count(b"\n") > 10
+
+
+def test_a_refused_run_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    charrnn_("train", "missing.txt", cwd=tmp_path)
+    charrnn_("train", "a.txt", "--hidden-size", "10000000", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_text_is_read_ends_at_once(tmp_path, number, code):
+    with subprocess.Popen([*COMMAND, "train", "-"], cwd=tmp_path, stdin=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        lock = tmp_path / "checkpoints/.stdin.npz.lock"
+        deadline = time.monotonic() + 20
+        while not lock.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(timeout=10) == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sample_of_any_length_streams(home):
+    args = f"sample --length 100000000000000 --seed 1 -m {home}/checkpoints/corpus.npz"
+    result = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} {args} | head -c 5"],
+                            capture_output=True, timeout=60, env=ENVIRONMENT)
+    assert len(result.stdout) == 5
+
+
+def test_closed_stderr_puts_nothing_on_stdout(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = f"{' '.join(COMMAND)} train a.txt {' '.join(TINY)} --steps 3 --json 2>&-"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True,
+                            timeout=60, env=ENVIRONMENT)
+    assert result.returncode == 0
+    assert all(json.loads(line)["event"] for line in result.stdout.splitlines())
 
 
 def test_debug_shows_the_traceback_of_an_error(home):

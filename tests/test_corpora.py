@@ -152,7 +152,7 @@ def test_the_pattern_rule_trains_a_corpus_once(workplace):
     assert result.returncode == 0, result.stderr
     assert "configs/hello.yaml" in result.stdout
     assert (workplace / "checkpoints/hello.npz").exists()
-    assert "up to date" in make(workplace, "checkpoints/hello.npz").stdout
+    assert "already trained" in make(workplace, "checkpoints/hello.npz").stderr
 
 
 def test_make_train_eval_and_sample_work_together(workplace):
@@ -163,11 +163,13 @@ def test_make_train_eval_and_sample_work_together(workplace):
     assert scored.returncode == 0 and '"chars": 48' in scored.stdout, scored.stderr
     sampled = make(workplace, "sample", "PRIME=Enter the", "ARGS=--length 5")
     assert sampled.stdout.startswith("Enter the")
+    quoted = make(workplace, "sample", "PRIME=don't", "ARGS=--length 0")
+    assert quoted.stdout == "don't"
 
 
 def test_hello_learns_to_spell(workplace):
     make(workplace, "checkpoints/hello.npz")
-    result = make(workplace, "sample", "CORPUS=corpora/hello.txt", "PRIME=h",
+    result = make(workplace, "sample", "CHECKPOINT=checkpoints/hello.npz", "PRIME=h",
                   "ARGS=--temperature 0 --length 11")
     assert result.stdout == "hello\nhello\n"
 

@@ -348,8 +348,8 @@ def test_a_line_goes_on_in_the_next_file_as_it_does_in_one_text(tmp_path):
         ("a\rb\r", ["2 CR line ends"]),
         ("\ufeffa\n", ["byte order mark"]),
         ("a\ufeff\n", ["U+FEFF inside"]),
-        ("a\0b\0\n", ["2 control characters"]),
-        ("\x1b\x7f\x85\n", ["3 control characters"]),
+        ("a\0b\0\n", ["control characters: 2, such as U+0000"]),
+        ("\x1b\x7f\x85\n", ["control characters: 3"]),
         ("\ufffda\ufffd\ufffd\n", ["3 replacement characters (U+FFFD)"]),
     ],
 )

@@ -15,7 +15,7 @@ PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
     "errors", "runtime", "randomness", "vocabulary", "corpus", "parameters", "model", "optim",
     "config", "configfile", "archive", "checkpoint", "sampling", "evaluation", "preparation",
-    "events", "training", "report", "console", "options", "cli", "__main__",
+    "events", "trainer", "training", "console", "report", "options", "cli", "__main__",
 )
 MODULES = [*ORDER, "__init__"]
 

@@ -28,10 +28,19 @@ def handlers():
 def test_int_and_term_ask_to_stop(name):
     number = getattr(signal, name)
     with runtime.listening() as signals:
+        signals.deferred = True
         assert signals.stop is None
         signal.raise_signal(number)
         assert signals.stop == number
         assert not signals.save
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_where_there_is_nothing_to_save_the_first_signal_ends(name):
+    number = getattr(signal, name)
+    with pytest.raises(SystemExit) as ended, runtime.listening():
+        signal.raise_signal(number)
+    assert ended.value.code == 128 + number
 
 
 @POSIX
@@ -83,7 +92,7 @@ def python(code):
 def test_asked_twice_the_process_ends_at_once(name, code):
     done = python(
         "import signal\nfrom charrnn import runtime\n"
-        "with runtime.listening() as signals:\n"
+        "with runtime.listening() as signals:\n    signals.deferred = True\n"
         f"    signal.raise_signal(signal.SIGINT)\n    print(signals.stop, flush=True)\n"
         f"    signal.raise_signal(signal.{name})\n    print('still here', flush=True)\n"
     )
@@ -130,7 +139,7 @@ V1 = "sys/fs/cgroup/memory/memory."
 @pytest.mark.parametrize(
     ("files", "available"),
     [
-        ({}, None),
+        ({}, 10**18),
         ({"proc/meminfo": MEMINFO}, 8_192_000_000),
         ({"proc/meminfo": MEMINFO, "sys/fs/cgroup/memory.max": "1000000\n",
           "sys/fs/cgroup/memory.current": "300000\n"}, 700_000),
@@ -151,6 +160,7 @@ def test_available_memory_is_what_the_system_and_its_control_group_leave(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
+    monkeypatch.setattr(os, "sysconf", lambda name: 10**9)  # more than any of the limits
     monkeypatch.setattr(
         runtime, "Path", lambda path, name="": tmp_path / path.lstrip("/") / name
     )

@@ -87,7 +87,7 @@ def test_an_argument_that_was_not_utf_8_is_unknown_and_not_a_crash():
 
 @pytest.mark.parametrize(
     ("character", "shown"),
-    [("e", "'e' (U+0065)"), ("\u00a0", "NO-BREAK SPACE (U+00A0)"), ("\0", "(U+0000)"),
+    [("e", "'e' (U+0065)"), ("\u00a0", "NO-BREAK SPACE (U+00A0)"), ("\0", "U+0000"),
      ("\U0001f600", "'\U0001f600' (U+1F600)"), ("\ufeff", "ZERO WIDTH NO-BREAK SPACE (U+FEFF)")],
 )
 def test_a_character_is_described_so_that_a_person_knows_it(character, shown):
