@@ -32,6 +32,7 @@ class Start(Event):
     train_chars: int
     val_chars: int
     left_over: int  # characters at the end of the training text that no lane has room for
+    dropout: float
     batch_size: int
     seq_length: int
     steps_per_epoch: int

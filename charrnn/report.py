@@ -50,7 +50,7 @@ def found(event: Start) -> list[str]:
     model = (
         f"model: {event.parameters:,} parameters, about {event.memory_bytes / 1e6:,.0f} MB; "
         f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
-        f"of {event.batch_size} x {event.seq_length} characters"
+        f"of {event.batch_size} x {event.seq_length} characters, dropout {event.dropout:g}"
     )
     lines = [text, model]
     if event.settings:

@@ -92,7 +92,7 @@ class Trainer:
         A mask that stays through the window hides units instead of blurring all of them
         (Gal & Ghahramani 2016), and costs T times fewer random numbers.
         """
-        p = self.config.dropout
+        p = self.run.dropout
         if p == 0:
             return None
         arch = self.run.checkpoint.last.arch

@@ -91,6 +91,7 @@ def start(run: Run) -> Start:
         train_chars=run.train_chars,
         val_chars=len(run.val),
         left_over=run.lanes.left_over,
+        dropout=run.dropout,
         batch_size=run.lanes.B,
         seq_length=run.lanes.T,
         steps_per_epoch=run.lanes.windows,

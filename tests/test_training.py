@@ -19,7 +19,7 @@ from charrnn.runtime import Signals
 TEXT = "the quick brown fox jumps over the lazy dog; pack my box with five dozen jugs.\n" * 20
 TINY = {
     "hidden_size": 8, "layers": 2, "batch_size": 4, "seq_length": 8, "steps": 20,
-    "eval_every": 7, "save_every": 5, "warmup": 2, "learning_rate": 0.01,
+    "eval_every": 7, "save_every": 5, "warmup": 2, "learning_rate": 0.01, "dropout": 0.05,
 }
 
 
@@ -295,6 +295,16 @@ def test_epochs_are_passes_over_the_lanes(corpus, tmp_path):
     start = prepared(corpus, tmp_path / "a.npz", steps=None, epochs=2.5)
     training.budget(start)
     assert start.checkpoint.progress.steps == math.ceil(2.5 * start.lanes.windows)
+
+
+@pytest.mark.parametrize(("chars", "expected"), [(1000, 0.3), (400_000, 0.125), (10**8, 0.0)])
+def test_the_default_dropout_is_the_higher_the_less_text_there_is(
+    corpus, tmp_path, chars, expected
+):
+    run = prepared(corpus, tmp_path / "a.npz", dropout=None)
+    assert dataclasses.replace(run, train_chars=chars).dropout == pytest.approx(expected, abs=1e-3)
+    run = prepared(corpus, tmp_path / "a.npz", dropout=0.0)
+    assert dataclasses.replace(run, train_chars=chars).dropout == 0
 
 
 def test_the_default_budget_is_thirty_epochs_of_a_small_text(corpus, tmp_path):
