@@ -16,7 +16,7 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check coverage dist clean train sample eval install
+.PHONY: help demo test test-lowest lint types check coverage dist clean train sample eval install
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z_/%.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -49,6 +49,12 @@ demo: $(VENV)/installed corpora/python.txt ## learn a text for a minute, score i
 test: $(VENV)/dev ## run the tests (under 3 minutes)
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
+LOWEST := numpy==2.0.0 click==8.1.4 tqdm==4.60.0 pyyaml==6.0.1
+test-lowest: ## run the tests with the oldest versions of what charrnn needs
+	$(PYTHON) -m venv $(VENV)-lowest
+	PIP_CONSTRAINT= $(VENV)-lowest/bin/python -m pip install --quiet --editable '.[test]' $(LOWEST)
+	$(VENV)-lowest/bin/python -m pytest -m 'not slow' $(ARGS)
+
 lint: $(VENV)/dev ## look for mistakes and untidiness
 	$(BIN)/ruff check .
 
@@ -66,7 +72,7 @@ dist: $(VENV)/dev ## build the wheel and the source archive in dist/
 	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove what was made, but no checkpoint and no corpus
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 ## For people who live in Makefiles.
 

@@ -35,9 +35,6 @@ class SettingType(ParamType):
         except UsageError as error:
             self.fail(str(error), param, ctx)
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(self.choices) if self.choices else self.name.upper()
-
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[Any]:
@@ -57,7 +54,9 @@ def setting_options(command: click.Command) -> click.Command:
     for key, field in config.FIELDS.items():
         default = field.default
         shown = "" if default is None else f"  [default: {default}]"
-        option = SettingOption([config.option(key)], type=SettingType(key),
+        kind = SettingType(key)
+        option = SettingOption([config.option(key)], type=kind,
+                               metavar="|".join(kind.choices) or kind.name.upper(),
                                help=field.metadata["help"] + shown)
         option.group = field.metadata["group"]
         command.params.append(option)
