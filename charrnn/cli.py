@@ -222,7 +222,7 @@ def evaluate(
     threads = runtime.default_threads()
     start_numpy()
 
-    from charrnn import corpus, evaluation, preparation, report
+    from charrnn import corpus, evaluation, report
     from charrnn.checkpoint import load
 
     run = load(path)
@@ -242,7 +242,7 @@ def evaluate(
         return
     # The corpus of the run has no unknown characters; that another text is one is said first.
     whole = corpus.read_known(text, run.vocabulary, encoding, skip or split in ("train", "val"))
-    part, before = preparation.part_of(run, whole, split)
+    part, before = evaluation.part_of(run, whole, split)
     if len(part) == 0:
         raise CorpusError(f"{whole.name}: there is nothing to score")
     say(f"{path}, step {run.progress.best_step:,}")

@@ -17,6 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import corpus
+from charrnn.checkpoint import Checkpoint
+from charrnn.corpus import Text
+from charrnn.errors import UsageError
 from charrnn.model import Tape, forward
 from charrnn.parameters import Parameters
 
@@ -61,6 +65,28 @@ class Score:
     @property
     def accuracy(self) -> float:
         return self.right / self.chars if self.chars else math.nan
+
+
+def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array]:
+    """The symbols of a part ("all", "train" or "val") of a text, and what is read before them.
+
+    The parts are those of the corpus of ``run``, which the text has to be.
+    """
+    start = np.array([run.vocabulary.start], run.vocabulary.dtype)
+    if part in ("train", "val"):
+        if text.digest != run.origin["corpus"]:
+            raise UsageError(f"{text.name} is not the text that the model was trained on, and "
+                             f"only that has a --split {part}; leave --split out")
+        if run.origin["val"]:
+            if part == "val":
+                raise UsageError("this model was validated on a file of its own: score that "
+                                 "file without --split")
+            return text.ids, start
+        train, val = corpus.split(text.ids, float(str(run.settings["val_fraction"])))
+        if part == "train":
+            return train, start
+        return val, np.concatenate([start, train[-CONTEXT:]])
+    return text.ids, start
 
 
 def score(params: Parameters, text: Array, before: Array, threads: int = 1) -> Score:

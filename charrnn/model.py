@@ -3,16 +3,17 @@
     T  time steps of a window          V  symbols of the vocabulary
     B  lanes (parallel streams)        H  hidden units of a layer         L  layers
 
-Forward, for layer l at time t (row vectors; ``h^0_t`` is the one-hot x_t):
+Forward, layer l at time t (row vectors; h^0_t is the one-hot x_t):
 
-    a_t = h^(l-1)_t W_xh + h_(t-1) W_hh + b_h         h_t = tanh(a_t)
-    z_t = [h^1_t .. h^L_t] W_hy + b_y                 p_t = softmax(z_t)
+    a^l_t = h^(l-1)_t W_xh^l + h^l_(t-1) W_hh^l + b_h^l         h^l_t = tanh(a^l_t)
+    z_t = [h^1_t .. h^L_t] W_hy + b_y                           p_t = softmax(z_t)
 
-Backward, from the loss = mean over T*B of -log p_t[y_t]:
+Backward, from the loss = mean over T*B of -log p_t[y_t]; ' is the transpose, and W_hy^l
+the rows of W_hy that layer l meets:
 
-    dz_t = (p_t - onehot(y_t)) / (T*B)
-    dh_t = dz_t W_hy' + (from the layer above) da_t W_xh' + da_(t+1) W_hh'
-    da_t = (1 - h_t^2) * dh_t
+    dz_t   = (p_t - onehot(y_t)) / (T*B)
+    dh^l_t = dz_t W_hy^l' + da^(l+1)_t W_xh^(l+1)' + da^l_(t+1) W_hh^l'
+    da^l_t = (1 - (h^l_t)^2) * dh^l_t
 
 docs/derivation.md derives them. Only ``h W_hh`` and the activation need the step before, so
 only they are in the loop over time; everything else is one matrix product over T*B rows.

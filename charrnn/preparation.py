@@ -41,6 +41,7 @@ class Request:
     overwrite: bool = False
     default_threads: int = 1  # where neither the settings nor the run so far name a number
 
+
 @dataclass
 class Run:
     """Everything that training needs; only ``checkpoint`` changes on the way."""
@@ -85,12 +86,8 @@ class Run:
 
 def prepare(request: Request) -> Run:
     """Read the texts; begin, continue or inherit; refuse what cannot be done."""
+    _keep_inputs(request)
     settings = request.config
-    for source in (*request.corpora, request.val, request.init_from):
-        both_exist = source and request.path.exists() and Path(source).exists()
-        if both_exist and request.path.samefile(str(source)):
-            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
-                             "file with -o")
     ancestor = checkpoint.load(request.init_from) if request.init_from else None
     if ancestor:
         settings = _inherit(request, ancestor)
@@ -105,10 +102,10 @@ def prepare(request: Request) -> Run:
         "val": None if val_text is None else val_text.digest,
         "init_from": ancestor.digest if ancestor else None,
     }
-    before = None
+    saved = None
     if request.path.exists() and not request.overwrite:
-        before = checkpoint.load(request.path)
-        settings = _agree(request, settings, before, origin)
+        saved = checkpoint.load(request.path)
+        settings = _agree(request, settings, saved, origin)
 
     codes = [part.vocabulary.codes for part in (text, val_text, ancestor) if part is not None]
     vocabulary = Vocabulary(np.unique(np.concatenate(codes)), settings.level)
@@ -129,12 +126,11 @@ def prepare(request: Request) -> Run:
     slots = OPTIMISERS[settings.optimizer][1]
     memory = memory_needed(arch, lanes, slots) + ids.nbytes
     _check_memory(memory, arch)
-    if before is None:
-        rng = generator(settings.seed, Purpose.PARAMETERS)
-        params = initialise(arch, rng)
+    if saved is None:
+        params = initialise(arch, generator(settings.seed, Purpose.PARAMETERS))
         if ancestor:
             _transplant(ancestor, params, vocabulary)
-        before = Checkpoint(
+        saved = Checkpoint(
             settings=dataclasses.asdict(settings),
             changed=list(config.changed(settings)),
             vocabulary=vocabulary,
@@ -147,12 +143,6 @@ def prepare(request: Request) -> Run:
             origin=origin,
             threads=settings.threads or request.default_threads,
         )
-    else:
-        # What may change has changed; the rest is as it was, by default or not.
-        before.settings = dataclasses.asdict(settings)
-        asked = config.changed(settings)
-        before.changed = [key for key in config.FIELDS if key in
-                          (asked if key in config.MAY_CHANGE else before.changed)]
     run = Run(
         config=settings,
         path=request.path,
@@ -161,12 +151,21 @@ def prepare(request: Request) -> Run:
         train_chars=len(train),
         val=val,
         before_val=before_val,
-        checkpoint=before,
+        checkpoint=saved,
         memory=memory,
-        continued=before.progress.step > 0,
+        continued=saved.progress.step > 0,
     )
     _take_notes(run)
     return run
+
+
+def _keep_inputs(request: Request) -> None:
+    """Raise UsageError where the checkpoint would replace what it is made from."""
+    for source in (*request.corpora, request.val, request.init_from):
+        both_exist = source and request.path.exists() and Path(source).exists()
+        if both_exist and request.path.samefile(str(source)):
+            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
+                             "file with -o")
 
 
 def _recoded(text: Text, vocabulary: Vocabulary) -> Array:
@@ -195,6 +194,7 @@ def _agree(
     """The settings of the run to continue, or UsageError where this is another run.
 
     A setting that nobody named then or now is as the version that wrote it resolved it.
+    ``stored`` takes the settings that may change as they are now.
     """
     differences = []
     agreed: dict[str, Any] = {}
@@ -214,7 +214,13 @@ def _agree(
             f"{request.path} holds another run ({'; '.join(differences)}): "
             "give this one its own file with -o, or replace that one with --overwrite"
         )
-    return dataclasses.replace(settings, **agreed)
+    settings = dataclasses.replace(settings, **agreed)
+    # What may change has changed; the rest is as it was, by default or not.
+    asked = config.changed(settings)
+    stored.settings = dataclasses.asdict(settings)
+    stored.changed = [key for key in config.FIELDS if key in
+                      (asked if key in config.MAY_CHANGE else stored.changed)]
+    return settings
 
 
 def _transplant(ancestor: Checkpoint, params: Parameters, vocabulary: Vocabulary) -> None:
@@ -272,25 +278,3 @@ def _take_notes(run: Run) -> None:
             "the result will not be bit for bit that of one run"
         )
     run.checkpoint.threads = threads
-
-
-def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array]:
-    """The symbols of a part ("all", "train" or "val") of a text, and what is read before them.
-
-    The parts are those of the corpus of ``run``, which the text has to be.
-    """
-    start = np.array([run.vocabulary.start], run.vocabulary.dtype)
-    if part in ("train", "val"):
-        if text.digest != run.origin["corpus"]:
-            raise UsageError(f"{text.name} is not the text that the model was trained on, and "
-                             f"only that has a --split {part}; leave --split out")
-        if run.origin["val"]:
-            if part == "val":
-                raise UsageError("this model was validated on a file of its own: score that "
-                                 "file without --split")
-            return text.ids, start
-        train, val = corpus.split(text.ids, float(str(run.settings["val_fraction"])))
-        if part == "train":
-            return train, start
-        return val, np.concatenate([start, train[-CONTEXT:]])
-    return text.ids, start
