@@ -21,7 +21,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-zA-Z_/%.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
 	  awk -F '\t' '{ printf "  %-27s %s\n", $$1, $$2 }'
-	@echo "Variables: CORPUS, TEXT, CHECKPOINT, CONFIG, PRIME, ARGS (more options), VENV, PYTHON"
+	@echo "Variables: CORPUS, TEXT, CHECKPOINT, CONFIG, PRIME, ARGS (more options), VENV, PYTHON; file names without spaces"
 
 ## The virtual environment, with charrnn in it and, in a second step, what developers need.
 

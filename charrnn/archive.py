@@ -241,19 +241,19 @@ def locked(path: Path) -> Iterator[None]:
         file = _open_locked(path, lock)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
-    with file:
+    try:
         file.truncate(0)
         file.write(str(os.getpid()).encode())
         file.flush()
         with suppress(OSError):  # of a run that was killed while it wrote
             _sibling(target, "tmp").unlink()
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                lock.unlink()
-                if is_new:  # where nothing came of the run, nothing is left behind
-                    target.parent.rmdir()
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+            if is_new:  # where nothing came of the run, nothing is left behind
+                target.parent.rmdir()
+        file.close()
 
 
 def _open_locked(path: Path, lock: Path) -> BinaryIO:

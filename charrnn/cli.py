@@ -99,19 +99,26 @@ def train(
     listeners: list[Callable[[Any], None]] = [terminal.show]
     if as_json:
         listeners.append(report.json_lines(write))
-    request = preparation.Request(corpus, path, settings, frozenset(file) | frozenset(given), val,
-                                  init_from, overwrite, threads)
+    request = preparation.Request(
+        corpus, path, settings, frozenset(file) | frozenset(given), val, init_from, overwrite,
+        config_file, threads,
+    )
     if dry_run:
         archive.check_writable(path)
         run = preparation.prepare(request)
         training.budget(run)
         for listener in listeners:
             listener(training.start(run))
+        terminal.dry_run(training.start(run))
         return
     with runtime.listening() as signals, archive.locked(path):
-        for event in training.train(preparation.prepare(request), signals):
-            for listener in listeners:
-                listener(event)
+        try:
+            for event in training.train(preparation.prepare(request), signals):
+                for listener in listeners:
+                    listener(event)
+        except SystemExit:
+            say("stopped before the first step: there was nothing to save")
+            raise
     if isinstance(event, End) and event.signal is not None:
         sys.exit(128 + event.signal)
 
@@ -207,7 +214,8 @@ def sample(
               help="Which part; train and val need the corpus of the run.  [default: all]")
 @unknown_option
 @click.option("--per-line", is_flag=True,
-              help="A line for each line: bits/char, characters, nats, text; tabs between.")
+              help="A row for each line of each file: bits/char, characters, nats, text; "
+              "tabs between.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,

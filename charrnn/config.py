@@ -104,10 +104,10 @@ class Config:
         None, "Budget", low=1,
         help="Updates in all; by default 6000, or 30 epochs where that is less.")
     epochs: float | None = setting(
-        None, "Budget", above=0,
+        None, "Budget", above=0, high=1e9,
         help="The same as passes over the text; 0.5 is half a pass.")
     max_minutes: float | None = setting(
-        None, "Budget", above=0,
+        None, "Budget", above=0, high=1e9,
         help="The same as time; the speed is measured once, before the first step.")
     patience: int | None = setting(
         None, "Budget", low=1,
@@ -155,7 +155,7 @@ def parse(key: str, text: str) -> Value:
     limits = field.metadata
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
-            close = difflib.get_close_matches(text, limits["choices"], 1)
+            close = difflib.get_close_matches(text.lower(), limits["choices"], 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UsageError(f"{text!r:.60} is not one of {', '.join(limits['choices'])}{hint}")
         if key == "encoding":

@@ -20,6 +20,9 @@ from charrnn.vocabulary import CODE_POINTS, Vocabulary, code_points, describe, s
 Array = NDArray[Any]
 
 CHUNK = 1 << 20  # bytes read at once
+# What to do about a text that cannot be decoded, in training and where a model is given.
+RENAME = "name the right --encoding, or read any file with --level byte"
+CONVERT = "that is what the model reads; convert the text to it"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def read_known(
     """Read files with a vocabulary that is given; see ``Vocabulary.encode`` on the unknown."""
     digest = hashlib.sha256()
     total, parts = 0, [np.zeros(0, vocabulary.dtype)]
-    for codes in stream(paths, vocabulary.level, encoding, digest):
+    for codes in stream(paths, vocabulary.level, encoding, digest, CONVERT):
         total += len(codes)
         try:
             parts.append(vocabulary.encode(codes, skip_unknown))
@@ -102,35 +105,39 @@ def read_lines(
     """
     knows_newline = int(vocabulary.lookup(np.array([10]))[0]) < len(vocabulary)
 
-    def line(number: int, codes: Array) -> tuple[str | bytes, Array, int]:
+    def line(path: str, number: int, codes: Array) -> tuple[str | bytes, Array, int]:
         ended = len(codes) > 0 and codes[-1] == 10
         text = codes[: len(codes) - ended]
         symbols = codes if knows_newline else text
         try:
             ids = vocabulary.encode(symbols, skip_unknown)
         except CorpusError as error:
-            raise CorpusError(f"{name_of(paths)}, line {number:,}: {error}") from None
+            raise CorpusError(f"{shown(path)}, line {number:,}: {error}") from None
         if vocabulary.level == "byte":
             return text.tobytes(), ids, len(symbols) - len(ids)
-        shown = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        return shown, ids, len(symbols) - len(ids)
+        decoded = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        return decoded, ids, len(symbols) - len(ids)
 
-    rest: list[Array] = []  # the beginning of a line that has not ended yet
-    number = 1
-    for codes in stream(paths, vocabulary.level, encoding):
-        begin = 0
-        for end in (np.flatnonzero(codes == 10) + 1).tolist():
-            yield line(number, np.concatenate([*rest, codes[begin:end]]))
-            rest, begin, number = [], end, number + 1
-        rest.append(codes[begin:])
-    if any(map(len, rest)):
-        yield line(number, np.concatenate(rest))
+    for path in paths:
+        number = 1
+        rest: list[Array] = []  # the beginning of a line that has not ended yet
+        for codes in stream([path], vocabulary.level, encoding, remedy=CONVERT):
+            begin = 0
+            for end in (np.flatnonzero(codes == 10) + 1).tolist():
+                yield line(path, number, np.concatenate([*rest, codes[begin:end]]))
+                number, rest, begin = number + 1, [], end
+            rest.append(codes[begin:])
+        if any(map(len, rest)):
+            yield line(path, number, np.concatenate(rest))
 
 
 def stream(
-    paths: Sequence[str], level: str, encoding: str, digest: Any = None
+    paths: Sequence[str], level: str, encoding: str, digest: Any = None, remedy: str = RENAME
 ) -> Iterator[Array]:
-    """The code points (or bytes) of the files, chunk by chunk; feeds ``digest`` on the way."""
+    """The code points (or bytes) of the files, chunk by chunk; feeds ``digest`` on the way.
+
+    Raises CorpusError, with the byte's number and a ``remedy``, for what is not ``encoding``.
+    """
     for path in paths:
         offset = 0
         decoder = codecs.getincrementaldecoder(encoding)()
@@ -150,12 +157,11 @@ def stream(
                         byte = error.object[error.start]
                         raise CorpusError(
                             f"{shown(path)}: byte {at:,} (0x{byte:02X}) is not {encoding}: "
-                            "name the right --encoding, or read any file with --level byte"
+                            + remedy
                         ) from None
                     except UnicodeError as error:
                         raise CorpusError(
-                            f"{shown(path)} is not {encoding} ({error}): "
-                            "name the right --encoding, or read any file with --level byte"
+                            f"{shown(path)} is not {encoding} ({error}): {remedy}"
                         ) from None
                 offset += len(data)
                 if len(codes):

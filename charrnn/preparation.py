@@ -39,6 +39,7 @@ class Request:
     val: str | None = None
     init_from: Path | None = None
     overwrite: bool = False
+    config_file: str | None = None
     default_threads: int = 1  # where neither the settings nor the run so far name a number
 
 
@@ -161,7 +162,8 @@ def prepare(request: Request) -> Run:
 
 def _keep_inputs(request: Request) -> None:
     """Raise UsageError where the checkpoint would replace what it is made from."""
-    for source in (*request.corpora, request.val, request.init_from):
+    inputs = (*request.corpora, request.val, request.init_from, request.config_file)
+    for source in inputs:
         both_exist = source and request.path.exists() and Path(source).exists()
         if both_exist and request.path.samefile(str(source)):
             raise UsageError(f"{source} would be replaced by the checkpoint: name another "

@@ -113,6 +113,16 @@ class Terminal:
         else:
             assert isinstance(event, Save)
 
+    def dry_run(self, event: Start) -> None:
+        """What would come after the first lines."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        if event.continued:
+            done = 0 < event.steps <= event.step
+            self.line(f"already trained: {event.step:,} steps are done" if done
+                      else f"would go on after step {event.step:,}")
+
     def step(self, event: Step) -> None:
         # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
         if self.continued:
@@ -141,7 +151,7 @@ class Terminal:
             "stopped": f"stopped after step {event.step:,} of {event.steps:,} and saved; "
                        "the same command goes on from here",
             "already trained": f"already trained: {event.step:,} steps are done, "
-                               f"{event.steps:,} were asked for",
+                               f"and the budget is {event.steps:,}",
         }
         best = ""
         if event.best_nats_per_char is not None:

@@ -65,6 +65,10 @@ class Vocabulary:
             raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"character {error.start:,} of it is not UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: Array) -> str | bytes:

@@ -83,6 +83,13 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_dry_run_says_how_a_run_would_go_on(home):
+    again = charrnn_("train", "corpus.txt", *TINY, "--steps", "60", "--dry-run", cwd=home)
+    assert b"already trained: 60 steps are done" in again.stderr
+    longer = charrnn_("train", "corpus.txt", *TINY, "--steps", "90", "--dry-run", cwd=home)
+    assert b"would go on after step 60" in longer.stderr
+
+
 def test_train_json_is_one_object_per_event(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     result = charrnn_("train", "a.txt", *TINY, "--steps", "10", "--sample-every", "5", "--json",
@@ -415,8 +422,10 @@ def test_a_signal_while_the_text_is_read_ends_at_once(tmp_path, number, code):
         deadline = time.monotonic() + 20
         while not lock.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
+        time.sleep(0.3)  # from the lock to the reading
         process.send_signal(number)
         assert process.wait(timeout=10) == code
+        assert process.stderr.read().count(b"\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

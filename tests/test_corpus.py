@@ -327,12 +327,12 @@ def test_the_lines_together_are_the_text(path, text, chunk):
     assert [i for _, ids, _ in found for i in ids] == known.encode_text(text).tolist()
 
 
-def test_a_line_goes_on_in_the_next_file_as_it_does_in_one_text(tmp_path):
+def test_a_line_ends_where_its_file_does(tmp_path):
     (tmp_path / "a").write_text("ab\nc")
     (tmp_path / "b").write_text("d\n")
     found = corpus.read_lines([str(tmp_path / "a"), str(tmp_path / "b")], vocabulary("\nabcd"),
                               "utf-8")
-    assert [line for line, _, _ in found] == ["ab", "cd"]
+    assert [line for line, _, _ in found] == ["ab", "c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def prepared(corpus, out, *, val=None, init_from=None, overwrite=False, **settin
     settings = {key: value for key, value in (TINY | settings).items() if value is not None}
     request = preparation.Request(
         [str(corpus)], Path(out), config.resolve({}, settings), frozenset(settings),
-        val and str(val), init_from, overwrite, 1,
+        val and str(val), init_from, overwrite, None, 1,
     )
     return preparation.prepare(request)
 
@@ -466,6 +466,15 @@ def test_the_output_is_never_one_of_the_inputs(corpus, tmp_path):
     with pytest.raises(UsageError, match="would be replaced"):
         prepared(corpus, corpus, overwrite=True)
     assert corpus.read_text() == before
+
+
+def test_the_output_is_never_the_config_file(corpus, tmp_path):
+    settings = tmp_path / "my.yaml"
+    settings.write_text("steps: 3\n")
+    request = preparation.Request([str(corpus)], settings, config.Config(), overwrite=True,
+                                  config_file=str(settings))
+    with pytest.raises(UsageError, match="would be replaced"):
+        preparation.prepare(request)
 
 
 def test_begin_from_another_run_refuses_another_architecture(corpus, tmp_path):
