@@ -92,7 +92,7 @@ def train(
     threads = runtime.default_threads()
     start_numpy()
 
-    from charrnn import archive, preparation, report, training
+    from charrnn import lock, preparation, report, training
     from charrnn.events import End
 
     terminal = report.Terminal(quiet)
@@ -104,14 +104,14 @@ def train(
         config_file, threads,
     )
     if dry_run:
-        archive.check_writable(path)
+        lock.check_writable(path)
         run = preparation.prepare(request)
         training.budget(run)
         for listener in listeners:
             listener(training.start(run))
         terminal.dry_run(training.start(run))
         return
-    with runtime.listening() as signals, archive.locked(path):
+    with runtime.listening() as signals, lock.locked(path):
         try:
             for event in training.train(preparation.prepare(request), signals):
                 for listener in listeners:

@@ -21,6 +21,7 @@ import pytest
 
 from charrnn import archive
 from charrnn.errors import CharrnnError, LockedError, UsageError
+from charrnn.lock import check_writable, locked
 
 MEMBERS = {
     "meta": np.frombuffer(b'{"a": 1}', np.uint8),
@@ -490,7 +491,10 @@ def test_the_mode_is_what_umask_leaves(path, mask):
 
 def child(code, *args):
     """A Python process that has begun to do as ``code`` says: it has printed a line."""
-    code = "import sys; from pathlib import Path; from charrnn import archive\n" + code
+    code = (
+        "import sys; from pathlib import Path; from charrnn import archive\n"
+        "from charrnn.lock import locked\n" + code
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent,
@@ -500,11 +504,11 @@ def child(code, *args):
 
 
 def lock(path):
-    with archive.locked(path):
+    with locked(path):
         pass
 
 
-HOLD = """with archive.locked(Path(sys.argv[1])):
+HOLD = """with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -514,7 +518,7 @@ def test_a_lock_keeps_out_another_process_and_names_its_holder(path):
     with child(HOLD, path) as holder:
         for _ in range(2):
             named = pytest.raises(LockedError, match=f"process {holder.pid} ")
-            with named as caught, archive.locked(path):
+            with named as caught, locked(path):
                 raise AssertionError
             assert caught.value.exit_code == 1
         lock(path.with_name("other.npz"))
@@ -530,13 +534,13 @@ def test_a_lock_is_free_when_its_holder_was_killed(path):
         holder.send_signal(signal.SIGKILL)
         holder.wait(10)
         named = pytest.raises(LockedError, match=f"process {os.getpid()} ")
-        with archive.locked(path), named, archive.locked(path):
+        with locked(path), named, locked(path):
             raise AssertionError
     assert folder_of(path) == []
 
 
 def test_a_lock_is_free_after_an_error(path):
-    with pytest.raises(KeyError), archive.locked(path):
+    with pytest.raises(KeyError), locked(path):
         raise KeyError
     lock(path)
     assert folder_of(path) == []
@@ -547,7 +551,7 @@ def test_a_link_and_its_target_are_locked_together(tmp_path):
     link = tmp_path / "link.npz"
     link.symlink_to("target.npz")
     target = tmp_path / "target.npz"
-    with archive.locked(link), pytest.raises(LockedError), archive.locked(target):
+    with locked(link), pytest.raises(LockedError), locked(target):
         raise AssertionError
 
 
@@ -557,7 +561,7 @@ def test_of_many_who_want_a_lock_one_has_it(path):
 
     def contend():
         while time.perf_counter() < end:
-            with contextlib.suppress(LockedError), archive.locked(path):
+            with contextlib.suppress(LockedError), locked(path):
                 inside.append(1)
                 if len(inside) > 1:
                     wrong.append(1)
@@ -583,7 +587,7 @@ def test_the_temporary_of_a_run_that_was_killed_is_swept(path, monkeypatch):
     (temporary,) = names
     assert temporary.parent == path.parent
     temporary.write_bytes(b"half")
-    with archive.locked(path):
+    with locked(path):
         assert not temporary.exists()
         assert path.exists()
 
@@ -607,11 +611,11 @@ for value in range(10**9):
 
 
 def test_a_lock_makes_the_folder(tmp_path):
-    with archive.locked(tmp_path / "a" / "b" / "run.npz"):
+    with locked(tmp_path / "a" / "b" / "run.npz"):
         assert (tmp_path / "a" / "b").is_dir()
 
 
-GUARDS = pytest.mark.parametrize("guard", [lock, archive.check_writable])
+GUARDS = pytest.mark.parametrize("guard", [lock, check_writable])
 
 
 @GUARDS
@@ -643,6 +647,6 @@ def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path, guard, name)
 
 
 def test_looking_whether_a_file_can_be_written_writes_nothing(tmp_path):
-    archive.check_writable(tmp_path / "run.npz")
-    archive.check_writable(tmp_path / "a" / "b" / "run.npz")
+    check_writable(tmp_path / "run.npz")
+    check_writable(tmp_path / "a" / "b" / "run.npz")
     assert list(tmp_path.iterdir()) == []

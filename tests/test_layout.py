@@ -14,8 +14,9 @@ import charrnn
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
     "errors", "runtime", "randomness", "vocabulary", "corpus", "parameters", "model", "optim",
-    "config", "configfile", "archive", "checkpoint", "sampling", "evaluation", "preparation",
-    "events", "trainer", "training", "console", "report", "options", "cli", "__main__",
+    "config", "configfile", "lock", "archive", "checkpoint", "sampling", "evaluation",
+    "preparation", "events", "trainer", "training", "console", "report", "options", "cli",
+    "__main__",
 )
 MODULES = [*ORDER, "__init__"]
 
