@@ -32,8 +32,6 @@ from charrnn.options import (
 )
 
 LINES = 512  # that --per-line scores together
-
-
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -107,9 +105,10 @@ def train(
         lock.check_writable(path)
         run = preparation.prepare(request)
         training.budget(run)
+        start = training.start(run)
         for listener in listeners:
-            listener(training.start(run))
-        terminal.dry_run(training.start(run))
+            listener(start)
+        terminal.dry_run(start)
         return
     with runtime.listening() as signals, lock.locked(path):
         try:

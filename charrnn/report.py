@@ -37,6 +37,11 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
+def finite(number: float) -> float | None:
+    """A number as JSON knows it, which has none that is infinite or not a number."""
+    return number if math.isfinite(number) else None
+
+
 def found(event: Start) -> list[str]:
     """The lines with which a run introduces itself."""
     what = "bytes" if event.level == "byte" else "characters"
@@ -89,14 +94,6 @@ class Terminal:
             self.continued = event.continued
             for text in found(event):
                 self.line(text)
-            if not self.quiet and event.steps and stderr_is_terminal():
-                from tqdm import tqdm
-
-                # Some terminals do not know their size, and tqdm would show nothing on them.
-                sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
-                size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
-                self.bar = tqdm(total=event.steps, initial=event.step, bar_format=BAR,
-                                file=sys.stderr, **size)
         elif isinstance(event, Step):
             self.step(event)
         elif isinstance(event, Eval):
@@ -115,19 +112,15 @@ class Terminal:
 
     def dry_run(self, event: Start) -> None:
         """What would come after the first lines."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
         if event.continued:
             done = 0 < event.steps <= event.step
             self.line(f"already trained: {event.step:,} steps are done" if done
                       else f"would go on after step {event.step:,}")
 
     def step(self, event: Step) -> None:
+        if self.count == 0:
+            self.first_step(event)
         # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
-        if self.continued:
-            self.line(f"continuing after step {event.step - 1:,}")
-            self.continued = False
         self.count += 1
         weight = max(SMOOTHING, 1 / self.count)
         self.loss += weight * (event.nats_per_char - self.loss)
@@ -140,6 +133,18 @@ class Terminal:
             self.last_line = time.monotonic()
             seconds = (event.steps - event.step) * self.chars / self.speed
             self.line(f"step {event.step:,}/{event.steps:,}: {text}, {seconds:,.0f} s left")
+
+    def first_step(self, event: Step) -> None:
+        if self.continued:
+            self.line(f"continuing after step {event.step - 1:,}")
+        if not self.quiet and stderr_is_terminal():
+            from tqdm import tqdm
+
+            # Some terminals do not know their size, and tqdm would show nothing on them.
+            sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+            size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
+            self.bar = tqdm(total=event.steps, initial=event.step - 1, bar_format=BAR,
+                            file=sys.stderr, **size)
 
     def end(self, event: End) -> None:
         if self.bar is not None:
@@ -177,9 +182,9 @@ def score_line(score: Score, text: Text, split: str, path: Path, as_json: bool) 
         "split": split,
         "chars": score.chars,
         "unknown_chars": text.unknown,
-        "nats_per_char": score.nats_per_char,
-        "bits_per_char": score.bits_per_char,
-        "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,
+        "nats_per_char": finite(score.nats_per_char),
+        "bits_per_char": finite(score.bits_per_char),
+        "perplexity": finite(score.perplexity),
         "accuracy": score.accuracy,
         "checkpoint": str(path),
         "version": charrnn.__version__,
@@ -191,9 +196,9 @@ def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> 
     """One line of ``eval --per-line``; a line without a character has no rate."""
     if as_json:
         shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
-        rates = [x if score.chars else None for x in (score.nats_per_char, score.bits_per_char)]
         result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,
-                  "nats_per_char": rates[0], "bits_per_char": rates[1]}
+                  "nats_per_char": finite(score.nats_per_char),
+                  "bits_per_char": finite(score.bits_per_char)}
         return json.dumps(result).encode() + b"\n"
     raw = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
     numbers = f"{score.bits_per_char:.4f}\t{score.chars}\t{score.nats:.4f}\t"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -88,6 +89,46 @@ def test_a_dry_run_says_how_a_run_would_go_on(home):
     assert b"already trained: 60 steps are done" in again.stderr
     longer = charrnn_("train", "corpus.txt", *TINY, "--steps", "90", "--dry-run", cwd=home)
     assert b"would go on after step 60" in longer.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of its own")
+@pytest.mark.parametrize("columns", [0, 100])
+def test_a_terminal_shows_a_live_bar_above_which_the_lines_stay(tmp_path, columns):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    def seen(*args):
+        ours, theirs = pty.openpty()
+        size = struct.pack("HHHH", 30 if columns else 0, columns, 0, 0)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+        with subprocess.Popen([*COMMAND, "train", "a.txt", *TINY, "--steps", "40", *args],
+                              cwd=tmp_path, stderr=theirs, env=ENVIRONMENT) as process:
+            os.close(theirs)
+            text = b""
+            with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
+                while data := os.read(ours, 4096):
+                    text += data
+            os.close(ours)
+        assert process.returncode == 0
+        return text.decode()
+
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert "% " not in seen("--dry-run")
+    shown = seen("--eval-every", "20")
+    assert "step 40/40" in shown and "bits/char" in shown and " left" in shown
+    assert shown.count("validation") == 3, "two of the run and one of its end"
+    assert "\r" in shown
+
+
+def test_json_has_no_numbers_that_are_none():
+    from charrnn.evaluation import Score
+    from charrnn.report import finite, line_score
+
+    assert (finite(1.5), finite(math.inf), finite(math.nan)) == (1.5, None, None)
+    row = json.loads(line_score("", Score(0, 0.0, 0), 0, True))
+    assert row["bits_per_char"] is None
 
 
 def test_train_json_is_one_object_per_event(tmp_path):
