@@ -32,7 +32,7 @@ MAX_META = 16 << 20  # bytes of settings, progress and history
 MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that comes
 DIGEST = re.compile("[0-9a-f]{64}")
 # What files meant that were written before a setting existed.
-ABSENT: dict[str, config.Value] = {}
+ABSENT: dict[str, config.Value] = {"weight_decay": 0.0}
 ORIGINS = ("corpus", "val", "init_from")
 
 

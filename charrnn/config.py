@@ -99,6 +99,10 @@ class Config:
     clip_value: float = setting(
         0.0, "Optimisation", low=0,
         help="Largest entry of the gradient; 0 is off.")
+    weight_decay: float = setting(
+        0.0, "Optimisation", low=0,
+        help="Share of every weight that is lost in a step, times the rate. Raise it with "
+        "dropout when validation gets worse as training gets better.")
 
     steps: int | None = setting(
         None, "Budget", low=1,

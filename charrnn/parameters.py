@@ -72,6 +72,7 @@ class Parameters:
         self.W_hh = [self.named[f"W_hh{layer}"] for layer in layers]
         self.b_h = [self.named[f"b_h{layer}"] for layer in layers]
         self.W_hy = self.named["W_hy"]
+        self.matrices = [*self.W_xh, *self.W_hh, self.W_hy]
         self.b_y = self.named["b_y"]
 
     def copy(self) -> Parameters:

@@ -69,6 +69,14 @@ def embedded_string(rng: random.Random) -> str:
     return f"B{outer}{reber_string(rng)}{outer}E"
 
 
+def bits(string: str, embedded: bool) -> int:
+    """-log2 of the string's probability: one bit for each choice that was made.
+
+    Every letter between B and E is one; of the five letters of the outer string, one is.
+    """
+    return len(string) - 5 if embedded else len(string) - 2
+
+
 def strings(embedded: bool, count: int, seed: int) -> Iterator[str]:
     """``count`` strings, the same for the same seed."""
     rng = random.Random(seed)
@@ -99,19 +107,22 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="strings (default 20,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the strings (default 1)")
     args = parser.parse_args()
+    said = ""
     if args.name == "python":
         text = python_library()
     elif args.name == "shakespeare":
         text = shakespeare(args.url)
     else:
         embedded = args.name == "embedded_reber"
-        lines = strings(embedded, args.count, args.seed)
+        lines = list(strings(embedded, args.count, args.seed))
         text = "".join(f"{line}\n" for line in lines).encode()
+        entropy = sum(bits(line, embedded) for line in lines) / max(1, len(text))
+        said = f", {entropy:.5f} bits/char by the grammar itself"
     args.file.parent.mkdir(parents=True, exist_ok=True)
     aside = args.file.with_name(args.file.name + ".part")
     aside.write_bytes(text)
     aside.replace(args.file)
-    print(f"{args.file}: {len(text):,} bytes", file=sys.stderr)
+    print(f"{args.file}: {len(text):,} bytes{said}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import math
 import time
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -496,3 +497,14 @@ def test_the_file_of_another_program_is_called_what_it_is(path, data, words):
 def test_a_missing_file_is_a_usage_error(path):
     with pytest.raises(UsageError, match="no such checkpoint"):
         checkpoint.load(path)
+
+
+def test_a_file_written_before_a_setting_existed_loads_and_means_what_it_did():
+    # Two layers of 3 units after 30 steps over three lines of "hello"; never written again.
+    found = checkpoint.load(Path(__file__).parent / "data" / "first.npz")
+    assert "weight_decay" not in json.loads(
+        np.load(Path(__file__).parent / "data" / "first.npz")["meta"].tobytes())["settings"]
+    assert found.settings["weight_decay"] == 0
+    assert found.settings.keys() == config.FIELDS.keys()
+    assert found.progress.step == 30
+    assert "".join(map(chr, found.vocabulary.codes)) == "\nehlo"

@@ -55,7 +55,8 @@ def refusal(read, path):
 def test_every_setting_of_the_design_is_there():
     named = """level encoding val_fraction hidden_size layers activation dropout dtype batch_size
         seq_length optimizer learning_rate schedule warmup clip_norm clip_value steps epochs
-        max_minutes patience eval_every save_every sample_every seed threads"""
+        max_minutes patience eval_every save_every sample_every seed threads
+        weight_decay"""
     assert set(named.split()) <= set(FIELDS)
 
 
@@ -139,6 +140,7 @@ def test_a_learning_rate_is_positive_and_finite(refusal, text):
         ("dropout", "0", "-0.5"), ("dropout", "0.99", "1.0"),
         ("batch_size", "1", "0"), ("seq_length", "1", "0"), ("warmup", "0", "-1"),
         ("clip_norm", "0", "-1"), ("clip_value", "0", "-1e-9"),
+        ("weight_decay", "0", "-1e-9"),
         ("steps", "1", "0"), ("epochs", "0.5", "0"), ("max_minutes", "0.1", "0"),
         ("patience", "1", "0"), ("eval_every", "1", "0"), ("save_every", "1", "0"),
         ("sample_every", "0", "-1"), ("seed", "0", "-1"),

@@ -69,7 +69,8 @@ def bits(string):
 @pytest.mark.parametrize("embedded", [False, True])
 def test_grammar_strings_are_valid_and_as_uncertain_as_computed(tmp_path, embedded):
     name, per_char = ("embedded_reber", 7 / 13) if embedded else ("reber", 2 / 3)
-    assert made(name, tmp_path / "a.txt").returncode == 0
+    run = made(name, tmp_path / "a.txt")
+    assert run.returncode == 0
     lines = (tmp_path / "a.txt").read_text().splitlines()
     assert len(lines) == 20_000
     total = 0.0
@@ -80,7 +81,9 @@ def test_grammar_strings_are_valid_and_as_uncertain_as_computed(tmp_path, embedd
         else:
             total += bits(line)
     # 20,000 strings put the mean within a hundredth of the known entropy.
-    assert total / sum(len(line) + 1 for line in lines) == pytest.approx(per_char, abs=0.01)
+    own = total / sum(len(line) + 1 for line in lines)
+    assert own == pytest.approx(per_char, abs=0.01)
+    assert f"{own:.5f} bits/char by the grammar itself" in run.stderr
 
 
 def test_grammar_strings_depend_on_count_and_seed_alone(tmp_path):

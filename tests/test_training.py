@@ -146,6 +146,7 @@ def test_same_seed_same_bytes_and_another_seed_others(corpus, tmp_path):
     ("adagrad", 0.2, "exponential", {"layers": 1}),
     ("sgd", 0.0, "cosine", {"val_fraction": 0.0}),
     ("adam", 0.5, "constant", {"patience": 1, "dtype": "float64"}),
+    ("adam", 0.1, "cosine", {"weight_decay": 0.3}),
     ("adam", 0.1, "cosine", {"threads": 2, "batch_size": 16}),
 ])
 @pytest.mark.parametrize("at", [3, 5, 10, 19])
@@ -507,6 +508,20 @@ def test_the_history_holds_the_curves_and_stays_short(corpus, tmp_path, monkeypa
         assert loss == pytest.approx(losses[step])
     assert history[-1][0] == 40
     assert all(a[0] < b[0] for a, b in itertools.pairwise(history))
+
+
+def test_weight_decay_shrinks_matrices_by_rate_times_decay_and_leaves_biases(corpus, tmp_path):
+    options = {"schedule": "constant", "warmup": 0, "learning_rate": 0.01}
+    runs = [prepared(corpus, tmp_path / f"{decay}.npz", weight_decay=decay, **options)
+            for decay in (0.0, 0.5)]
+    before = runs[0].checkpoint.last.copy()
+    for run in runs:
+        saved = run.checkpoint
+        trainer.Trainer(run).step(saved.last, saved.moments, saved.state, 1, 20)
+    free, decayed = (run.checkpoint.last for run in runs)
+    for name, theta in free.named.items():
+        shrunk = 0.01 * 0.5 * before.named[name] if theta.ndim == 2 else 0
+        np.testing.assert_allclose(decayed.named[name], theta - shrunk, rtol=1e-5, atol=1e-7)
 
 
 def test_dropout_masks_depend_on_the_step_alone_and_keep_the_mean(corpus, tmp_path):
