@@ -215,10 +215,13 @@ def sample(
 @click.option("--per-line", is_flag=True,
               help="A row for each line of each file: bits/char, characters, nats, text; "
               "tabs between.")
+@click.option("--dynamic", "learn", is_flag=True,
+              help="Learn from the text as it is scored; the checkpoint stays as it is. Another "
+              "measure, not to be compared with scores of fixed weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    per_line: bool, as_json: bool,
+    per_line: bool, learn: bool, as_json: bool,
 ) -> None:
     """Say how well TEXT is predicted: one or more files as one text, or - for stdin."""
     path = checkpoint or newest_checkpoint()
@@ -226,10 +229,12 @@ def evaluate(
         raise UsageError("standard input can be read only once")
     if per_line and split:
         raise UsageError("--per-line scores every line; it has no --split")
+    if per_line and learn:
+        raise UsageError("--per-line reads every line anew; --dynamic learns from one to the next")
     threads = runtime.default_threads()
     start_numpy()
 
-    from charrnn import corpus, evaluation, report
+    from charrnn import corpus, dynamic, evaluation, report
     from charrnn.checkpoint import load
 
     run = load(path)
@@ -255,8 +260,12 @@ def evaluate(
     say(f"{path}, step {run.progress.best_step:,}")
     if split is None and whole.digest == run.origin["corpus"]:
         say("note: the model was trained on most of this text; --split val is what it was not")
-    score = evaluation.score(run.best, part, before, threads)
-    write(report.score_line(score, whole, split or "all", path, as_json))
+    if learn:
+        blocks = dynamic.surprisals(run.best, part, before)
+        score = evaluation.total(report.progress(blocks, len(part)))
+    else:
+        score = evaluation.score(run.best, part, before, threads)
+    write(report.score_line(score, whole, split or "all", path, learn, as_json))
 
 
 def newest_checkpoint() -> Path:

@@ -9,7 +9,7 @@ scored. The result depends neither on the batch nor on the training.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -94,10 +94,15 @@ def score(params: Parameters, text: Array, before: Array, threads: int = 1) -> S
 
     ``threads`` share the work; the result is the same for any number of them.
     """
-    total = Score(0, 0.0, 0)
-    for nats, right in surprisals(params, text, before, threads):
-        total += Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
-    return total
+    return total(surprisals(params, text, before, threads))
+
+
+def total(blocks: Iterable[tuple[Array, Array]]) -> Score:
+    """The score of all symbols in blocks of (nats, right), each of shape (n,)."""
+    result = Score(0, 0.0, 0)
+    for nats, right in blocks:
+        result += Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
+    return result
 
 
 def surprisals(
@@ -158,7 +163,7 @@ def _score_block(
         x, y = window(CONTEXT - 1 + t, WINDOW), window(CONTEXT + t, WINDOW)
         logits, h = forward(params, x, h, tape)
         right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
-        nats[t : t + WINDOW] = _nats(logits, y.ravel()).reshape(WINDOW, B)
+        nats[t : t + WINDOW] = nats_of(logits, y.ravel()).reshape(WINDOW, B)
     return nats.T.ravel()[:length], right.T.ravel()[:length]
 
 
@@ -182,7 +187,7 @@ def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Scor
                 y[: len(expected), lane] = expected
             logits, h = forward(params, x, h, tape)
             right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
-            nats = _nats(logits, y.ravel()).reshape(y.shape)
+            nats = nats_of(logits, y.ravel()).reshape(y.shape)
             for lane, i in enumerate(group):
                 n = min(T, len(lines[i]) - t)
                 some = nats[:n, lane].sum(dtype=np.float64)
@@ -190,7 +195,7 @@ def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Scor
     return scores
 
 
-def _nats(logits: Array, y: Array) -> Array:
+def nats_of(logits: Array, y: Array) -> Array:
     """-ln softmax(logits)[y] for each row; uses up ``logits``."""
     logits -= logits.max(axis=1, keepdims=True)
     chosen = logits[np.arange(len(y)), y]

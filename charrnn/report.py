@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 SMOOTHING = 0.02  # of the loss and speed that are shown: about the last 50 steps
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
-BAR = "{percentage:3.0f}% {bar} step {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+BAR = "{percentage:3.0f}% {bar} {unit} {n_fmt}/{total_fmt}{postfix}, {remaining} left"
 
 
 def bits(nats: float) -> float:
@@ -138,13 +138,7 @@ class Terminal:
         if self.continued:
             self.line(f"continuing after step {event.step - 1:,}")
         if not self.quiet and stderr_is_terminal():
-            from tqdm import tqdm
-
-            # Some terminals do not know their size, and tqdm would show nothing on them.
-            sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
-            size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
-            self.bar = tqdm(total=event.steps, initial=event.step - 1, bar_format=BAR,
-                            file=sys.stderr, **size)
+            self.bar = live_bar("step", event.steps, event.step - 1)
 
     def end(self, event: End) -> None:
         if self.bar is not None:
@@ -167,19 +161,44 @@ class Terminal:
         self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")
 
 
+def live_bar(unit: str, total: int, initial: int = 0) -> tqdm[NoReturn]:
+    """A bar on standard error, which is a terminal."""
+    from tqdm import tqdm
+
+    # Some terminals do not know their size, and tqdm would show nothing on them.
+    sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
+    return tqdm(total=total, initial=initial, unit=unit, bar_format=BAR, file=sys.stderr, **size)
+
+
+def progress(blocks: Iterable[tuple[Array, Array]], total: int) -> Iterator[tuple[Array, Array]]:
+    """Pass on blocks of scored symbols, with a bar meanwhile where there is a terminal."""
+    if not stderr_is_terminal():
+        yield from blocks
+        return
+    with live_bar("character", total) as bar:
+        for block in blocks:
+            yield block
+            bar.update(len(block[0]))
+
+
 def json_lines(write: Callable[[bytes], None]) -> Callable[[Event], None]:
     """A listener that writes each event as one line of JSON."""
     return lambda event: write(json.dumps(event.as_json()).encode() + b"\n")
 
 
-def score_line(score: Score, text: Text, split: str, path: Path, as_json: bool) -> bytes:
+def score_line(
+    score: Score, text: Text, split: str, path: Path, dynamic: bool, as_json: bool
+) -> bytes:
     """The result of ``eval``: for people, or with all that is needed to get it again."""
     if not as_json:
         unknown = f", {text.unknown:,} unknown left out" if text.unknown else ""
-        return f"{score}{unknown}\n".encode()
+        learning = ", learning on the way (dynamic)" if dynamic else ""
+        return f"{score}{unknown}{learning}\n".encode()
     result = {
         "text": text.name,
         "split": split,
+        "dynamic": dynamic,
         "chars": score.chars,
         "unknown_chars": text.unknown,
         "nats_per_char": finite(score.nats_per_char),

@@ -155,7 +155,7 @@ def test_the_score_of_training_is_the_score_of_eval(home):
     score = json.loads(result.stdout)
     assert f"best validation {score['nats_per_char']:.4f} nats/char" in said
     assert set(score) == {
-        "text", "split", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
+        "text", "split", "dynamic", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
         "perplexity", "accuracy", "checkpoint", "version",
     }
     assert score["bits_per_char"] == pytest.approx(score["nats_per_char"] / math.log(2))
@@ -204,6 +204,20 @@ def test_unknown_characters_are_named_or_left_out(home):
                       stdin="sieben ☃ 7\n".encode())
     score = json.loads(result.stdout)
     assert (score["chars"], score["unknown_chars"]) == (9, 2)
+
+
+def test_dynamic_evaluation_says_so_and_leaves_the_checkpoint_alone(home):
+    before = (home / "checkpoints/corpus.npz").read_bytes()
+    args = ["eval", "corpus.txt", "--split", "val"]
+    fixed = json.loads(charrnn_(*args, "--json", cwd=home).stdout)
+    learned = json.loads(charrnn_(*args, "--json", "--dynamic", cwd=home).stdout)
+    assert (fixed["dynamic"], learned["dynamic"]) == (False, True)
+    assert learned["chars"] == fixed["chars"]
+    assert learned["nats_per_char"] != fixed["nats_per_char"]
+    result = charrnn_(*args, "--dynamic", cwd=home)
+    assert b"dynamic" in result.stdout and result.stdout.count(b"\n") == 1
+    assert (home / "checkpoints/corpus.npz").read_bytes() == before
+    one_line(charrnn_("eval", "corpus.txt", "--dynamic", "--per-line", cwd=home), 2)
 
 
 def test_eval_per_line_is_a_tab_separated_line_for_each(home):

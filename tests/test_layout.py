@@ -15,8 +15,8 @@ PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
     "errors", "runtime", "randomness", "vocabulary", "corpus", "parameters", "model", "optim",
     "config", "configfile", "lock", "archive", "checkpoint", "sampling", "evaluation",
-    "preparation", "events", "trainer", "training", "console", "report", "options", "cli",
-    "__main__",
+    "dynamic", "preparation", "events", "trainer", "training", "console", "report", "options",
+    "cli", "__main__",
 )
 MODULES = [*ORDER, "__init__"]
 

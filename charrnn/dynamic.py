@@ -1,0 +1,55 @@
+"""Dynamic evaluation: score a text, and learn from each piece of it once it is scored.
+
+Every character is predicted by weights that have learned from the text before it and from
+nothing after, so this is an honest score, but of another thing: of the model together with its
+way of learning. It is never to be compared with the score of fixed weights (Mikolov et al.
+2010; Krause et al. 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.evaluation import CONTEXT, nats_of
+from charrnn.model import Tape, backward, cross_entropy, forward
+from charrnn.parameters import Parameters
+
+Array = NDArray[Any]
+
+WINDOW = 16  # characters scored before they are learned from
+RATE = 1e-4
+EPSILON = 1e-5
+
+
+def surprisals(params: Parameters, text: Array, before: Array) -> Iterator[tuple[Array, Array]]:
+    """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
+
+    Yields windows, as (nats, right), each of shape (n,). ``before`` holds the symbols read
+    before the text, at least one; ``params`` stays as it is. The step is that of Krause et
+    al. 2018, equation 4, without the decay, the mean square of the gradient being that of
+    the windows so far: a gradient is taken relative to its usual size, entry by entry.
+    """
+    arch, params = params.arch, params.copy()
+    tape, grad = Tape(arch, CONTEXT, 1), Parameters(arch)
+    mean_square = np.zeros_like(params.flat)
+    stretch = np.concatenate([before[-CONTEXT:], text])[:, None]  # one lane
+    start = len(stretch) - len(text) - 1
+    h = params.zero_state(1)
+    if start:
+        h = forward(params, stretch[:start], h, tape)[1]
+    for count, t in enumerate(range(start, len(stretch) - 1, WINDOW), start=1):
+        y = stretch[t + 1 : t + 1 + WINDOW]
+        x = stretch[t : t + len(y)]
+        logits, h = forward(params, x, h, tape)
+        right = logits.argmax(axis=1) == y.ravel()
+        yield nats_of(logits.copy(), y.ravel()), right
+
+        cross_entropy(logits, y)
+        backward(params, x, logits, tape, grad)
+        g = grad.flat
+        mean_square += (g * g - mean_square) / count
+        params.flat -= RATE * g / (np.sqrt(mean_square) + EPSILON)
