@@ -257,9 +257,11 @@ def split(text: Array, val_fraction: float) -> tuple[Array, Array]:
 class Lanes:
     """A text cut into B contiguous lanes that are read side by side, in windows of T.
 
-    Lane b holds the n = (N-1) // B characters from b*n on; each has its true successor in
-    the text as target, across the ends of windows and lanes too. Window and batch shrink to
-    fit short texts: T = min(seq_length, N-1), B = min(batch_size, (N-1) // T).
+    Lane b holds the n characters from start + b*n on; each has its true successor in the
+    text as target, across the ends of windows and lanes too. Every epoch may ``start`` at
+    another of the first characters, 0 to ``slack``, so that its windows cut the text at other
+    places: n = (N-1-slack) // B. Window and batch shrink to fit short texts:
+    T = min(seq_length, N-1), B = min(batch_size, (N-1) // T).
     """
 
     def __init__(self, text: Array, seq_length: int, batch_size: int) -> None:
@@ -268,17 +270,20 @@ class Lanes:
             raise CorpusError(
                 f"there are {len(text)} characters to train on; at least 2 are needed"
             )
+        self.text = text
         self.T = min(seq_length, pairs)
         self.B = min(batch_size, pairs // self.T)
-        self.length = pairs // self.B  # n
-        self.left_over = pairs % self.B
+        # Every cut within a window is possible, but a short text is not left unread for it.
+        self.slack = min(self.T - 1, pairs // 20)
+        self.length = (pairs - self.slack) // self.B  # n
+        self.left_over = pairs - self.B * self.length  # characters that an epoch leaves out
         self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
-        used = self.B * self.length
-        self.inputs = text[:used].reshape(self.B, self.length)
-        self.targets = text[1 : used + 1].reshape(self.B, self.length)
 
-    def window(self, index: int) -> tuple[Array, Array]:
+    def window(self, index: int, start: int = 0) -> tuple[Array, Array]:
         """Inputs and targets of one window of an epoch, each (T, B), time-major."""
+        assert 0 <= start <= self.slack, (start, self.slack)
+        stop = start + self.B * self.length
         span = slice(index * self.T, (index + 1) * self.T)
-        x, y = self.inputs[:, span].T, self.targets[:, span].T
-        return np.ascontiguousarray(x), np.ascontiguousarray(y)
+        inputs = self.text[start:stop].reshape(self.B, self.length)
+        targets = self.text[start + 1 : stop + 1].reshape(self.B, self.length)
+        return np.ascontiguousarray(inputs[:, span].T), np.ascontiguousarray(targets[:, span].T)

@@ -31,7 +31,7 @@ class Start(Event):
     level: str
     train_chars: int
     val_chars: int
-    left_over: int  # characters at the end of the training text that no lane has room for
+    left_over: int  # characters at the ends of the training text that an epoch leaves out
     dropout: float
     batch_size: int
     seq_length: int

@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     PARAMETERS = 0
     DROPOUT = 1
     SAMPLING = 2
+    CUTS = 3
 
 
 def generator(seed: int, purpose: Purpose, number: int = 0) -> np.random.Generator:

@@ -48,7 +48,7 @@ def found(event: Start) -> list[str]:
     text = (
         f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
-        + (f" ({event.left_over:,} that fill no lane are left over)" if event.left_over else "")
+        + (f" (an epoch leaves out {event.left_over:,} at its ends)" if event.left_over else "")
     )
     length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
     epochs = event.steps / event.steps_per_epoch

@@ -38,6 +38,7 @@ class Trainer:
         self.tapes = [Tape(arch, run.lanes.T, b - a) for a, b in pairwise(edges)]
         self.grads = [Parameters(arch) for _ in self.shards]
         self.chars = 0  # that the last step read
+        self.began = (-1, 0)  # the epoch, and where its lanes start
         self.map = map if shards == 1 else ThreadPoolExecutor(shards).map
 
     def step(
@@ -68,10 +69,10 @@ class Trainer:
 
         The gradient is left in ``grads[0]``, summed in a fixed order over the shards.
         """
-        index = (step - 1) % self.lanes.windows
+        epoch, index = divmod(step - 1, self.lanes.windows)
         if index == 0:  # an epoch begins with nothing read
             h = np.zeros_like(h)
-        x, y = self.lanes.window(index)
+        x, y = self.lanes.window(index, self.start(epoch))
         mask = self.dropout_mask(step)
         self.chars = x.size
 
@@ -88,6 +89,13 @@ class Trainer:
         for other in self.grads[1:]:
             self.grads[0].flat += other.flat
         return np.concatenate(states), sum(losses)
+
+    def start(self, epoch: int) -> int:
+        """Where the lanes begin in an epoch, so that its windows cut the text elsewhere."""
+        if self.began[0] != epoch:
+            draw = generator(self.config.seed, Purpose.CUTS, epoch).integers(self.lanes.slack + 1)
+            self.began = epoch, int(draw)
+        return self.began[1]
 
     def dropout_mask(self, step: int) -> Array | None:
         """Zeros, and what keeps the mean: (B, L*H), one mask for all time steps of a window.

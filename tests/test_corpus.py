@@ -418,8 +418,8 @@ def test_lanes_by_hand():
         (10, 4, 8, 4, 2, 4, 1, 1),
         (13, 2, 5, 2, 5, 2, 2, 1),
         (13, 4, 2, 4, 2, 6, 0, 2),
-        (100, 7, 1, 7, 1, 99, 0, 15),
-        (1_003_854, 64, 32, 64, 32, 31_370, 13, 491),
+        (100, 7, 1, 7, 1, 95, 4, 14),  # slack 4, a twentieth of the text
+        (1_003_854, 64, 32, 64, 32, 31_368, 77, 491),  # slack 63
     ],
 )
 def test_window_and_batch_shrink_with_the_text(
@@ -437,15 +437,17 @@ def test_too_few_characters_are_refused_with_their_number(N):
     assert caught.value.exit_code == 1
 
 
-@given(st.integers(2, 200), st.integers(1, 70), st.integers(1, 40))
-def test_an_epoch_reads_every_lane_once_in_order_and_predicts_its_true_successors(N, T, B):
+@given(st.integers(2, 200), st.integers(1, 70), st.integers(1, 40), st.data())
+def test_an_epoch_reads_every_lane_once_in_order_and_predicts_its_true_successors(N, T, B, data):
     lanes = Lanes(np.arange(N), T, B)
-    windows = [lanes.window(index) for index in range(lanes.windows)]
+    assert 0 <= lanes.slack < lanes.T
+    start = data.draw(st.integers(0, lanes.slack))
+    windows = [lanes.window(index, start) for index in range(lanes.windows)]
     assert all(1 <= len(x) <= lanes.T and x.shape == y.shape for x, y in windows)
     assert all(len(x) == lanes.T for x, _ in windows[:-1])
     xs = np.concatenate([x for x, _ in windows])
     ys = np.concatenate([y for _, y in windows])
-    assert np.array_equal(xs.T.ravel(), np.arange(lanes.B * lanes.length))
+    assert np.array_equal(xs.T.ravel(), start + np.arange(lanes.B * lanes.length))
     assert np.array_equal(ys, xs + 1)
     assert lanes.B * lanes.length + lanes.left_over == N - 1
-    assert lanes.left_over < lanes.B
+    assert lanes.left_over - lanes.slack < lanes.B
