@@ -54,8 +54,8 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Eval(Event):
-    nats_per_char: float
-    best_nats_per_char: float
+    nats_per_char: float | None  # None where it is not finite
+    best_nats_per_char: float | None
     improved: bool
 
 

@@ -67,6 +67,19 @@ def found(event: Start) -> list[str]:
     return lines
 
 
+def validation(event: Eval) -> str:
+    """What a validation found."""
+    found = "validation overflows: lower --learning-rate"
+    if event.nats_per_char is not None:
+        found = (f"validation {event.nats_per_char:.4f} nats/char, "
+                 f"{bits(event.nats_per_char):.4f} bits/char")
+    if event.improved:
+        return f"{found}, the best so far"
+    if event.best_nats_per_char is None:
+        return found
+    return f"{found}; the best is {event.best_nats_per_char:.4f} nats/char"
+
+
 class Terminal:
     """Shows events on standard error: a live bar, or plain lines where there is no terminal."""
 
@@ -97,12 +110,7 @@ class Terminal:
         elif isinstance(event, Step):
             self.step(event)
         elif isinstance(event, Eval):
-            self.line(
-                f"step {event.step:,} (epoch {event.epoch:.2f}): validation "
-                f"{event.nats_per_char:.4f} nats/char, {bits(event.nats_per_char):.4f} bits/char"
-                + (", the best so far" if event.improved else
-                   f"; the best is {event.best_nats_per_char:.4f} nats/char")
-            )
+            self.line(f"step {event.step:,} (epoch {event.epoch:.2f}): {validation(event)}")
         elif isinstance(event, Sample):
             self.line("\n".join(f"  | {row}" for row in printable(event.text).split("\n")))
         elif isinstance(event, End):

@@ -63,7 +63,6 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             nats = None
             if len(run.val):
                 nats = validate(run)
-                assert progress.best_nats is not None
                 yield Eval(*now(), nats, progress.best_nats, progress.stale == 0)
             note_history(run, nats, rate)
         if config.sample_every and progress.step % config.sample_every == 0:
@@ -152,14 +151,18 @@ def seconds_per_step(run: Run, trainer: Trainer) -> float:
     return step
 
 
-def validate(run: Run) -> float:
-    """Score the held-out text, nats per character, and keep the weights if they are the best."""
+def validate(run: Run) -> float | None:
+    """Score the held-out text, nats per character, and keep the weights if they are the best.
+
+    None where a state overflows on the way, as that of relu units may, in texts much longer
+    than the windows they learn from; a later step may mend it.
+    """
     saved, progress = run.checkpoint, run.checkpoint.progress
     with np.errstate(over="ignore", invalid="ignore"):
         nats = score(saved.last, run.val, run.before_val, saved.threads).nats_per_char
-    if not math.isfinite(nats):
-        raise diverged(run, progress.step, f"validation {nats:g}")
     progress.stale += 1
+    if not math.isfinite(nats):
+        return None
     if progress.best_nats is None or nats < progress.best_nats:
         progress.best_nats, progress.best_step, progress.stale = nats, progress.step, 0
         saved.best.flat[:] = saved.last.flat

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import checkpoint, config, evaluation, preparation, trainer, training
+from charrnn import checkpoint, config, evaluation, preparation, report, trainer, training
 from charrnn.errors import CorpusError, DivergedError, UsageError
 from charrnn.events import End, Eval, Sample, Save, Start, Step
 from charrnn.model import Tape, backward, cross_entropy, forward
@@ -374,8 +374,31 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(corpus, tmp_path, save_ev
         assert np.isfinite(checkpoint.load(tmp_path / "a.npz").last.flat).all()
 
 
-def test_the_same_run_survives_with_its_gradient_clipped(corpus, tmp_path):
-    assert train(corpus, tmp_path / "a.npz", clip_norm=1.0, **WILD)[-1].reason == "done"
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_the_same_run_survives_with_its_gradient_clipped(corpus, tmp_path, seed):
+    events = train(corpus, tmp_path / "a.npz", clip_norm=1.0, seed=seed, **WILD)
+    assert events[-1].reason == "done"
+    assert all(math.isfinite(event.nats_per_char) for event in of(Step, events))
+
+
+def test_a_validation_that_overflows_is_said_and_is_never_the_best(corpus, tmp_path, monkeypatch):
+    found = iter([2.0, math.nan, math.inf])
+    monkeypatch.setattr(training, "score", lambda *args: evaluation.Score(1, next(found), 0))
+    events = train(corpus, tmp_path / "a.npz", steps=21)
+    assert [event.nats_per_char for event in of(Eval, events)] == [2.0, None, None]
+    assert [event.improved for event in of(Eval, events)] == [True, False, False]
+    assert "validation overflows" in report.validation(of(Eval, events)[1])
+    stored = checkpoint.load(tmp_path / "a.npz")
+    assert (stored.progress.best_nats, stored.progress.best_step) == (2.0, 7)
+    assert [row[2] for row in stored.history] == [2.0, None, None]
+
+
+def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "score", lambda *args: evaluation.Score(1, math.nan, 0))
+    events = train(corpus, tmp_path / "a.npz")
+    assert events[-1].best_nats_per_char is None
+    assert report.validation(of(Eval, events)[0]) == (
+        "validation overflows: lower --learning-rate")
 
 
 def test_a_hundred_losses_far_above_guessing_are_divergence(corpus, tmp_path):
