@@ -12,6 +12,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import click
 import charrnn
 from charrnn import config, runtime
 from charrnn.console import is_terminal, say, write
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError, DivergedError, UsageError
 from charrnn.options import (
     TEXTS,
     Argument,
@@ -217,7 +218,7 @@ def sample(
               "tabs between.")
 @click.option("--dynamic", "learn", is_flag=True,
               help="Learn from the text as it is scored; the checkpoint stays as it is. Another "
-              "measure, not to be compared with scores of fixed weights.")
+              "measure, not to be compared with scores of fixed weights, and a slow one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
@@ -250,6 +251,9 @@ def evaluate(
             scores = evaluation.score_lines(run.best, [ids for _, ids, _ in batch],
                                             run.vocabulary.start)
             for (line, _, missing), score in zip(batch, scores, strict=True):
+                if not isfinite(score.nats):
+                    raise DivergedError(f"the states of the model overflow in the line {line!r:.60}"
+                                        ": train with a lower --learning-rate, or with tanh")
                 write(report.line_score(line, score, missing, as_json))
         return
     # The corpus of the run has no unknown characters; that another text is one is said first.
@@ -261,10 +265,10 @@ def evaluate(
     if split is None and whole.digest == run.origin["corpus"]:
         say("note: the model was trained on most of this text; --split val is what it was not")
     if learn:
-        blocks = dynamic.surprisals(run.best, part, before)
-        score = evaluation.total(report.progress(blocks, len(part)))
+        blocks = report.progress(dynamic.surprisals(run.best, part, before), len(part))
     else:
-        score = evaluation.score(run.best, part, before, threads)
+        blocks = evaluation.surprisals(run.best, part, before, threads)
+    score = evaluation.total(evaluation.finite(blocks, whole.name))
     write(report.score_line(score, whole, split or "all", path, learn, as_json))
 
 

@@ -101,8 +101,8 @@ class Config:
         help="Largest entry of the gradient; 0 is off.")
     weight_decay: float = setting(
         0.0, "Optimisation", low=0,
-        help="Share of every weight that is lost in a step, times the rate. Raise it with "
-        "dropout when validation gets worse as training gets better.")
+        help="What every step takes off the weights, biases aside, as a share of them and of "
+        "the rate. Raise it with dropout when validation gets worse as training gets better.")
 
     steps: int | None = setting(
         None, "Budget", low=1,
@@ -221,7 +221,13 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
         if named:  # a later word on the length of the run replaces the earlier one
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
-    return Config(**given)  # type: ignore[arg-type]
+    config = Config(**given)  # type: ignore[arg-type]
+    if config.learning_rate * config.weight_decay >= 1:
+        raise UsageError(
+            f"learning_rate {config.learning_rate:g} times weight_decay {config.weight_decay:g} is "
+            "1 or more, which leaves nothing of a weight: lower --weight-decay"
+        )
+    return config
 
 
 def changed(config: Config) -> dict[str, Value]:

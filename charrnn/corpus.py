@@ -260,8 +260,8 @@ class Lanes:
     Lane b holds the n characters from start + b*n on; each has its true successor in the
     text as target, across the ends of windows and lanes too. Every epoch may ``start`` at
     another of the first characters, 0 to ``slack``, so that its windows cut the text at other
-    places: n = (N-1-slack) // B. Window and batch shrink to fit short texts:
-    T = min(seq_length, N-1), B = min(batch_size, (N-1) // T).
+    places. Window and batch shrink to fit short texts: of the M = N-1-slack characters that
+    every epoch has, T = min(seq_length, M), B = min(batch_size, M // T), n = M // B.
     """
 
     def __init__(self, text: Array, seq_length: int, batch_size: int) -> None:
@@ -271,12 +271,13 @@ class Lanes:
                 f"there are {len(text)} characters to train on; at least 2 are needed"
             )
         self.text = text
+        # Every cut within a window is possible, but a short text is not left unread for it.
+        self.slack = min(seq_length - 1, pairs // 20)
+        pairs -= self.slack
         self.T = min(seq_length, pairs)
         self.B = min(batch_size, pairs // self.T)
-        # Every cut within a window is possible, but a short text is not left unread for it.
-        self.slack = min(self.T - 1, pairs // 20)
-        self.length = (pairs - self.slack) // self.B  # n
-        self.left_over = pairs - self.B * self.length  # characters that an epoch leaves out
+        self.length = pairs // self.B  # n
+        self.left_over = len(text) - 1 - self.B * self.length  # that an epoch leaves out
         self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
 
     def window(self, index: int, start: int = 0) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.evaluation import CONTEXT, nats_of
-from charrnn.model import Tape, backward, cross_entropy, forward
+from charrnn.model import Tape, backward, cross_entropy, forward, quiet_overflow
 from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
@@ -29,9 +29,11 @@ def surprisals(params: Parameters, text: Array, before: Array) -> Iterator[tuple
     """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
 
     Yields windows, as (nats, right), each of shape (n,). ``before`` holds the symbols read
-    before the text, at least one; ``params`` stays as it is. The step is that of Krause et
-    al. 2018, equation 4, without the decay, the mean square of the gradient being that of
-    the windows so far: a gradient is taken relative to its usual size, entry by entry.
+    before the text, at least one; ``params`` stays as it is. The state is carried from one
+    end to the other. The step is that of Krause et al. 2018 without its decay towards the
+    first weights: a gradient is taken relative to its usual size, entry by entry, the root
+    of its mean square. That mean is over the windows so far and not over the text that was
+    learned from, which a checkpoint does not hold; the first steps are longer for it.
     """
     arch, params = params.arch, params.copy()
     tape, grad = Tape(arch, CONTEXT, 1), Parameters(arch)
@@ -50,6 +52,11 @@ def surprisals(params: Parameters, text: Array, before: Array) -> Iterator[tuple
 
         cross_entropy(logits, y)
         backward(params, x, logits, tape, grad)
-        g = grad.flat
-        mean_square += (g * g - mean_square) / count
-        params.flat -= RATE * g / (np.sqrt(mean_square) + EPSILON)
+        learn(params.flat, grad.flat, mean_square, count)
+
+
+@quiet_overflow
+def learn(theta: Array, g: Array, mean_square: Array, count: int) -> None:
+    """Update ``theta`` (P,) by its gradient ``g`` and ``mean_square``, the ``count``-th time."""
+    mean_square += (g * g - mean_square) / count
+    theta -= RATE * g / (np.sqrt(mean_square) + EPSILON)

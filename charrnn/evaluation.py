@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from charrnn import corpus
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Text
-from charrnn.errors import UsageError
-from charrnn.model import Tape, forward
+from charrnn.errors import DivergedError, UsageError
+from charrnn.model import Tape, forward, quiet_overflow
 from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
@@ -103,6 +103,21 @@ def total(blocks: Iterable[tuple[Array, Array]]) -> Score:
     for nats, right in blocks:
         result += Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
     return result
+
+
+def finite(blocks: Iterable[tuple[Array, Array]], name: str) -> Iterator[tuple[Array, Array]]:
+    """Pass on blocks of (nats, right); DivergedError at a symbol of ``name`` with no score."""
+    before = 0
+    for nats, right in blocks:
+        good = np.isfinite(nats)
+        if not good.all():
+            where = before + int(good.argmin()) + 1
+            raise DivergedError(
+                f"{name}: the states of the model overflow at symbol {where:,}, so there is no "
+                "score: train with a lower --learning-rate, or with tanh"
+            )
+        before += len(nats)
+        yield nats, right
 
 
 def surprisals(
@@ -195,6 +210,7 @@ def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Scor
     return scores
 
 
+@quiet_overflow
 def nats_of(logits: Array, y: Array) -> Array:
     """-ln softmax(logits)[y] for each row; uses up ``logits``."""
     logits -= logits.max(axis=1, keepdims=True)

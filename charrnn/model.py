@@ -33,6 +33,10 @@ from charrnn.parameters import Architecture, Parameters
 
 Array = NDArray[Any]
 
+# States may overflow. What is computed from them tells, and callers look at it; there is no
+# need for a warning, too, from each line on the way. It holds in the thread that calls.
+quiet_overflow = np.errstate(over="ignore", invalid="ignore")
+
 
 class Tape:
     """What ``forward`` writes down for ``backward``, for windows of at most T*B characters.
@@ -82,6 +86,7 @@ class Tape:
         self.scratch = view["scratch"][0]
 
 
+@quiet_overflow
 def forward(
     params: Parameters, x: Array, h0: Array, tape: Tape, mask: Array | None = None
 ) -> tuple[Array, Array]:
@@ -125,6 +130,7 @@ def recur(h: Array, a: Array, W_hh: Array, activation: str, scratch: Array) -> N
             np.maximum(scratch, 0, out=h[t + 1])
 
 
+@quiet_overflow
 def cross_entropy(logits: Array, y: Array, chars: int | None = None) -> float:
     """Mean of -log p[y] in nats per character; turns ``logits`` into its own gradient.
 
@@ -144,6 +150,7 @@ def cross_entropy(logits: Array, y: Array, chars: int | None = None) -> float:
     return float(loss)
 
 
+@quiet_overflow
 def backward(
     params: Parameters,
     x: Array,
@@ -219,6 +226,7 @@ def add_by_symbol(x: Array, da: Array, out: Array) -> None:
         out[symbols] = np.add.reduceat(da[order], starts, axis=0)
 
 
+@quiet_overflow
 def step(params: Parameters, x: Array, h: Array) -> tuple[Array, Array]:
     """Read one symbol per lane, ``x`` (B,), from the state ``h`` (B, L*H).
 

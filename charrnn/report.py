@@ -48,7 +48,9 @@ def found(event: Start) -> list[str]:
     text = (
         f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
-        + (f" (an epoch leaves out {event.left_over:,} at its ends)" if event.left_over else "")
+        # What fills no lane is hardly worth a word, but of a short text it may be some share.
+        + (f" (an epoch leaves out {event.left_over:,} at its ends)"
+           if event.left_over > event.train_chars // 100 else "")
     )
     length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
     epochs = event.steps / event.steps_per_epoch
@@ -88,7 +90,7 @@ class Terminal:
         self.bar: tqdm[NoReturn] | None = None
         self.loss = self.speed = 0.0
         self.count = self.chars = 0
-        self.continued = False
+        self.continued = self.validates = False
         self.last_line = time.monotonic()
 
     def line(self, text: str) -> None:
@@ -104,7 +106,7 @@ class Terminal:
     def show(self, event: Event) -> None:
         if isinstance(event, Start):
             self.chars = event.batch_size * event.seq_length
-            self.continued = event.continued
+            self.continued, self.validates = event.continued, event.val_chars > 0
             for text in found(event):
                 self.line(text)
         elif isinstance(event, Step):
@@ -164,6 +166,8 @@ class Terminal:
         if event.best_nats_per_char is not None:
             best = (f"; best validation {event.best_nats_per_char:.4f} nats/char, "
                     f"{bits(event.best_nats_per_char):.4f} bits/char, at step {event.best_step:,}")
+        elif self.validates and event.reason != "stopped":
+            best = "; no validation was finite, so the last weights are kept: lower --learning-rate"
         self.line(reasons[event.reason] + best)
         self.line(f"checkpoint: {event.path}")
         self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.errors import DivergedError
 from charrnn.model import Tape, forward, step
 from charrnn.parameters import Parameters
 from charrnn.randomness import Purpose, generator
@@ -36,6 +37,7 @@ def samples(
     ``prime`` (at least one symbol) is read first, from the zero state, and not repeated.
     Sample i depends on (seed, i) alone, to rounding. A sample ends before the first
     occurrence of ``stop`` in it. The pieces of the first of a batch come as they are written.
+    DivergedError where a state overflows, as those of relu units may.
     """
     h, logits = read(params, prime)
     width = 1 if stop is None else len(stop)
@@ -46,6 +48,9 @@ def samples(
         drawn: list[Array] = []  # (B,) for each step; of a lone sample only what is held back
         lengths = np.full(B, length)
         for t in range(length):
+            if not np.isfinite(z).all():
+                raise DivergedError(f"the states of the model overflow after {t:,} symbols: train "
+                                    "with a lower --learning-rate, or with tanh")
             x = choose(z, next(uniform), temperature, top_k, top_p)
             drawn.append(x)
             if stop is not None and len(drawn) >= width:

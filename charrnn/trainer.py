@@ -79,10 +79,9 @@ class Trainer:
         def work(shard: int) -> tuple[Array, float]:
             mine, tape = self.shards[shard], self.tapes[shard]
             masked = None if mask is None else mask[mine]
-            with np.errstate(over="ignore", invalid="ignore"):  # each thread has its own
-                logits, after = forward(params, x[:, mine], h[mine], tape, masked)
-                part = cross_entropy(logits, y[:, mine], chars=x.size)
-                backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
+            logits, after = forward(params, x[:, mine], h[mine], tape, masked)
+            part = cross_entropy(logits, y[:, mine], chars=x.size)
+            backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
             return after, part
 
         states, losses = zip(*self.map(work, range(len(self.shards))), strict=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from charrnn import checkpoint, sampling
 from charrnn.corpus import oddities
+from charrnn.errors import DivergedError
 from charrnn.evaluation import score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.preparation import Run
@@ -158,8 +159,7 @@ def validate(run: Run) -> float | None:
     than the windows they learn from; a later step may mend it.
     """
     saved, progress = run.checkpoint, run.checkpoint.progress
-    with np.errstate(over="ignore", invalid="ignore"):
-        nats = score(saved.last, run.val, run.before_val, saved.threads).nats_per_char
+    nats = score(saved.last, run.val, run.before_val, saved.threads).nats_per_char
     progress.stale += 1
     if not math.isfinite(nats):
         return None
@@ -179,7 +179,7 @@ def note_history(run: Run, nats: float | None, rate: float) -> None:
 
 
 def save(run: Run) -> None:
-    """Write the checkpoint; before the first validation the last weights are the best.
+    """Write the checkpoint; before the first finite validation the last weights are the best.
 
     What the last update made is looked at first: a file never holds what is not finite.
     """
@@ -201,5 +201,8 @@ def sample(run: Run) -> str:
     pieces = sampling.samples(
         saved.last, np.array([vocabulary.start]), count=1, length=SAMPLE_LENGTH, seed=seed
     )
-    text = vocabulary.decode(np.concatenate([ids for _, ids in pieces]))
+    try:
+        text = vocabulary.decode(np.concatenate([ids for _, ids in pieces]))
+    except DivergedError as error:  # the run may yet mend it
+        return str(error)
     return text if isinstance(text, str) else text.decode("utf-8", "replace")

@@ -114,6 +114,8 @@ def main() -> None:
         text = shakespeare(args.url)
     else:
         embedded = args.name == "embedded_reber"
+        if args.count < 1:
+            sys.exit(f"make: --count is {args.count}, and at least 1 string is needed")
         lines = list(strings(embedded, args.count, args.seed))
         text = "".join(f"{line}\n" for line in lines).encode()
         entropy = sum(bits(line, embedded) for line in lines) / max(1, len(text))

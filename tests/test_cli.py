@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import config
+from charrnn import checkpoint, config, dynamic, evaluation
 
 TEXT = "Über sieben Brücken musst du gehn, sieben dunkle Jahre überstehn.\n" * 60
 COMMAND = [sys.executable, "-W", "error", "-m", "charrnn"]
@@ -206,6 +207,27 @@ def test_unknown_characters_are_named_or_left_out(home):
     assert (score["chars"], score["unknown_chars"]) == (9, 2)
 
 
+def test_states_that_overflow_are_an_error_and_no_score(home, tmp_path):
+    """A relu unit that doubles what it holds with every character."""
+    shutil.copy(home / "corpus.txt", tmp_path)
+    charrnn_("train", "corpus.txt", *TINY, "--steps", "2", "--activation", "relu", "-o", "a.npz",
+             cwd=tmp_path)
+    run = checkpoint.load(tmp_path / "a.npz")
+    run.best.b_h[0][:] = 1
+    run.best.W_hh[0][:] = 2 * np.eye(len(run.best.W_hh[0]))
+    checkpoint.save(tmp_path / "a.npz", run)
+    (tmp_path / "line.txt").write_text(TEXT.replace("\n", " ")[:400] + "\n")
+    for command in (["eval", "corpus.txt"], ["eval", "corpus.txt", "--dynamic"],
+                    ["eval", "line.txt", "--per-line", "--unknown", "skip"],
+                    ["sample", "--length", "400"], ["sample", "--temperature", "0"]):
+        result = charrnn_(*command, "-m", "a.npz", cwd=tmp_path)
+        assert result.returncode == 1, (command, result)
+        last = result.stderr.splitlines()[-1]
+        assert b"overflow" in last and b"learning-rate" in last, (command, result.stderr)
+        assert len(result.stderr.splitlines()) <= 3, result.stderr
+        assert b"nan" not in result.stdout
+
+
 def test_dynamic_evaluation_says_so_and_leaves_the_checkpoint_alone(home):
     before = (home / "checkpoints/corpus.npz").read_bytes()
     args = ["eval", "corpus.txt", "--split", "val"]
@@ -213,6 +235,11 @@ def test_dynamic_evaluation_says_so_and_leaves_the_checkpoint_alone(home):
     learned = json.loads(charrnn_(*args, "--json", "--dynamic", cwd=home).stdout)
     assert (fixed["dynamic"], learned["dynamic"]) == (False, True)
     assert learned["chars"] == fixed["chars"]
+    run = checkpoint.load(home / "checkpoints/corpus.npz")
+    ids, n = run.vocabulary.encode_text(TEXT), int(len(TEXT) * 0.9)
+    before_val = np.concatenate([[run.vocabulary.start], ids[:n]])
+    expected = evaluation.total(dynamic.surprisals(run.best, ids[n:], before_val))
+    assert learned["nats_per_char"] == pytest.approx(expected.nats_per_char, rel=1e-12)
     assert learned["nats_per_char"] != fixed["nats_per_char"]
     result = charrnn_(*args, "--dynamic", cwd=home)
     assert b"dynamic" in result.stdout and result.stdout.count(b"\n") == 1

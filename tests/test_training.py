@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import checkpoint, config, evaluation, preparation, report, trainer, training
+from charrnn import checkpoint, config, dynamic, evaluation, preparation, report, trainer, training
 from charrnn.errors import CorpusError, DivergedError, UsageError
 from charrnn.events import End, Eval, Sample, Save, Start, Step
 from charrnn.model import Tape, backward, cross_entropy, forward
@@ -159,6 +159,17 @@ def test_killed_and_continued_equals_never_killed_byte_for_byte(
     options = {"optimizer": optimizer, "dropout": dropout, "schedule": schedule} | extra
     train(corpus, tmp_path / "whole.npz", **options)
     killed_after(at, corpus, tmp_path / "parts.npz", **options)
+    train(corpus, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.mark.parametrize("at", range(1, 10))
+def test_a_run_goes_on_where_it_was_killed_in_any_window_of_an_epoch(corpus, tmp_path, at):
+    options = {"batch_size": 64, "seq_length": 8, "save_every": 1, "steps": 10}
+    assert prepared(corpus, tmp_path / "whole.npz", **options).lanes.windows == 3
+    train(corpus, tmp_path / "whole.npz", **options)
+    killed_after(at + 1, corpus, tmp_path / "parts.npz", **options)
+    assert checkpoint.load(tmp_path / "parts.npz").progress.step == at
     train(corpus, tmp_path / "parts.npz", **options)
     assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
@@ -399,6 +410,33 @@ def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monk
     assert events[-1].best_nats_per_char is None
     assert report.validation(of(Eval, events)[0]) == (
         "validation overflows: lower --learning-rate")
+    stored = checkpoint.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
+    assert stored.progress.best_step == 20
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_states_that_overflow_bring_no_warnings_and_are_found_out(corpus, tmp_path, threads):
+    held_out = tmp_path / "long.txt"
+    held_out.write_text(TEXT * 40)  # more than a thread's share
+    run = prepared(corpus, tmp_path / "a.npz", val=held_out, activation="relu", threads=threads)
+    for W in run.checkpoint.last.W_hh:
+        W[:] = 1.2 * np.eye(len(W))  # too slow a growth to be seen in a window
+    events = list(training.train(run, Signals()))
+    assert of(Eval, events)
+    assert all(event.nats_per_char is None for event in of(Eval, events))
+    assert events[-1].reason == "done"
+    saved = checkpoint.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(saved.best.flat, saved.last.flat)
+    for dynamically in (False, True):
+        blocks = (dynamic.surprisals(saved.best, run.val, run.before_val) if dynamically
+                  else evaluation.surprisals(saved.best, run.val, run.before_val, threads))
+        with pytest.raises(DivergedError, match=r"long.txt: .* overflow at symbol [\d,]+, so"):
+            evaluation.total(evaluation.finite(blocks, "long.txt"))
+    for W in run.checkpoint.last.W_hh:
+        W[:] = 3 * np.eye(len(W))
+    assert "overflow" in training.sample(run)
 
 
 def test_a_hundred_losses_far_above_guessing_are_divergence(corpus, tmp_path):
@@ -541,8 +579,10 @@ def test_weight_decay_shrinks_matrices_by_rate_times_decay_and_leaves_biases(cor
     runs = [prepared(corpus, tmp_path / f"{decay}.npz", weight_decay=decay, **options)
             for decay in (0.0, 0.5)]
     before = runs[0].checkpoint.last.copy()
+    before.flat[:] += 0.1  # biases, too, have something to lose
     for run in runs:
         saved = run.checkpoint
+        saved.last.flat[:] = before.flat
         trainer.Trainer(run).step(saved.last, saved.moments, saved.state, 1, 20)
     free, decayed = (run.checkpoint.last for run in runs)
     for name, theta in free.named.items():
