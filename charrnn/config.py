@@ -68,7 +68,7 @@ class Config:
     dropout: float | None = setting(
         None, "Model", low=0, below=1,
         help="Share of the states hidden from the layers above while training; by default "
-        "the less text the more, 50,000 / characters, at most 0.3. "
+        "the less text the more, 20,000 / characters, at most 0.3. "
         "Raise it when validation gets worse as training gets better.")
     dtype: str = setting(
         "float32", "Model", choices=("float32", "float64"),
@@ -99,10 +99,11 @@ class Config:
     clip_value: float = setting(
         0.0, "Optimisation", low=0,
         help="Largest entry of the gradient; 0 is off.")
-    weight_decay: float = setting(
-        0.0, "Optimisation", low=0,
+    weight_decay: float | None = setting(
+        None, "Optimisation", low=0,
         help="What every step takes off the weights, biases aside, as a share of them and of "
-        "the rate. Raise it with dropout when validation gets worse as training gets better.")
+        "the rate; by default 0.1 with adam, else 0. Raise it with dropout when validation gets "
+        "worse as training gets better.")
 
     steps: int | None = setting(
         None, "Budget", low=1,
@@ -134,6 +135,13 @@ class Config:
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
         help="Threads that share the lanes; 0 takes all cores.")
+
+    @property
+    def decay(self) -> float:
+        """Weight decay: as set, else what suits the optimiser's usual rates."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 0.1 if self.optimizer == "adam" else 0.0
 
 
 # Settings that say how long a run goes on or what it shows; all others are its identity.
@@ -222,10 +230,10 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
-    if config.learning_rate * config.weight_decay >= 1:
+    if config.learning_rate * config.decay >= 1:
         raise UsageError(
-            f"learning_rate {config.learning_rate:g} times weight_decay {config.weight_decay:g} is "
-            "1 or more, which leaves nothing of a weight: lower --weight-decay"
+            f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
+            "more, which leaves nothing of a weight: lower one of them"
         )
     return config
 

@@ -71,13 +71,14 @@ class Run:
 
     @property
     def dropout(self) -> float:
-        """As set, else 0.3 for a text that is read 30 times down to next to nothing.
+        """As set, else 0.3 for a text that is read 30 times, down to none at 4 MB.
 
-        Measured best at 76 kB: 0.3, at 0.8 MB: 0.05 (docs/experiments.md).
+        Measured best, beside the default weight decay: about 0.3 for 76,000 characters, 0.1
+        for 300,000, 0 to 0.02 for 900,000 (docs/experiments.md).
         """
         if self.config.dropout is not None:
             return self.config.dropout
-        return round(min(0.3, 50_000 / self.train_chars), 3)
+        return round(min(0.3, 20_000 / self.train_chars), 2)
 
     @property
     def default_steps(self) -> int:

@@ -58,9 +58,9 @@ class Trainer:
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise diverged(self.run, step, f"loss {loss:g}, gradient norm {norm:g}")
             rate = learning_rate(step, config.learning_rate, config.schedule, config.warmup, steps)
-            if config.weight_decay:  # decoupled from the gradient (Loshchilov & Hutter 2019)
+            if config.decay:  # decoupled from the gradient (Loshchilov & Hutter 2019)
                 for W in params.matrices:
-                    W *= 1 - rate * config.weight_decay
+                    W *= 1 - rate * config.decay
             self.optimise(params.flat, grad, moments, step, rate)
         return h, loss, norm, rate
 

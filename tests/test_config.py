@@ -384,3 +384,16 @@ def test_the_config_of_defaults_has_every_default_and_no_other_value():
     values = configfile.read_yaml(str(CONFIGS / "default.yaml"))
     defaults = {key: field.default for key, field in FIELDS.items()}
     assert {**dict.fromkeys(FIELDS), **values} == defaults
+
+
+def test_weight_decay_is_for_adam_unless_it_is_set():
+    assert config.resolve({}, {}).decay == 0.1
+    assert config.resolve({}, {"optimizer": "sgd"}).decay == 0
+    assert config.resolve({}, {"optimizer": "sgd", "weight_decay": 0.2}).decay == 0.2
+    assert config.resolve({}, {"weight_decay": 0.0}).decay == 0
+
+
+def test_a_decay_that_leaves_nothing_of_a_weight_is_refused_with_the_numbers():
+    config.resolve({}, {"learning_rate": 0.5, "weight_decay": 1.5})
+    with pytest.raises(UsageError, match=r"learning_rate 0\.5 times weight_decay 2 is 1 or more"):
+        config.resolve({}, {"learning_rate": 0.5, "weight_decay": 2.0})
