@@ -101,9 +101,9 @@ class Config:
         help="Largest entry of the gradient; 0 is off.")
     weight_decay: float | None = setting(
         None, "Optimisation", low=0,
-        help="What every step takes off the weights, biases aside, as a share of them and of "
-        "the rate; by default 0.1 with adam, else 0. Raise it with dropout when validation gets "
-        "worse as training gets better.")
+        help="Each step multiplies the weight matrices by 1 - rate x this; by default 0.1 with "
+        "adam, else 0. Raise it, and dropout, when validation gets worse as training gets "
+        "better.")
 
     steps: int | None = setting(
         None, "Budget", low=1,
