@@ -113,8 +113,8 @@ def finite(blocks: Iterable[tuple[Array, Array]], name: str) -> Iterator[tuple[A
         if not good.all():
             where = before + int(good.argmin()) + 1
             raise DivergedError(
-                f"{name}: the states of the model overflow at symbol {where:,}, so there is no "
-                "score: train with a lower --learning-rate, or with tanh"
+                f"{name}: the states of the model overflow at symbol {where:,} of what is "
+                "scored: train with a lower --learning-rate, or with tanh"
             )
         before += len(nats)
         yield nats, right

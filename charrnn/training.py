@@ -69,7 +69,9 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
         if config.sample_every and progress.step % config.sample_every == 0:
             yield Sample(*now(), sample(run))
         reason = "stopped" if signals.stop is not None and not last else spent()
-        if due or reason or signals.save or progress.step % config.save_every == 0:
+        # A step from which the run may not recover is not saved unasked over a better one.
+        regular = due or progress.step % config.save_every == 0
+        if reason or signals.save or (regular and not progress.high):
             signals.save = False
             save(run)
             yield Save(*now(), str(run.path))

@@ -116,13 +116,19 @@ def make(folder, *args):
                           timeout=120, env=environment | {"OPENBLAS_NUM_THREADS": "1"})
 
 
+def made_texts(_folder, names):
+    """The texts that do not ship: whoever has made them should not see them here."""
+    return [name for name in names
+            if name.endswith(".txt") and name not in ("hello.txt", "tide_clock.txt")]
+
+
 @pytest.fixture
 def workplace(tmp_path):
     """A copy of what the make targets use, whose virtual environment is the tests' own."""
     for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("configs", "corpora"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=lambda *_: ["python.txt"])
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=made_texts)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     runner = tmp_path / ".venv/bin/charrnn"
     runner.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m charrnn "$@"\n')

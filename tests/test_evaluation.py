@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from charrnn import evaluation
+from charrnn.errors import DivergedError
 from charrnn.evaluation import Score, score, score_lines, surprisals
 from charrnn.model import Tape, forward, step
 from charrnn.parameters import Architecture, Parameters, initialise
@@ -121,3 +122,11 @@ def test_states_of_a_batch_do_not_mix(params):
     for lane in range(3):
         alone, _ = forward(params, x[:, [lane]], params.zero_state(1), Tape(params.arch, 20, 1))
         np.testing.assert_allclose(together[:, lane], alone, rtol=1e-12)
+
+
+def test_the_first_symbol_without_a_score_is_named():
+    good = (np.ones(10), np.ones(10, bool))
+    bad = (np.array([1.0, 2.0, np.nan, 1.0, np.inf]), np.ones(5, bool))
+    assert list(evaluation.finite([good, good], "a.txt")) == [good, good]
+    with pytest.raises(DivergedError, match="^a.txt: .* symbol 23 of what is scored"):
+        list(evaluation.finite([good, good, bad, good], "a.txt"))

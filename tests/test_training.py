@@ -406,7 +406,7 @@ def test_a_validation_that_overflows_is_said_and_is_never_the_best(corpus, tmp_p
     assert [row[2] for row in stored.history] == [2.0, None, None]
 
 
-def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monkeypatch):
+def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "score", lambda *args: evaluation.Score(1, math.nan, 0))
     events = train(corpus, tmp_path / "a.npz")
     assert events[-1].best_nats_per_char is None
@@ -415,6 +415,18 @@ def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monk
     stored = checkpoint.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
     assert stored.progress.best_step == 20
+    terminal = report.Terminal(quiet=False)
+    for event in events:
+        terminal.show(event)
+    assert "done: 20 steps; no validation was finite, so the last" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("left_over", "said"), [(3, False), (15, False), (16, True)])
+def test_what_an_epoch_leaves_out_is_said_where_it_is_a_share(corpus, tmp_path, left_over, said):
+    start = training.start(prepared(corpus, tmp_path / "a.npz"))
+    assert start.left_over == start.train_chars - 1 - 4 * ((start.train_chars - 1 - 7) // 4)
+    start = dataclasses.replace(start, train_chars=1500, left_over=left_over)
+    assert ("an epoch leaves out 16" in report.found(start)[0]) == said
 
 
 @pytest.mark.filterwarnings("error")
@@ -434,7 +446,7 @@ def test_states_that_overflow_bring_no_warnings_and_are_found_out(corpus, tmp_pa
     for dynamically in (False, True):
         blocks = (dynamic.surprisals(saved.best, run.val, run.before_val) if dynamically
                   else evaluation.surprisals(saved.best, run.val, run.before_val, threads))
-        with pytest.raises(DivergedError, match=r"long.txt: .* overflow at symbol [\d,]+, so"):
+        with pytest.raises(DivergedError, match=r"long.txt: .* overflow at symbol [\d,]+ of"):
             evaluation.total(evaluation.finite(blocks, "long.txt"))
     for W in run.checkpoint.last.W_hh:
         W[:] = 3 * np.eye(len(W))
@@ -450,6 +462,33 @@ def test_a_hundred_losses_far_above_guessing_are_divergence(corpus, tmp_path):
     events = []
     with pytest.raises(DivergedError, match="100 steps above twice the loss of guessing"):
         events.extend(training.train(run, Signals()))
+
+
+LOG_V = math.log(len(set(TEXT)))
+
+
+@pytest.mark.parametrize(("losses", "ends"), [
+    ([2.1 * LOG_V] * 99 + [LOG_V] + [2.1 * LOG_V] * 99 + [LOG_V], None),
+    ([1.9 * LOG_V] * 200, None),
+    ([LOG_V] * 7 + [2.1 * LOG_V] * 193, 107),
+])
+def test_only_losses_in_a_row_above_twice_guessing_count(
+    corpus, tmp_path, monkeypatch, losses, ends
+):
+    given = iter(losses)
+    monkeypatch.setattr(
+        training.Trainer, "step", lambda self, params, moments, h, *_: (h, next(given), 1.0, 0.1)
+    )
+    run = prepared(corpus, tmp_path / "a.npz", steps=200, save_every=1)
+    events = []
+    if ends is None:
+        events.extend(training.train(run, Signals()))
+        assert events[-1].reason == "done"
+        return
+    with pytest.raises(DivergedError, match=f"at step {ends} .100 steps above"):
+        events.extend(training.train(run, Signals()))
+    # Nothing is saved on the way down.
+    assert checkpoint.load(tmp_path / "a.npz").progress.step == 7
 
 
 def test_text_of_five_characters_trains(tmp_path):
