@@ -21,7 +21,7 @@ import click
 import charrnn
 from charrnn import config, runtime
 from charrnn.console import is_terminal, say, write
-from charrnn.errors import CorpusError, DivergedError, UsageError
+from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.options import (
     TEXTS,
     Argument,
@@ -252,8 +252,7 @@ def evaluate(
                                             run.vocabulary.start)
             for (line, _, missing), score in zip(batch, scores, strict=True):
                 if not isfinite(score.nats):
-                    raise DivergedError(f"the states of the model overflow in the line {line!r:.60}"
-                                        ": train with a lower --learning-rate, or with tanh")
+                    raise overflowed(f"in the line {line!r:.60}")
                 write(report.line_score(line, score, missing, as_json))
         return
     # The corpus of the run has no unknown characters; that another text is one is said first.

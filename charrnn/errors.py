@@ -33,3 +33,9 @@ class LockedError(CharrnnError):
 
 class DivergedError(CharrnnError):
     """The loss is no number any more, or far above that of guessing."""
+
+
+def overflowed(where: str) -> DivergedError:
+    """The error to raise where a trained model's states overflow, as those of relu units may."""
+    return DivergedError(f"the states of the model overflow {where}: train with a lower "
+                         "--learning-rate, or with tanh")

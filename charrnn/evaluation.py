@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from charrnn import corpus
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Text
-from charrnn.errors import DivergedError, UsageError
+from charrnn.errors import UsageError, overflowed
 from charrnn.model import Tape, forward, quiet_overflow
 from charrnn.parameters import Parameters
 
@@ -112,10 +112,7 @@ def finite(blocks: Iterable[tuple[Array, Array]], name: str) -> Iterator[tuple[A
         good = np.isfinite(nats)
         if not good.all():
             where = before + int(good.argmin()) + 1
-            raise DivergedError(
-                f"{name}: the states of the model overflow at symbol {where:,} of what is "
-                "scored: train with a lower --learning-rate, or with tanh"
-            )
+            raise overflowed(f"in {name}, at symbol {where:,} of what is scored")
         before += len(nats)
         yield nats, right
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import DivergedError
+from charrnn.errors import overflowed
 from charrnn.model import Tape, forward, step
 from charrnn.parameters import Parameters
 from charrnn.randomness import Purpose, generator
@@ -49,8 +49,7 @@ def samples(
         lengths = np.full(B, length)
         for t in range(length):
             if not np.isfinite(z).all():
-                raise DivergedError(f"the states of the model overflow after {t:,} symbols: train "
-                                    "with a lower --learning-rate, or with tanh")
+                raise overflowed(f"after {t:,} symbols")
             x = choose(z, next(uniform), temperature, top_k, top_p)
             drawn.append(x)
             if stop is not None and len(drawn) >= width:

@@ -128,5 +128,5 @@ def test_the_first_symbol_without_a_score_is_named():
     good = (np.ones(10), np.ones(10, bool))
     bad = (np.array([1.0, 2.0, np.nan, 1.0, np.inf]), np.ones(5, bool))
     assert list(evaluation.finite([good, good], "a.txt")) == [good, good]
-    with pytest.raises(DivergedError, match=r"^a\.txt: .* symbol 23 of what is scored"):
+    with pytest.raises(DivergedError, match=r"in a\.txt, at symbol 23 of what is scored"):
         list(evaluation.finite([good, good, bad, good], "a.txt"))
