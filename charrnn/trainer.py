@@ -39,7 +39,7 @@ class Trainer:
         self.grads = [Parameters(arch) for _ in self.shards]
         self.chars = 0  # that the last step read
         self.began = (-1, 0)  # the epoch, and where its lanes start
-        self.map = map if shards == 1 else ThreadPoolExecutor(shards).map
+        self.others = ThreadPoolExecutor(shards)  # starts its threads when they have work
 
     def step(
         self, params: Parameters, moments: Array, h: Array, step: int, steps: int
@@ -84,7 +84,9 @@ class Trainer:
             backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
             return after, part
 
-        states, losses = zip(*self.map(work, range(len(self.shards))), strict=True)
+        # This thread takes the first part itself: one thread less to wake up.
+        others = [self.others.submit(work, shard) for shard in range(1, len(self.shards))]
+        states, losses = zip(work(0), *(other.result() for other in others), strict=True)
         for other in self.grads[1:]:
             self.grads[0].flat += other.flat
         return np.concatenate(states), sum(losses)
