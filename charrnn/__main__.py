@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from typing import NoReturn
 
 import click
@@ -28,7 +27,7 @@ def main() -> NoReturn:
         code = error.exit_code
     except CharrnnError as error:
         if debug:
-            traceback.print_exc()
+            show_traceback()
         say(f"charrnn: {one_line(str(error))}")
         code = error.exit_code
         if error.exit_code == 1:
@@ -47,11 +46,17 @@ def main() -> NoReturn:
         code = 1
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            show_traceback()
         say(f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
             "charrnn --debug COMMAND ... shows where")
         code = 1
     sys.exit(code)
+
+
+def show_traceback() -> None:
+    import traceback  # only where it is asked for: --help is to be quick
+
+    traceback.print_exc()
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,6 @@ before it starts.
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from itertools import islice
@@ -20,7 +19,7 @@ import click
 
 import charrnn
 from charrnn import config, runtime
-from charrnn.console import is_terminal, say, write
+from charrnn.console import TextOutput, is_terminal, say, write
 from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.options import (
     TEXTS,
@@ -162,11 +161,12 @@ def sample(
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file both say what to begin with; give one")
     path = checkpoint or newest_checkpoint()
+    threads = runtime.default_threads()
     start_numpy()
 
     import numpy as np
 
-    from charrnn import corpus, report, sampling
+    from charrnn import corpus, sampling
     from charrnn.checkpoint import load
 
     run = load(path)
@@ -187,12 +187,12 @@ def sample(
             reason = str(error).partition(";")[0]
             raise UsageError(f"--stop would never stop a sample: {reason}") from None
     if seed is None:
-        seed = secrets.randbits(32)
+        seed = int.from_bytes(os.urandom(4), "little")
     say(f"{path}, seed {seed}")
-    output = report.TextOutput(write, is_terminal(), vocabulary)
+    output = TextOutput(write, is_terminal(), vocabulary)
     pieces = sampling.samples(
         run.best, np.concatenate([[vocabulary.start], ids]), count=count, length=length, seed=seed,
-        temperature=temperature, top_k=top_k, top_p=top_p, stop=stop_ids,
+        temperature=temperature, top_k=top_k, top_p=top_p, stop=stop_ids, threads=threads,
     )
     current = -1
     for number, piece in pieces:

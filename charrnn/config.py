@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -167,6 +166,8 @@ def parse(key: str, text: str) -> Value:
     limits = field.metadata
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
+            import difflib  # only where there is a mistake
+
             close = difflib.get_close_matches(text.lower(), limits["choices"], 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UsageError(f"{text!r:.60} is not one of {', '.join(limits['choices'])}{hint}")

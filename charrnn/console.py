@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CharrnnError
+
+if TYPE_CHECKING:  # ``--help`` needs this module, and no NumPy
+    from numpy.typing import NDArray
+
+    from charrnn.vocabulary import Vocabulary
 
 
 class ReaderGone(Exception):
@@ -52,3 +60,42 @@ def silence_stdout() -> None:
     if sys.stdout is not None:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class TextOutput:
+    """Writes symbols as text: UTF-8, at once on a terminal, control characters made visible."""
+
+    def __init__(
+        self, write: Callable[[bytes, bool], None], terminal: bool, vocabulary: Vocabulary
+    ) -> None:
+        self._write, self.terminal, self.vocabulary = write, terminal, vocabulary
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
+        self.ended = False  # whether the last symbol of this sample ended its line
+
+    def write(self, ids: NDArray[Any]) -> None:
+        if len(ids) == 0:
+            return
+        text = self.vocabulary.decode(ids)
+        raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        if self.terminal:
+            self._write(printable(self.decoder.decode(raw)).encode(), True)
+        else:
+            self._write(raw, False)
+        self.ended = raw.endswith(b"\n")
+
+    def end_line(self) -> None:
+        """End the line of a sample that did not end it itself; an empty one is a line, too."""
+        if not self.ended:
+            self._write(b"\n", False)
+        self.ended = False
+
+    def flush(self) -> None:
+        """See everything on its way."""
+        self._write(b"", True)
+
+
+def printable(text: str) -> str:
+    """Text with its control characters, which could steer a terminal, made visible."""
+    return "".join(
+        c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )

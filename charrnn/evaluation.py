@@ -128,15 +128,17 @@ def surprisals(
     assert len(before) > 0, "the first symbol has to follow something"
     before = before[-CONTEXT:]
     segments = -(-len(text) // SEGMENT)
+    # Blocks of about the same size, so that threads have about the same to do.
+    lanes = -(-segments // -(-segments // LANES)) if segments else LANES
 
     def block(first: int) -> tuple[Array, Array]:
-        start, stop = first * SEGMENT, min(len(text), (first + LANES) * SEGMENT)
+        start, stop = first * SEGMENT, min(len(text), (first + lanes) * SEGMENT)
         # The block's symbols and what comes before them, as one stretch of text.
         known = before if first == 0 else text[start - CONTEXT : start]
-        tape = Tape(params.arch, WINDOW, min(LANES, segments - first))
+        tape = Tape(params.arch, WINDOW, min(lanes, segments - first))
         return _score_block(params, np.concatenate([known, text[start:stop]]), len(known), tape)
 
-    blocks = range(0, segments, LANES)
+    blocks = range(0, segments, lanes)
     if threads == 1 or len(blocks) == 1:
         yield from map(block, blocks)
     else:  # NumPy lets other threads run while it computes

@@ -222,24 +222,55 @@ def add_by_symbol(x: Array, da: Array, out: Array) -> None:
         out[symbols] = np.add.reduceat(da[order], starts, axis=0)
 
 
-@quiet_overflow
-def step(params: Parameters, x: Array, h: Array) -> tuple[Array, Array]:
-    """Read one symbol per lane, ``x`` (B,), from the state ``h`` (B, L*H).
+class Stepper:
+    """``forward`` one step at a time and without a tape: what sampling runs on.
 
-    Returns the logits (B, V) and the new state: ``forward`` over a window of one, without
-    a tape. This is what sampling runs on.
+    All that a state is multiplied by stands side by side: W_hh for the next step, W_xh for
+    the layer above, W_hy for the logits. So a layer is one product a step. What is carried
+    from step to step is therefore not h but ``sent``, the h W_hh of each layer.
     """
-    arch, new = params.arch, np.empty_like(h)
-    for layer in range(arch.layers):
-        mine = arch.columns(layer)
-        if layer == 0:
-            a = params.W_xh[0][x]
-        else:
-            a = new[:, arch.columns(layer - 1)] @ params.W_xh[layer]
-        a += params.b_h[layer]
-        a += h[:, mine] @ params.W_hh[layer]
-        new[:, mine] = np.tanh(a) if arch.activation == "tanh" else np.maximum(a, 0)
-    return new @ params.W_hy + params.b_y, new
+
+    def __init__(self, params: Parameters, B: int) -> None:
+        arch = params.arch
+        self.params, self.H, self.V = params, arch.hidden_size, arch.vocabulary_size
+        self.activate = np.tanh if arch.activation == "tanh" else relu
+        self.input = params.W_xh[0] + params.b_h[0]
+        self.times = []
+        for layer in range(arch.layers):
+            above = params.W_xh[layer + 1 : layer + 2]
+            W = [params.W_hh[layer], *above, params.W_hy[arch.columns(layer)]]
+            self.times.append(repeated_product(np.hstack(W), B))
+
+    @quiet_overflow
+    def begin(self, h: Array) -> list[Array]:
+        """What the state ``h`` (B, L*H) sends to the next step: (B, H) for each layer."""
+        arch = self.params.arch
+        return [h[:, arch.columns(i)] @ W_hh for i, W_hh in enumerate(self.params.W_hh)]
+
+    @quiet_overflow
+    def __call__(self, x: Array, sent: list[Array]) -> tuple[Array, list[Array]]:
+        """Read one symbol per lane, ``x`` (B,): the logits (B, V), and what is sent on.
+
+        The latter lies in memory that the next call uses again.
+        """
+        H, V, after = self.H, self.V, []
+        a = self.input.take(x, axis=0)
+        for layer, times in enumerate(self.times):
+            a += sent[layer]
+            product = times(self.activate(a, out=a))
+            after.append(product[:, :H])
+            if layer == 0:
+                logits = product[:, -V:] + self.params.b_y
+            else:
+                logits += product[:, -V:]
+            if layer + 1 < len(self.times):
+                a = product[:, H : 2 * H] + self.params.b_h[layer + 1]
+        return logits, after
+
+
+def relu(a: Array, out: Array) -> Array:
+    """The positive part of ``a``."""
+    return np.maximum(a, 0, out=out)
 
 
 def rows(array: Array) -> Array:

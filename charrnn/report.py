@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import os
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from numpy.typing import NDArray
 
 import charrnn
-from charrnn.console import say, stderr_is_terminal
+from charrnn.console import printable, say, stderr_is_terminal
 from charrnn.corpus import Text
 from charrnn.evaluation import Score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
-from charrnn.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -234,42 +232,3 @@ def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> 
     raw = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
     numbers = f"{score.bits_per_char:.4f}\t{score.chars}\t{score.nats:.4f}\t"
     return numbers.encode() + raw + b"\n"
-
-
-class TextOutput:
-    """Writes symbols as text: UTF-8, at once on a terminal, control characters made visible."""
-
-    def __init__(
-        self, write: Callable[[bytes, bool], None], terminal: bool, vocabulary: Vocabulary
-    ) -> None:
-        self._write, self.terminal, self.vocabulary = write, terminal, vocabulary
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
-        self.ended = False  # whether the last symbol of this sample ended its line
-
-    def write(self, ids: Array) -> None:
-        if len(ids) == 0:
-            return
-        text = self.vocabulary.decode(ids)
-        raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        if self.terminal:
-            self._write(printable(self.decoder.decode(raw)).encode(), True)
-        else:
-            self._write(raw, False)
-        self.ended = raw.endswith(b"\n")
-
-    def end_line(self) -> None:
-        """End the line of a sample that did not end it itself; an empty one is a line, too."""
-        if not self.ended:
-            self._write(b"\n", False)
-        self.ended = False
-
-    def flush(self) -> None:
-        """See everything on its way."""
-        self._write(b"", True)
-
-
-def printable(text: str) -> str:
-    """Text with its control characters, which could steer a terminal, made visible."""
-    return "".join(
-        c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
-    )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import overflowed
-from charrnn.model import Tape, forward, step
+from charrnn.model import Stepper, Tape, forward
 from charrnn.parameters import Parameters
 from charrnn.randomness import Purpose, generator
 
 Array = NDArray[Any]
 
-LANES = 64  # samples that are written side by side
+Piece = tuple[int, Array]  # the number of a sample, and some of its symbols
+
+LANES = 32  # samples that a thread writes side by side
 WINDOW = 64  # characters of the prime read at once
 DRAWS = 256  # random numbers drawn at once for each sample
 
@@ -31,45 +37,104 @@ def samples(
     top_k: int = 0,
     top_p: float = 1.0,
     stop: Array | None = None,
-) -> Iterator[tuple[int, Array]]:
+    threads: int = 1,
+) -> Iterator[Piece]:
     """Pieces of ``count`` samples of up to ``length`` symbols, in order, as (number, ids).
 
     ``prime`` (at least one symbol) is read first, from the zero state, and not repeated.
     Sample i depends on (seed, i) alone, to rounding. A sample ends before the first
-    occurrence of ``stop`` in it. The pieces of the first of a batch come as they are written.
+    occurrence of ``stop`` in it. The pieces of the first come as they are written; others are
+    written meanwhile, LANES side by side in each of the ``threads``.
     DivergedError where a state overflows, as those of relu units may.
     """
     h, logits = read(params, prime)
+    draw = functools.partial(choose, temperature=temperature, top_k=top_k, top_p=top_p)
+
+    def batch_from(first: int) -> Iterator[Piece]:
+        numbers = range(first, min(first + LANES, count))
+        return batch(params, h, logits, numbers, length, seed, draw, stop)
+
+    if count <= LANES:
+        yield from batch_from(0)
+    else:
+        yield from side_by_side(map(batch_from, range(0, count, LANES)), threads)
+
+
+def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[Piece]:
+    """The pieces of all batches, in order.
+
+    Those of the first come as they are written, while the other ``threads`` write ahead. As
+    many batches as there are threads are in memory.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor  # 4 ms, where few samples need it
+
+    closed = threading.Event()
+    ahead: deque[Future[list[Piece]]] = deque()
+
+    def until_closed(batch: Iterator[Piece]) -> list[Piece]:
+        return list(itertools.takewhile(lambda _: not closed.is_set(), batch))
+
+    with ThreadPoolExecutor(threads) as pool:
+        def write_ahead(count: int) -> None:
+            ahead.extend(pool.submit(until_closed, each)
+                         for each in itertools.islice(batches, count))
+        try:
+            first = next(batches)
+            write_ahead(threads - 1)
+            yield from first
+            write_ahead(1)
+            while ahead:
+                written = ahead.popleft().result()
+                write_ahead(1)
+                yield from written
+        finally:
+            closed.set()  # whoever reads has enough
+
+
+def batch(
+    params: Parameters,
+    h: Array,
+    logits: Array,
+    numbers: range,
+    length: int,
+    seed: int,
+    draw: Callable[[Array, Array], Array],
+    stop: Array | None,
+) -> Iterator[Piece]:
+    """Pieces of the samples ``numbers``, written side by side; of the first as it is written.
+
+    All of them go on from the state ``h`` (1, L*H) and its ``logits`` (1, V).
+    """
+    B, first = len(numbers), numbers[0]
+    step, z = Stepper(params, B), np.repeat(logits, B, axis=0)
+    sent = step.begin(np.repeat(h, B, axis=0))
     width = 1 if stop is None else len(stop)
-    for first in range(0, count, LANES):
-        B = min(LANES, count - first)
-        h_now, z = np.repeat(h, B, axis=0), np.repeat(logits, B, axis=0)
-        uniform = _uniform(seed, range(first, first + B))
-        drawn: list[Array] = []  # (B,) for each step; of a lone sample only what is held back
-        lengths = np.full(B, length)
-        for t in range(length):
-            if not np.isfinite(z).all():
-                raise overflowed(f"after {t:,} symbols")
-            x = choose(z, next(uniform), temperature, top_k, top_p)
-            drawn.append(x)
-            if stop is not None and len(drawn) >= width:
-                hit = (np.stack(drawn[-width:], axis=1) == stop).all(axis=1)
-                lengths[hit] = np.minimum(lengths[hit], t + 1 - width)
-                if (lengths < length).all():
-                    break
-            # The last symbols are held back: they may be the beginning of ``stop``.
-            if t + 1 >= width and lengths[0] == length:
-                yield first, drawn[-width][:1]
-            if B == 1:
-                del drawn[: 1 - width or None]
-            z, h_now = step(params, x, h_now)
-        if lengths[0] == length:
-            rest = [x[0] for x in drawn[len(drawn) - min(width - 1, length) :]]
-            yield first, np.array(rest, np.intp)
-        elif lengths[0] == 0:
-            yield first, np.zeros(0, np.intp)
-        for lane in range(1, B):
-            yield first + lane, np.array([x[lane] for x in drawn[: lengths[lane]]], np.intp)
+    uniform = _uniform(seed, numbers)
+    drawn: list[Array] = []  # (B,) for each step; of a lone sample only what is held back
+    lengths = np.full(B, length)
+    for t in range(length):
+        if not np.isfinite(z).all():
+            raise overflowed(f"after {t:,} symbols")
+        x = draw(z, next(uniform))
+        drawn.append(x)
+        if stop is not None and len(drawn) >= width:
+            hit = (np.stack(drawn[-width:], axis=1) == stop).all(axis=1)
+            lengths[hit] = np.minimum(lengths[hit], t + 1 - width)
+            if (lengths < length).all():
+                break
+        # The last symbols are held back: they may be the beginning of ``stop``.
+        if t + 1 >= width and lengths[0] == length:
+            yield first, drawn[-width][:1]
+        if B == 1:
+            del drawn[: 1 - width or None]
+        z, sent = step(x, sent)
+    if lengths[0] == length:
+        rest = [x[0] for x in drawn[len(drawn) - min(width - 1, length) :]]
+        yield first, np.array(rest, np.intp)
+    elif lengths[0] == 0:
+        yield first, np.zeros(0, np.intp)
+    for lane in range(1, B):
+        yield first + lane, np.array([x[lane] for x in drawn[: lengths[lane]]], np.intp)
 
 
 def read(params: Parameters, prime: Array) -> tuple[Array, Array]:
@@ -100,20 +165,24 @@ def choose(
     if temperature == 0:
         likeliest: Array = logits.argmax(axis=1)
         return likeliest
-    z = logits.astype(np.float64)
-    z -= z.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # a tiny temperature: -inf, which is probability 0
-        z /= temperature
+    # The ufuncs' own methods: at a few microseconds a step, NumPy's wrappers of them count.
+    z = np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), dtype=np.float64)
+    if temperature != 1:
+        with np.errstate(over="ignore"):  # a tiny temperature: -inf, which is probability 0
+            z /= temperature
     if 0 < top_k < z.shape[1]:
         z[z < np.partition(z, -top_k, axis=1)[:, [-top_k]]] = -np.inf
-    p = np.exp(z)
+    p = np.exp(z, out=z)
     if top_p < 1:
         order = np.argsort(-p, axis=1, kind="stable")
         ranked = np.take_along_axis(p, order, axis=1)
         before = np.cumsum(ranked, axis=1) - ranked
         ranked[before >= top_p * ranked.sum(axis=1, keepdims=True)] = 0
         np.put_along_axis(p, order, ranked, axis=1)
-    edges = np.cumsum(p, axis=1)
+    edges = np.add.accumulate(p, axis=1, out=p)
     # The first edge beyond the drawn height; symbols of probability 0 have no width.
-    drawn: Array = (edges <= uniform[:, None] * edges[:, -1:]).sum(axis=1)
+    if len(edges) == 1:
+        drawn: Array = edges[0].searchsorted(uniform * edges[0, -1], side="right")
+    else:
+        drawn = np.add.reduce(edges <= uniform[:, None] * edges[:, -1:], axis=1)
     return drawn

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -40,3 +41,21 @@ def forge() -> Callable[..., None]:
         path.write_bytes(sealed(buffer.getvalue()[: -archive.SEAL]))
 
     return forge
+
+
+def step(params, x, h):
+    """One step as the equations have it: symbols ``x`` (B,) and state ``h`` (B, L*H).
+
+    Returns the logits (B, V) and the new state; the reference for what the package does in
+    other ways.
+    """
+    arch, new = params.arch, np.empty_like(h)
+    for layer in range(arch.layers):
+        mine = arch.columns(layer)
+        if layer == 0:
+            a = params.W_xh[0][x]
+        else:
+            a = new[:, arch.columns(layer - 1)] @ params.W_xh[layer]
+        a = a + h[:, mine] @ params.W_hh[layer] + params.b_h[layer]
+        new[:, mine] = np.tanh(a) if arch.activation == "tanh" else np.maximum(a, 0)
+    return new @ params.W_hy + params.b_y, new

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import step
 
 from charrnn import dynamic, evaluation
-from charrnn.model import Tape, backward, cross_entropy, forward, step
+from charrnn.model import Tape, backward, cross_entropy, forward
 from charrnn.parameters import Architecture, Parameters, initialise
 
 V = 5

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from conftest import step
 
 from charrnn import evaluation
 from charrnn.errors import DivergedError
 from charrnn.evaluation import Score, score, score_lines, surprisals
-from charrnn.model import Tape, forward, step
+from charrnn.model import Tape, forward
 from charrnn.parameters import Architecture, Parameters, initialise
 
 V = 5

@@ -6,16 +6,17 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from conftest import step
 
 from charrnn import products
 from charrnn.model import (
+    Stepper,
     Tape,
     add_by_symbol,
     backward,
     cross_entropy,
     forward,
     recur,
-    step,
     unrecur,
 )
 from charrnn.optim import clip, sgd
@@ -193,12 +194,18 @@ def test_forward_over_2t_is_two_forwards_that_carry_the_state(layers):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_step_is_forward_over_a_window_of_one(activation):
-    case = Case(3, activation)
-    expected, h_expected = forward(case.params, case.x[:1], case.h0, case.tape)
-    got, h = step(case.params, case.x[0], case.h0)
-    np.testing.assert_allclose(got, expected, rtol=1e-13)
-    np.testing.assert_allclose(h, h_expected, rtol=1e-13)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_forward_and_the_stepper_do_as_the_equations_step_by_step(kernel, layers, activation):
+    case = Case(layers, activation)
+    logits, last = forward(case.params, case.x, case.h0, case.tape)
+    stepper, h = Stepper(case.params, B), case.h0
+    sent = stepper.begin(h)
+    for x, read in zip(case.x, logits.reshape(T, B, V), strict=True):
+        expected, h = step(case.params, x, h)
+        stepped, sent = stepper(x, sent)
+        np.testing.assert_allclose(read, expected, rtol=1e-12)
+        np.testing.assert_allclose(stepped, expected, rtol=1e-12)
+    np.testing.assert_allclose(last, h, rtol=1e-12)
 
 
 def test_a_tape_serves_shorter_windows_and_fewer_lanes():
@@ -253,12 +260,14 @@ def test_the_worked_example_of_hell_has_its_published_numbers():
         [0.64985, 0.09821557, 0.334287084],
         [0.91266, 0.32581642, 0.144630018],
     ]).T
-    z, h = step(params, np.array([0]), params.zero_state(1))
-    np.testing.assert_allclose(h[0], [0.69316794, 0.89955361, 0.80211853], atol=1e-8)
-    z, h = step(params, np.array([1]), h)
-    np.testing.assert_allclose(h[0], [0.93653377, 0.94910407, 0.76234074], atol=1e-8)
-    np.testing.assert_allclose(z[0], [1.90607489, 1.13779168, 0.95666393, 1.27422796], atol=1e-8)
-    p = np.exp(z[0]) / np.exp(z[0]).sum()
+    tape = Tape(arch, 2, 1)
+    z, _ = forward(params, np.array([[0], [1]]), params.zero_state(1), tape)
+    np.testing.assert_allclose(tape.hs[1:, 0], [
+        [0.69316794, 0.89955361, 0.80211853],
+        [0.93653377, 0.94910407, 0.76234074],
+    ], atol=1e-8)
+    np.testing.assert_allclose(z[1], [1.90607489, 1.13779168, 0.95666393, 1.27422796], atol=1e-8)
+    p = np.exp(z[1]) / np.exp(z[1]).sum()
     np.testing.assert_allclose(p, [0.41974716, 0.19468236, 0.16242909, 0.22314139], atol=1e-8)
 
 

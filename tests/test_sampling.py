@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import step
 
 from charrnn import sampling
-from charrnn.model import Tape, forward, step
+from charrnn.errors import DivergedError
+from charrnn.model import Tape, forward
 from charrnn.parameters import Architecture, initialise
 from charrnn.sampling import choose, read, samples
 
@@ -44,10 +46,33 @@ def test_a_sample_depends_on_seed_and_number_alone(params):
     assert len({tuple(each) for each in five}) == 5
 
 
-def test_batches_of_samples_come_in_order_and_do_not_matter(params, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_of_samples_come_in_order_and_do_not_matter(params, monkeypatch, threads):
     usual = collect(params, count=7)
-    monkeypatch.setattr(sampling, "LANES", 3)
-    assert collect(params, count=7) == usual
+    monkeypatch.setattr(sampling, "LANES", 2)
+    assert collect(params, count=7, threads=threads) == usual
+    assert collect(params, count=7, length=0, threads=threads) == [[]] * 7
+
+
+def test_whoever_has_read_enough_need_not_wait_for_the_other_samples(params, monkeypatch):
+    monkeypatch.setattr(sampling, "LANES", 2)
+    pieces = samples(params, np.array([0]), count=8, length=10**9, seed=1, threads=3)
+    assert next(pieces)[0] == 0
+    pieces.close()  # would take hours if the others were written to their end
+
+
+def test_what_fails_in_another_thread_is_raised(params, monkeypatch):
+    monkeypatch.setattr(sampling, "LANES", 2)
+    usual, failed = sampling.batch, DivergedError("batch 1")
+
+    def batch(params, h, logits, numbers, *rest):
+        if numbers[0] == 2:
+            raise failed
+        return usual(params, h, logits, numbers, *rest)
+
+    monkeypatch.setattr(sampling, "batch", batch)
+    with pytest.raises(DivergedError, match="batch 1"):
+        collect(params, count=5, threads=2)
 
 
 def test_temperature_zero_takes_the_likeliest_each_time(params):
@@ -74,6 +99,17 @@ def frequencies(logits, *, temperature=1.0, top_k=0, top_p=1.0, draws=20_000):
     z = np.repeat(np.array([logits], float), draws, axis=0)
     drawn = choose(z, uniform, temperature, top_k, top_p)
     return np.bincount(drawn, minlength=len(logits)) / draws
+
+
+def test_one_row_is_drawn_as_it_is_among_others():
+    rng = np.random.default_rng(0)
+    z, uniform = rng.normal(0, 3, (500, V)), rng.random(500)
+    z[:, 2] = -np.inf  # never drawn, not even at the very edges
+    uniform[:2] = 0, np.nextafter(1, 0)
+    together = choose(z, uniform, 0.7, 0, 1.0)
+    alone = [int(choose(z[i : i + 1], uniform[i : i + 1], 0.7, 0, 1.0)[0]) for i in range(500)]
+    assert together.tolist() == alone
+    assert 2 not in alone
 
 
 LOGITS = np.log([0.5, 0.05, 0.25, 0.2])
