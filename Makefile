@@ -16,7 +16,8 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint types check coverage dist clean train sample eval install
+.PHONY: help demo test test-lowest lint types check coverage bench bench-peers dist clean \
+  train sample eval install
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z_/%.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -66,6 +67,12 @@ check: lint types test ## all three
 coverage: $(VENV)/dev ## which lines and branches the tests run
 	$(BIN)/coverage run -m pytest -m 'not slow'
 	$(BIN)/coverage report
+
+bench: $(VENV)/dev ## measure speed and memory (10 minutes; ARGS='train sample' measures some)
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-peers: $(VENV)/dev ## install what make bench compares with: PyTorch
+	$(BIN)/python -m pip install --quiet --editable '.[peers]'
 
 dist: $(VENV)/dev ## build the wheel and the source archive in dist/
 	rm -rf dist build

@@ -1,0 +1,262 @@
+"""How fast charrnn is, beside what else one might use, and beside what the processor can do.
+
+    python benchmarks/bench.py                 everything, in about ten minutes
+    python benchmarks/bench.py train sample    some of it
+
+Contenders do the same work in processes of their own, one after the other and over again;
+the figures are medians, and a ratio is the median of the ratios within each round. The
+environment that some machines preset for BLAS is cleared. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import measure
+from measure import Worker, environment, rounds
+
+HERE = Path(__file__).parent
+MISSING = "PyTorch is not installed, so it is left out; `make bench-peers` installs it."
+V = 65
+
+
+def with_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def table(*head: str) -> None:
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+
+
+def row(*cells: str) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def flops(L: int, H: int, V: int) -> int:
+    """Of training on one character: six for each weight, but for the first W_xh, a look-up."""
+    return 6 * (L * H * H + (L - 1) * H * H + L * H * V)
+
+
+def bound(threads: int) -> float:
+    """GFLOP/s of the fastest product."""
+    shapes = [(2048, 2048, 2048, 1), (4096, 512, 512, 1), (32, 256, 64, 4), (32, 512, 32, 16)]
+    best = 0.0
+    with Worker("blas") as worker:
+        for rows, inner, columns, blocks in shapes:
+            worker.prepare("product", threads=threads, rows=rows, inner=inner, columns=columns,
+                           blocks=blocks)
+            best = max(best, *(worker.rate(0.5) for _ in range(5)))
+    return best / 1e9
+
+
+def train(threads: int, repeat: int) -> None:
+    """Steps of training."""
+    torch = with_torch()
+    limit = bound(threads)
+    print(f"Bound: the fastest product of matrices, {limit:.0f} GFLOP/s.\n")
+    table("layers x H, B, T, V", "charrnn, chars/s", "GFLOP/s", "share of the bound",
+          "PyTorch, chars/s", "ratio", "plain loop, chars/s", "ratio")
+    works = [(1, 128, 50, 50, V), (1, 256, 64, 64, V), (1, 512, 64, 64, V), (1, 1024, 64, 64, V),
+             (2, 256, 32, 64, V), (1, 100, 1, 25, V), (1, 256, 32, 64, 5000)]
+    for L, H, B, T, symbols in works:
+        names = ["charrnn", *["torch"] * torch, *["loop"] * (B == 1)]
+        work = {"threads": threads, "L": L, "H": H, "B": B, "T": T, "V": symbols}
+        rates = measure.alternate(dict.fromkeys(names, ("train", work)), repeat)
+        ours = rates["charrnn"]
+        speed = median(ours) * flops(L, H, symbols) / 1e9
+        cells = [f"{L} x {H}, {B}, {T}, {symbols:,}", f"{median(ours):,.0f}", f"{speed:.0f}",
+                 f"{speed / limit:.0%}"]
+        for name in ("torch", "loop"):
+            theirs = rates.get(name)
+            cells += [f"{median(theirs):,.0f}", ratio(ours, theirs)] if theirs else ["", ""]
+        row(*cells)
+    work = {"threads": threads, "L": 2, "H": 256, "B": 64, "T": 32, "V": V}
+    defaults = work | {"dropout": 0.02, "weight_decay": 0.1}
+    ours = measure.alternate({"charrnn": ("train", defaults)}, repeat)["charrnn"]
+    speed = median(ours) * flops(2, 256, V) / 1e9
+    row("the defaults: 2 x 256, 64, 32, 65, with dropout and weight decay",
+        f"{median(ours):,.0f}", f"{speed:.0f}", f"{speed / limit:.0%}", "", "", "", "")
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    return f"{median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
+
+
+def whole(threads: int, repeat: int) -> None:
+    """`charrnn train` beside its bare step in a loop."""
+    table("2 x 256, B = 64, T = 32", "chars/s", "share")
+    steps, chars = 300, 64 * 32
+    with tempfile.TemporaryDirectory() as folder, Worker("charrnn") as worker:
+        text = Path(folder, "text.txt")
+        write_text(text, 1_000_000)
+        worker.prepare("train", threads=threads, L=2, H=256, B=64, T=32, V=V, dropout=0.02,
+                       weight_decay=0.1)
+
+        def run(steps: int, *options: str) -> float:
+            command = [measure.charrnn(), "train", str(text), "-o", str(Path(folder, "m.npz")),
+                       "--overwrite", "--steps", str(steps), "--threads", str(threads),
+                       "--eval-every", "150", *options]
+            return measure.seconds(command, terminal=True)
+
+        def difference(*options: str) -> float:
+            """Chars/s of the steps that a longer run has more than a shorter one."""
+            return steps * chars / (run(2 * steps, *options) - run(steps, *options))
+
+        bare, without, scored = [], [], []
+        for _ in range(repeat):
+            bare.append(worker.rate(2.0))
+            without.append(difference("--val-fraction", "0"))
+            scored.append(difference("--val-fraction", "0.03"))
+    row("the bare step, in a loop", f"{median(bare):,.0f}", "")
+    row("`charrnn train`, nothing held out", f"{median(without):,.0f}", ratio(without, bare))
+    row("`charrnn train`, 3 % scored every 150 steps", f"{median(scored):,.0f}",
+        ratio(scored, bare))
+
+
+def write_text(path: Path, chars: int) -> None:
+    """Random words of 65 symbols."""
+    import random
+
+    symbols = [chr(32 + i) for i in range(V - 1)] + ["\n"]
+    path.write_text("".join(symbols) + "".join(random.Random(1).choices(symbols, k=chars - V)))
+
+
+def sample(threads: int, repeat: int) -> None:
+    """Sampling, one stream and many."""
+    torch = with_torch()
+    table("layers x H", "streams", "charrnn, chars/s", "PyTorch (nn.RNN)", "ratio",
+          "PyTorch (RNNCell)", "ratio")
+    for L, H in ((2, 256), (1, 512)):
+        one: list[float] = []
+        for streams in (1, 64):
+            work = {"threads": threads, "L": L, "H": H, "V": V, "streams": streams}
+            rates = measure.alternate({"charrnn": ("sample", work)} | ({
+                "torch": ("sample", work | {"cells": False}),
+                "torch cells": ("sample", work | {"cells": True}),
+            } if torch else {}), repeat)
+            ours = rates["charrnn"]
+            one = one or ours
+            against = "" if streams == 1 else f" ({ratio(ours, one)} x one)"
+            cells = [f"{L} x {H}", f"{streams}", f"{median(ours):,.0f}{against}"]
+            for name in ("torch", "torch cells"):
+                theirs = rates.get(name)
+                cells += [f"{median(theirs):,.0f}", ratio(ours, theirs)] if theirs else ["", ""]
+            row(*cells)
+
+
+def score(threads: int, repeat: int) -> None:
+    """Evaluation beside training."""
+    table("layers x H, B, T of training", "training, chars/s", "evaluation, chars/s", "ratio")
+    for L, H, B, T in ((1, 128, 50, 50), (2, 256, 64, 32), (1, 512, 64, 64), (4, 384, 64, 32)):
+        work = {"threads": threads, "L": L, "H": H, "V": V}
+        rates = measure.alternate({
+            "charrnn": ("train", work | {"B": B, "T": T}), "charrnn again": ("evaluate", work),
+        }, repeat)
+        training, scoring = rates["charrnn"], rates["charrnn again"]
+        row(f"{L} x {H}, {B}, {T}", f"{median(training):,.0f}", f"{median(scoring):,.0f}",
+            ratio(scoring, training))
+
+
+def start(threads: int, repeat: int) -> None:
+    """From nothing to something."""
+    with tempfile.TemporaryDirectory() as folder:
+        text, model = Path(folder, "text.txt"), Path(folder, "model.npz")
+        write_text(text, 100_000)
+        measure.seconds([measure.charrnn(), "train", str(text), "-o", str(model), "--steps", "1"])
+        commands = {
+            "`python -c pass`": [sys.executable, "-c", "pass"],
+            '`python -c "import numpy"`': [sys.executable, "-c", "import numpy"],
+            "`charrnn --help`": [measure.charrnn(), "--help"],
+            "`charrnn sample --length 1`, a model of the default size":
+                [measure.charrnn(), "sample", "-m", str(model), "--length", "1"],
+        }
+        for command in commands.values():
+            measure.seconds(command)  # the compiled modules are written, the files are cached
+        times = rounds({name: lambda c=command: measure.seconds(c)
+                        for name, command in commands.items()}, 3 * repeat)
+    bare, numpy = (times[name] for name in list(commands)[:2])
+    table("whole process", "ms", "more than `pass`, ms", "more than `import numpy`, ms")
+    for name, took in times.items():
+        more = [median(a - b for a, b in zip(took, other, strict=True)) for other in (bare, numpy)]
+        row(name, f"{1e3 * median(took):.0f}", *(f"{1e3 * each:+.0f}" for each in more))
+
+
+def read(threads: int, repeat: int) -> None:
+    """Reading and encoding UTF-8."""
+    table("characters of", "MB/s")
+    scripts = {"1 byte (ASCII)": (32, 127), "2 bytes (Cyrillic)": (0x410, 0x450),
+               "3 bytes (Chinese)": (0x4E00, 0x4E00 + 3000)}
+    with tempfile.TemporaryDirectory() as folder, Worker("charrnn") as worker:
+        for name, (first, last) in scripts.items():
+            path = Path(folder, "text.txt")
+            line = "".join(map(chr, range(first, last))) + "\n"
+            text = line.encode()
+            path.write_bytes(text * (50_000_000 // len(text)))
+            worker.prepare("read", path=str(path))
+            row(name, f"{median(worker.rate(0.5) for _ in range(repeat)) / 1e6:.0f}")
+
+
+def memory(threads: int, repeat: int) -> None:
+    """What training needs beside its text."""
+    table("characters", "peak memory, MB", "less a byte for each character, MB")
+    with tempfile.TemporaryDirectory() as folder:
+        for chars in (10**6, 10**7, 10**8):
+            path = Path(folder, "text.txt")
+            write_text(path, 10**6)
+            path.write_text(path.read_text() * (chars // 10**6))
+            command = [measure.charrnn(), "train", str(path), "-o", str(Path(folder, "m.npz")),
+                       "--overwrite", "--steps", "20", "--val-fraction", "0.001"]
+            peak = measure.peak_memory(command) / 1e6
+            row(f"{chars:,}", f"{peak:.0f}", f"{peak - chars / 1e6:.0f}")
+
+
+def flat(threads: int, repeat: int) -> None:
+    """Cost per character as the work grows tenfold."""
+    table("tenfold", "from", "to", "microseconds per character", "ten times as much", "ratio")
+    base = {"threads": threads, "L": 1, "H": 256, "B": 32, "T": 32, "V": V, "chars": 1_000_000}
+    for letter, start in (("T", 32), ("B", 32), ("L", 1), ("chars", 1_000_000)):
+        works = {"charrnn": ("train", base | {letter: start}),
+                 "charrnn again": ("train", base | {letter: 10 * start})}
+        rates = measure.alternate(works, repeat)
+        layers = 10 if letter == "L" else 1
+        few = [1e6 / rate for rate in rates["charrnn"]]
+        many = [1e6 / rate / layers for rate in rates["charrnn again"]]
+        name = {"T": "T, steps of a window", "B": "B, lanes", "L": "L, layers (cost of each)",
+                "chars": "n, characters of the text"}[letter]
+        row(name, f"{start:,}", f"{10 * start:,}", f"{median(few):.2f}", f"{median(many):.2f}",
+            ratio(many, few))
+
+
+SECTIONS = {
+    "train": train, "whole": whole, "sample": sample, "eval": score, "start": start,
+    "read": read, "memory": memory, "flat": flat,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION",
+                        help=f"some of {', '.join(SECTIONS)}; all of them by default")
+    parser.add_argument("--repeat", type=int, default=7, help="rounds (default: 7)")
+    parser.add_argument("--threads", type=int, default=2, help="of every contender (default: 2)")
+    asked = parser.parse_args()
+    if unknown := set(asked.sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    began = time.perf_counter()
+    print(environment(asked.threads), flush=True)
+    if not with_torch():
+        print(f"\n{MISSING}")
+    for name in asked.sections or SECTIONS:
+        print(f"\n## {SECTIONS[name].__doc__}\n", flush=True)
+        SECTIONS[name](asked.threads, asked.repeat)
+    print(f"\n{asked.repeat} rounds, {(time.perf_counter() - began) / 60:.0f} minutes.")
+
+
+if __name__ == "__main__":
+    main()

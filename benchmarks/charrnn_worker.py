@@ -1,0 +1,97 @@
+"""charrnn's own work: steps of training, scoring, sampling, reading."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from charrnn import runtime
+
+runtime.use_one_blas_thread()  # as the program does, before NumPy is there
+
+import numpy as np  # noqa: E402
+from worker import Work, serve  # noqa: E402
+
+from charrnn import config, corpus, evaluation, preparation, sampling  # noqa: E402
+from charrnn.parameters import Architecture, initialise  # noqa: E402
+from charrnn.trainer import Trainer  # noqa: E402
+
+SEED = 1
+
+
+def text_of(symbols: int, length: int) -> str:
+    """Random text of so many different characters, from code point 0x4E00 where 95 will not do."""
+    first = 32 if symbols <= 95 else 0x4E00
+    ids = np.random.default_rng(SEED).integers(symbols, size=length)
+    ids[:symbols] = np.arange(symbols)
+    return "".join(map(chr, (ids + first).tolist()))
+
+
+def train(
+    threads: int, L: int, H: int, B: int, T: int, V: int,
+    dropout: float = 0.0, weight_decay: float = 0.0, chars: int = 300_000,
+) -> Work:
+    """Whole steps: window, forward, backward, clip, Adam."""
+    settings = dataclasses.replace(
+        config.Config(), layers=L, hidden_size=H, batch_size=B, seq_length=T, dropout=dropout,
+        weight_decay=weight_decay, threads=threads, val_fraction=0.0, learning_rate=1e-4,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text.txt")
+        path.write_text(text_of(V, max(chars, 4 * B * T)))
+        request = preparation.Request([str(path)], Path(folder, "model.npz"), settings)
+        run = preparation.prepare(request)
+    assert (run.lanes.B, run.lanes.T) == (B, T), "the text is too short for this"
+    saved, trainer = run.checkpoint, Trainer(run)
+
+    def step() -> int:
+        saved.progress.step += 1
+        saved.state, *_ = trainer.step(
+            saved.last, saved.moments, saved.state, saved.progress.step, 10**9
+        )
+        return trainer.chars
+
+    return step
+
+
+def model(L: int, H: int, V: int):
+    return initialise(Architecture(V, H, L), np.random.default_rng(SEED))
+
+
+def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work:
+    """Score a text as long as the held-out tenth of tiny-shakespeare."""
+    params = model(L, H, V)
+    text = np.random.default_rng(SEED).integers(V, size=chars).astype(np.uint8)
+
+    def score() -> int:
+        return evaluation.score(params, text, text[:1], threads).chars
+
+    return score
+
+
+def sample(threads: int, L: int, H: int, V: int, streams: int, length: int = 1000) -> Work:
+    """Write samples side by side."""
+    params = model(L, H, V)
+
+    def write() -> int:
+        pieces = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
+                                  threads=threads)
+        return sum(len(ids) for _, ids in pieces)
+
+    return write
+
+
+def read(path: str) -> Work:
+    """Read a file and encode it. The bytes are counted, not the characters."""
+    size = Path(path).stat().st_size
+
+    def encode() -> int:
+        corpus.read([path], "char", "utf-8")
+        return size
+
+    return encode
+
+
+if __name__ == "__main__":
+    serve({"train": train, "evaluate": evaluate, "sample": sample, "read": read})

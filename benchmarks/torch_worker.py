@@ -1,0 +1,95 @@
+"""The same work as PyTorch users write it: nn.RNN, cross-entropy, clip_grad_norm_, Adam."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, one_hot
+from worker import Work, serve
+
+
+class Network(nn.Module):
+    """charrnn's network: tanh layers, the output reads all of them (skip connections).
+
+    Up to 128 symbols come as one-hot rows, which is faster there; more of them through an
+    embedding, which takes the place of the first W_xh.
+    """
+
+    def __init__(self, L: int, H: int, V: int) -> None:
+        super().__init__()
+        self.V = V
+        self.embedding = nn.Embedding(V, H) if V > 128 else None
+        inputs = [H if self.embedding else V] + [H] * (L - 1)
+        self.layers = nn.ModuleList(nn.RNN(size, H) for size in inputs)
+        self.output = nn.Linear(L * H, V)
+
+    def forward(self, x, states):
+        """``x`` (T, B) from ``states``, one (1, B, H) for each layer: logits, and the last."""
+        h = self.embedding(x) if self.embedding else one_hot(x, self.V).float()
+        outputs, after = [], []
+        for layer, state in zip(self.layers, states, strict=True):
+            h, state = layer(h, state)
+            outputs.append(h)
+            after.append(state)
+        together = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+        return self.output(together), after
+
+
+def train(threads: int, L: int, H: int, B: int, T: int, V: int) -> Work:
+    torch.set_num_threads(threads)
+    network = Network(L, H, V)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    text = torch.randint(V, (B, 20 * T + 1))
+    state = [torch.zeros(1, B, H) for _ in range(L)]
+    at = 0
+
+    def step() -> int:
+        nonlocal state, at
+        x = text[:, at : at + T].T.contiguous()
+        y = text[:, at + 1 : at + T + 1].T.contiguous()
+        at = (at + T) % (20 * T)
+        logits, state = network(x, [s.detach() for s in state])
+        loss = cross_entropy(logits.view(-1, V), y.view(-1))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        loss.item()
+        return B * T
+
+    return step
+
+
+def sample(
+    threads: int, L: int, H: int, V: int, streams: int, cells: bool, length: int = 200
+) -> Work:
+    """Step the trained modules, or cells of the same shape, which save some overhead."""
+    torch.set_num_threads(threads)
+    network = Network(L, H, V)
+    stepped = nn.ModuleList(nn.RNNCell(V if i == 0 else H, H) for i in range(L))
+
+    def next_logits(x, states):
+        if not cells:
+            logits, states = network(x[None], states)
+            return logits[0], states
+        h, after = one_hot(x, V).float(), []
+        for cell, state in zip(stepped, states, strict=True):
+            h = cell(h, state)
+            after.append(h)
+        return network.output(torch.cat(after, -1)), after
+
+    @torch.inference_mode()
+    def write() -> int:
+        shape = (streams, H) if cells else (1, streams, H)
+        states = [torch.zeros(shape) for _ in range(L)]
+        x = torch.zeros(streams, dtype=torch.long)
+        for _ in range(length):
+            logits, states = next_logits(x, states)
+            x = torch.multinomial(torch.softmax(logits, -1), 1)[:, 0]
+        return streams * length
+
+    return write
+
+
+if __name__ == "__main__":
+    serve({"train": train, "sample": sample})
