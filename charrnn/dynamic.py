@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.evaluation import CONTEXT, nats_of
-from charrnn.model import Tape, backward, cross_entropy, forward, quiet_overflow
+from charrnn.evaluation import CONTEXT
+from charrnn.model import Tape, backward, cross_entropy, forward, quiet_overflow, surprisal
 from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
@@ -48,7 +48,7 @@ def surprisals(params: Parameters, text: Array, before: Array) -> Iterator[tuple
         x = stretch[t : t + len(y)]
         logits, h = forward(params, x, h, tape)
         right = logits.argmax(axis=1) == y.ravel()
-        yield nats_of(logits.copy(), y.ravel()), right
+        yield surprisal(logits.copy(), y.ravel())[0], right
 
         cross_entropy(logits, y)
         backward(params, x, logits, tape, grad)

@@ -21,7 +21,7 @@ from charrnn import corpus
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Text
 from charrnn.errors import UsageError, overflowed
-from charrnn.model import Tape, forward, quiet_overflow
+from charrnn.model import Tape, forward, surprisal
 from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
@@ -177,7 +177,7 @@ def _score_block(
         x, y = window(CONTEXT - 1 + t, WINDOW), window(CONTEXT + t, WINDOW)
         logits, h = forward(params, x, h, tape)
         right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
-        nats[t : t + WINDOW] = nats_of(logits, y.ravel()).reshape(WINDOW, B)
+        nats[t : t + WINDOW] = surprisal(logits, y.ravel())[0].reshape(WINDOW, B)
     return nats.T.ravel()[:length], right.T.ravel()[:length]
 
 
@@ -201,19 +201,9 @@ def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Scor
                 y[: len(expected), lane] = expected
             logits, h = forward(params, x, h, tape)
             right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
-            nats = nats_of(logits, y.ravel()).reshape(y.shape)
+            nats = surprisal(logits, y.ravel())[0].reshape(y.shape)
             for lane, i in enumerate(group):
                 n = min(T, len(lines[i]) - t)
                 some = nats[:n, lane].sum(dtype=np.float64)
                 scores[i] += Score(n, float(some), int(right[:n, lane].sum()))
     return scores
-
-
-@quiet_overflow
-def nats_of(logits: Array, y: Array) -> Array:
-    """-ln softmax(logits)[y] for each row; uses up ``logits``."""
-    logits -= logits.max(axis=1, keepdims=True)
-    chosen = logits[np.arange(len(y)), y]
-    np.exp(logits, out=logits)
-    nats: Array = np.log(logits.sum(axis=1)) - chosen
-    return nats

@@ -136,15 +136,20 @@ def cross_entropy(logits: Array, y: Array, chars: int | None = None) -> float:
     of the mean, like those of the gradient, are to be added up.
     """
     N, targets = chars or len(logits), y.ravel()
-    every = np.arange(len(logits))
-    logits -= logits.max(axis=1, keepdims=True)  # exp cannot overflow; p does not change
-    chosen = logits[every, targets]
-    np.exp(logits, out=logits)
-    totals = logits.sum(axis=1)
-    loss = np.sum(np.log(totals) - chosen, dtype=np.float64) / N
+    nats, totals = surprisal(logits, targets)
     logits *= (1 / (N * totals))[:, None]
-    logits[every, targets] -= 1 / N
-    return float(loss)
+    logits[np.arange(len(logits)), targets] -= 1 / N
+    return float(np.sum(nats, dtype=np.float64) / N)
+
+
+@quiet_overflow
+def surprisal(logits: Array, y: Array) -> tuple[Array, Array]:
+    """-log p[y] of each row, and ``totals``, both (N,); ``logits`` (N, V) become totals * p."""
+    logits -= logits.max(axis=1, keepdims=True)  # exp cannot overflow; p does not change
+    chosen = logits[np.arange(len(y)), y]
+    np.exp(logits, out=logits)
+    totals = logits @ np.ones(logits.shape[1], logits.dtype)  # six times as fast as sum(axis=1)
+    return np.log(totals) - chosen, totals
 
 
 @quiet_overflow
@@ -167,7 +172,8 @@ def backward(
     out = hs[1:] if mask is None else tape.out
     dh0: Array = np.empty_like(hs[0])
 
-    np.sum(dlogits, axis=0, out=grad.b_y)
+    ones = np.ones(T * B, dlogits.dtype)  # a product with it: faster than sum(axis=0)
+    np.matmul(ones, dlogits, out=grad.b_y)
     np.matmul(rows(out).T, dlogits, out=grad.W_hy)
     np.matmul(dlogits, params.W_hy.T, out=rows(dh))
     for layer in reversed(range(arch.layers)):
@@ -185,7 +191,7 @@ def backward(
             np.greater(h[1:], 0, out=slope, casting="unsafe")
         dh0[:, mine] = unrecur(da, dh[..., mine], slope, params.W_hh[layer])
 
-        np.sum(rows(da), axis=0, out=grad.b_h[layer])
+        np.matmul(ones, rows(da), out=grad.b_h[layer])
         np.matmul(rows(hs)[: T * B, mine].T, rows(da), out=grad.W_hh[layer])
         if layer > 0:
             below = rows(out)[:, arch.columns(layer - 1)]
