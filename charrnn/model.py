@@ -24,6 +24,7 @@ One array ``hs`` of shape (T+1, B, L*H) holds the states of all layers side by s
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -229,49 +230,47 @@ def add_by_symbol(x: Array, da: Array, out: Array) -> None:
 
 
 class Stepper:
-    """``forward`` one step at a time and without a tape: what sampling runs on.
+    """A text being written: ``forward`` one step at a time, from the state ``h`` (B, L*H) on.
 
     All that a state is multiplied by stands side by side: W_hh for the next step, W_xh for
-    the layer above, W_hy for the logits. So a layer is one product a step. What is carried
-    from step to step is therefore not h but ``sent``, the h W_hh of each layer.
+    the layer above, W_hy for the logits; below them a row of biases, which a column of ones
+    beside the state picks up. So each layer is one product a step. Its result stays where
+    it is, and with it what is carried to the next step, h W_hh.
     """
 
-    def __init__(self, params: Parameters, B: int) -> None:
-        arch = params.arch
-        self.params, self.H, self.V = params, arch.hidden_size, arch.vocabulary_size
+    @quiet_overflow
+    def __init__(self, params: Parameters, h: Array) -> None:
+        arch, (B, _) = params.arch, h.shape
+        H, V = arch.hidden_size, arch.vocabulary_size
         self.activate = np.tanh if arch.activation == "tanh" else relu
         self.input = params.W_xh[0] + params.b_h[0]
-        self.times = []
+        self.layers, self.logits = [], []
         for layer in range(arch.layers):
-            above = params.W_xh[layer + 1 : layer + 2]
-            W = [params.W_hh[layer], *above, params.W_hy[arch.columns(layer)]]
-            self.times.append(repeated_product(np.hstack(W), B))
+            above = slice(layer + 1, layer + 2)  # nothing, for the highest layer
+            weights = [params.W_hh[layer], *params.W_xh[above], params.W_hy[arch.columns(layer)]]
+            biases = [np.zeros(H, h.dtype), *params.b_h[above], params.b_y * (layer == 0)]
+            times = repeated_product(np.vstack([np.hstack(weights), np.hstack(biases)]), B)
+            state = np.ones((B, H + 1), h.dtype)
+            state[:, :H] = h[:, arch.columns(layer)]
+            product = times(state)
+            self.layers.append(
+                (times, state, state[:, :H], product[:, :H], product[:, H : 2 * H])
+            )
+            self.logits.append(product[:, -V:])
 
-    @quiet_overflow
-    def begin(self, h: Array) -> list[Array]:
-        """What the state ``h`` (B, L*H) sends to the next step: (B, H) for each layer."""
-        arch = self.params.arch
-        return [h[:, arch.columns(i)] @ W_hh for i, W_hh in enumerate(self.params.W_hh)]
+    def __call__(self, x: Array) -> Array:
+        """Read one symbol per lane, ``x`` (B,): the logits (B, V) of the next.
 
-    @quiet_overflow
-    def __call__(self, x: Array, sent: list[Array]) -> tuple[Array, list[Array]]:
-        """Read one symbol per lane, ``x`` (B,): the logits (B, V), and what is sent on.
-
-        The latter lies in memory that the next call uses again.
+        They lie in memory that the next call uses again. To be called where overflow is quiet.
         """
-        H, V, after = self.H, self.V, []
-        a = self.input.take(x, axis=0)
-        for layer, times in enumerate(self.times):
-            a += sent[layer]
-            product = times(self.activate(a, out=a))
-            after.append(product[:, :H])
-            if layer == 0:
-                logits = product[:, -V:] + self.params.b_y
-            else:
-                logits += product[:, -V:]
-            if layer + 1 < len(self.times):
-                a = product[:, H : 2 * H] + self.params.b_h[layer + 1]
-        return logits, after
+        from_below = self.input.take(x, axis=0)
+        for times, state, h, from_before, upwards in self.layers:
+            np.add(from_below, from_before, out=h)
+            self.activate(h, out=h)
+            times(state)
+            from_below = upwards
+        logits: Array = functools.reduce(np.add, self.logits)
+        return logits
 
 
 def relu(a: Array, out: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import overflowed
-from charrnn.model import Stepper, Tape, forward
+from charrnn.model import Stepper, Tape, forward, quiet_overflow
 from charrnn.parameters import Parameters
 from charrnn.randomness import Purpose, generator
 
@@ -106,16 +107,23 @@ def batch(
     All of them go on from the state ``h`` (1, L*H) and its ``logits`` (1, V).
     """
     B, first = len(numbers), numbers[0]
-    step, z = Stepper(params, B), np.repeat(logits, B, axis=0)
-    sent = step.begin(np.repeat(h, B, axis=0))
+    step = Stepper(params, np.repeat(h, B, axis=0))
+
+    @quiet_overflow
+    def after(x: Array | None, numbers: Array) -> Array:
+        """The symbols that follow ``x``, or the prime."""
+        return draw(np.repeat(logits, B, axis=0) if x is None else step(x), numbers)
+
     width = 1 if stop is None else len(stop)
     uniform = _uniform(seed, numbers)
     drawn: list[Array] = []  # (B,) for each step; of a lone sample only what is held back
     lengths = np.full(B, length)
+    x = None
     for t in range(length):
-        if not np.isfinite(z).all():
-            raise overflowed(f"after {t:,} symbols")
-        x = draw(z, next(uniform))
+        try:
+            x = after(x, next(uniform))
+        except FloatingPointError:
+            raise overflowed(f"after {t:,} symbols") from None
         drawn.append(x)
         if stop is not None and len(drawn) >= width:
             hit = (np.stack(drawn[-width:], axis=1) == stop).all(axis=1)
@@ -127,7 +135,6 @@ def batch(
             yield first, drawn[-width][:1]
         if B == 1:
             del drawn[: 1 - width or None]
-        z, sent = step(x, sent)
     if lengths[0] == length:
         rest = [x[0] for x in drawn[len(drawn) - min(width - 1, length) :]]
         yield first, np.array(rest, np.intp)
@@ -160,19 +167,18 @@ def choose(
 
     Temperature 0 takes the likeliest. ``top_k`` > 0 draws among the k likeliest (and what
     ties with the last of them), ``top_p`` < 1 among the fewest likeliest whose
-    probabilities reach p together (nucleus sampling, Holtzman et al. 2020).
+    probabilities reach p together (nucleus sampling, Holtzman et al. 2020). To be called
+    where overflow is quiet; FloatingPointError for logits that are not finite.
     """
     if temperature == 0:
+        if not np.isfinite(logits).all():
+            raise FloatingPointError
         likeliest: Array = logits.argmax(axis=1)
         return likeliest
-    # The ufuncs' own methods: at a few microseconds a step, NumPy's wrappers of them count.
-    z = np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), dtype=np.float64)
-    if temperature != 1:
-        with np.errstate(over="ignore"):  # a tiny temperature: -inf, which is probability 0
-            z /= temperature
+    z = logits if temperature == 1 else np.divide(logits, temperature, dtype=np.float64)
+    p = np.exp(z, dtype=np.float64)  # up to a factor, which does not matter below
     if 0 < top_k < z.shape[1]:
-        z[z < np.partition(z, -top_k, axis=1)[:, [-top_k]]] = -np.inf
-    p = np.exp(z, out=z)
+        p[z < np.partition(z, -top_k, axis=1)[:, [-top_k]]] = 0
     if top_p < 1:
         order = np.argsort(-p, axis=1, kind="stable")
         ranked = np.take_along_axis(p, order, axis=1)
@@ -180,8 +186,14 @@ def choose(
         ranked[before >= top_p * ranked.sum(axis=1, keepdims=True)] = 0
         np.put_along_axis(p, order, ranked, axis=1)
     edges = np.add.accumulate(p, axis=1, out=p)
+    if not all(0 < height < math.inf for height in edges[:, -1].tolist()):
+        # Even float64 cannot hold exp of these; of their distances to the largest it can.
+        if not np.isfinite(logits).all():
+            raise FloatingPointError
+        z = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+        return choose(z, uniform, temperature, top_k, top_p)
     # The first edge beyond the drawn height; symbols of probability 0 have no width.
-    if len(edges) == 1:
+    if len(edges) == 1:  # half the time of a step is the time of such calls
         drawn: Array = edges[0].searchsorted(uniform * edges[0, -1], side="right")
     else:
         drawn = np.add.reduce(edges <= uniform[:, None] * edges[:, -1:], axis=1)
