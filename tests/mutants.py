@@ -1,0 +1,199 @@
+"""Break the numerics on purpose, one place at a time: does a test fail every time?
+
+    python tests/mutants.py                    all of them (make mutants); about a quarter of an hour
+    python tests/mutants.py model.backward     those of a function or a module
+    python tests/mutants.py --list             what would be tried
+
+In the functions of TARGETS every sign is flipped, every term and every call for its effect is
+dropped, every number and with it every index is shifted, every comparison and transpose is
+changed. Each such mutant is run against the tests of its module, in a copy of the project, until
+the first fails. Those that change nothing that anybody could see are in EQUIVALENT, with the reason.
+Ends with 1 if another one survives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT = 300  # seconds; a mutant that hangs is found out as well
+
+# The functions and classes that compute, and the tests that are to notice, the quickest first.
+TARGETS = {
+    "model": (
+        ["forward", "recur", "cross_entropy", "surprisal", "backward", "unrecur",
+         "add_by_symbol", "Stepper"],
+        ["model", "sampling", "training"],
+    ),
+    "products": (["repeated_product", "block_width"], ["products", "model"]),
+    "optim": (
+        ["adam", "rmsprop", "adagrad", "sgd", "norm", "clip", "learning_rate"],
+        ["optim", "training"],
+    ),
+    "corpus": (["Lanes", "split"], ["corpus", "training"]),
+    "trainer": (["Trainer"], ["training"]),
+    "evaluation": (["surprisals", "_score_block", "score_lines"], ["evaluation", "cli"]),
+    "dynamic": (["surprisals", "learn"], ["dynamic"]),
+}
+
+# Mutants that cannot be told from the original, as "module.function: what is changed".
+EQUIVALENT: dict[str, str] = {}
+
+OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+             ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult}
+COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+               ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+FUNCTIONS = {"add": "subtract", "subtract": "add", "multiply": "divide", "divide": "multiply",
+             "maximum": "minimum", "minimum": "maximum", "greater": "less", "tanh": "sin",
+             "exp": "exp2", "log": "log2", "sqrt": "square", "min": "max", "max": "min"}
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """What may become of a node, each with a word on it."""
+    if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in OPERATORS:
+        other = copy.deepcopy(node)
+        other.op = OPERATORS[type(node.op)]()
+        yield "another operator", other
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield "without its second term", node.left
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "another sign", node.operand
+    if isinstance(node, ast.AugAssign) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ):
+        yield "dropped", ast.Pass()
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield "one more", ast.Constant(node.value + 1)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
+        other = copy.deepcopy(node)
+        other.ops = [COMPARISONS[type(node.ops[0])]()]
+        yield "another comparison", other
+    if isinstance(node, ast.Attribute) and node.attr == "T":
+        yield "not transposed", node.value
+    if isinstance(node, ast.Attribute) and node.attr in FUNCTIONS:
+        other = copy.deepcopy(node)
+        other.attr = FUNCTIONS[node.attr]
+        yield "another function", other
+    if isinstance(node, ast.Name) and node.id in ("min", "max"):
+        yield "another function", ast.Name(FUNCTIONS[node.id], node.ctx)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reversed":
+        yield "not reversed", node.args[0]
+
+
+class Replace(ast.NodeTransformer):
+    def __init__(self, target: ast.AST, other: ast.AST) -> None:
+        self.target, self.other = target, other
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if node is self.target:
+            return ast.copy_location(self.other, node)
+        return self.generic_visit(node)
+
+
+def mutants(module: str) -> Iterator[tuple[str, str]]:
+    """The mutants of a module: what was changed, and the source."""
+    source = (ROOT / "charrnn" / f"{module}.py").read_text()
+    tree = ast.parse(source)
+    for item in tree.body:
+        if getattr(item, "name", None) not in TARGETS[module][0]:
+            continue
+        hidden = {id(part) for annotation in annotations(item) for part in ast.walk(annotation)}
+        for node in ast.walk(item):
+            if id(node) in hidden:
+                continue
+            for what, other in changes(node):
+                line = source.splitlines()[node.lineno - 1].strip()
+                name = f"{module}.{item.name}: {ast.unparse(node)} {what}, in {line}"
+                mutated = Replace(node, other).visit(copy_but(tree, node))
+                yield name, ast.unparse(ast.fix_missing_locations(mutated))
+
+
+def annotations(item: ast.AST) -> Iterator[ast.AST]:
+    """Types are no numerics."""
+    for node in ast.walk(item):
+        for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
+            if annotation is not None:
+                yield annotation
+
+
+def copy_but(tree: ast.AST, kept: ast.AST) -> ast.AST:
+    """A copy of a tree in which one node is the same object, to be found again."""
+    return copy.deepcopy(tree, {id(kept): kept})
+
+
+def survives(name: str, source: str, workplace: Path) -> bool:
+    """Whether all tests pass with this source in place of the module's."""
+    module = name.partition(".")[0]
+    path = workplace / "charrnn" / f"{module}.py"
+    original = path.read_text()
+    path.write_text(source)
+    environment = dict(os.environ, PYTHONPATH=str(workplace), PYTHONDONTWRITEBYTECODE="1",
+                       OPENBLAS_NUM_THREADS="1")
+    try:
+        for test in TARGETS[module][1]:
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+                       "-m", "not slow", f"tests/test_{test}.py"]
+            ran = subprocess.run(command, cwd=workplace, env=environment, timeout=TIMEOUT,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if ran.returncode != 0:
+                return False
+        return True
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        path.write_text(original)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("only", nargs="*", help="modules, or functions as MODULE.FUNCTION")
+    parser.add_argument("--list", action="store_true", help="say what would be tried")
+    asked = parser.parse_args()
+    work = [(name, source) for module in TARGETS for name, source in mutants(module)
+            if not asked.only or any(name.startswith((f"{only}.", f"{only}:"))
+                                     for only in asked.only)]
+    if asked.list:
+        print("\n".join(name for name, _ in work))
+        return
+    began, threads = time.monotonic(), os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
+        free = []
+        for number in range(threads):
+            free.append(Path(folder, str(number)))
+            shutil.copytree(ROOT, free[-1], ignore=shutil.ignore_patterns(
+                ".*", "*.egg-info", "checkpoints", "__pycache__"))
+
+        def run(mutant: tuple[str, str]) -> tuple[str, bool]:
+            workplace = free.pop()
+            try:
+                return mutant[0], survives(*mutant, workplace)
+            finally:
+                free.append(workplace)
+
+        survivors = []
+        for number, (name, survived) in enumerate(pool.map(run, work), start=1):
+            if survived:
+                survivors.append(name)
+                print("survives" if name not in EQUIVALENT else "equivalent", name, flush=True)
+            elif number % 50 == 0:
+                print(f"{number} of {len(work)}", flush=True)
+    unknown = [name for name in survivors if name not in EQUIVALENT]
+    print(f"{len(work)} mutants, {len(work) - len(survivors)} found out, "
+          f"{len(survivors) - len(unknown)} equivalent, {len(unknown)} not found out; "
+          f"{(time.monotonic() - began) / 60:.0f} minutes")
+    sys.exit(1 if unknown else 0)
+
+
+if __name__ == "__main__":
+    main()
