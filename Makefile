@@ -16,7 +16,7 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint types check coverage bench bench-peers dist clean \
+.PHONY: help demo test test-slow mutants test-lowest lint types check coverage bench bench-peers dist clean \
   train sample eval install
 
 help: ## list the targets
@@ -49,6 +49,12 @@ demo: $(VENV)/installed corpora/python.txt ## learn a text for a minute, score i
 
 test: $(VENV)/dev ## run the tests (under 3 minutes)
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow: $(VENV)/dev ## run the storms: 120,000 mutations, 200 kills (minutes)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+mutants: $(VENV)/dev ## break the numerics in each place: does a test fail? (half an hour)
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 LOWEST := numpy==2.0.0 click==8.1.4 tqdm==4.60.0 pyyaml==6.0.1
 test-lowest: ## run the tests with the oldest versions of what charrnn needs

@@ -6,6 +6,7 @@ the SHA-256 of all bytes before it. ``numpy.load(path)`` reads such a file like 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import math
@@ -188,6 +189,8 @@ def reading(path: Path) -> Iterator[Reader]:
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder, not a checkpoint") from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a seek to before the beginning
+            raise CheckpointError(f"{path} was not written by charrnn: it is askew") from None
         raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError,
             AttributeError, IndexError, OverflowError, RuntimeError, EOFError) as error:

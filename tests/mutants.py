@@ -1,13 +1,13 @@
 """Break the numerics on purpose, one place at a time: does a test fail every time?
 
-    python tests/mutants.py                    all of them (make mutants); about a quarter of an hour
+    python tests/mutants.py                    all of them, as make mutants does
     python tests/mutants.py model.backward     those of a function or a module
     python tests/mutants.py --list             what would be tried
 
 In the functions of TARGETS every sign is flipped, every term and every call for its effect is
 dropped, every number and with it every index is shifted, every comparison and transpose is
 changed. Each such mutant is run against the tests of its module, in a copy of the project, until
-the first fails. Those that change nothing that anybody could see are in EQUIVALENT, with the reason.
+the first fails. Those that nobody could tell from the original are in EQUIVALENT, with the reason.
 Ends with 1 if another one survives.
 """
 
@@ -87,7 +87,7 @@ def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield "another function", other
     if isinstance(node, ast.Name) and node.id in ("min", "max"):
         yield "another function", ast.Name(FUNCTIONS[node.id], node.ctx)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "reversed":
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "reversed":
         yield "not reversed", node.args[0]
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import math
+import subprocess
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -508,3 +511,33 @@ def test_a_file_written_before_a_setting_existed_loads_and_means_what_it_did():
     assert found.settings.keys() == config.FIELDS.keys()
     assert found.progress.step == 30
     assert "".join(map(chr, found.vocabulary.codes)) == "\nehlo"
+
+
+def test_a_file_of_format_1_loads_for_ever_and_goes_on(tmp_path):
+    """It is never written again, whatever becomes of the format: see docs/checkpoint.md."""
+    data = Path(__file__).parent / "data"
+    golden = (data / "format1.npz").read_bytes()
+    assert hashlib.sha256(golden).hexdigest() == (
+        "1a128cfbe23e406da7209f2d888316545f039029713cb951f1c6f14d673f6552"
+    )
+    path = tmp_path / "format1.npz"
+    path.write_bytes(golden)
+    found = checkpoint.load(path)
+    assert found.settings["hidden_size"] == 4
+    assert found.progress.step == found.progress.steps == 60
+    assert "".join(map(chr, found.vocabulary.codes)).endswith("ö—€𝄞")
+    command = [sys.executable, "-m", "charrnn"]
+    text = str(data / "format1.txt")
+    ran = subprocess.run([*command, "eval", text, "-m", path, "--split", "val", "--json"],
+                         capture_output=True, check=True)
+    assert json.loads(ran.stdout)["nats_per_char"] == pytest.approx(2.480769, abs=1e-5)
+    ran = subprocess.run([*command, "sample", "-m", path, "--temperature", "0", "--length", "9"],
+                         capture_output=True, check=True)
+    assert ran.stdout.decode() == "é  r\n\n\na "
+    ran = subprocess.run(
+        [*command, "train", text, "-o", path, "--steps", "65", "--hidden-size", "4",
+         "--layers", "2", "--batch-size", "3", "--seq-length", "16", "--dropout", "0.1"],
+        capture_output=True, check=True,
+    )
+    assert b"continuing after step 60" in ran.stderr
+    assert checkpoint.load(path).progress.step == 65

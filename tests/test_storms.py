@@ -176,24 +176,27 @@ def test_whichever_call_of_the_system_fails_the_file_is_the_old_or_the_new(
     after = path.read_bytes()
     checkpoint.save(path, old)
     before = path.read_bytes()
-    failed = 0
+    refused, fail_at = 0, 0
     while True:
+        fail_at += 1
         path.write_bytes(before)
         with monkeypatch.context() as patched:
-            disk = Disk(patched, failed + 1, error)
+            disk, said = Disk(patched, fail_at, error), None
             try:
                 checkpoint.save(path, new)
             except CharrnnError as refusal:
-                assert "cannot be written" in str(refusal)
-                assert ("is kept" in str(refusal)) == (path.read_bytes() == before)
-            else:
-                break
-        failed += 1
-        assert path.read_bytes() in (before, after)
+                said = str(refusal)
+        if said:
+            refused += 1
+            assert "cannot be written" in said
+            assert ("is kept" in said) == (path.read_bytes() == before)
+            assert path.read_bytes() in (before, after)
+        else:  # none failed, or one that does not matter
+            same(checkpoint.load(path), new)
         assert os.listdir(tmp_path) == ["run.npz"]
-    assert disk.calls == failed  # the last attempt made as many, and none of them failed
-    assert path.read_bytes() == after
-    assert failed > 20
+        if disk.calls < fail_at:
+            break
+    assert refused > 20
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount")
@@ -273,7 +276,7 @@ def test_sampling_over_and_over_while_a_run_saves_never_reads_half_a_file(tmp_pa
 
 
 ATTACKED = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from charrnn import checkpoint
 from charrnn.errors import CharrnnError
@@ -285,7 +288,8 @@ for path in sys.argv[1:]:
         assert error.exit_code == 1 and "\\n" not in str(error), error
     else:
         raise SystemExit(f"{path} was read")
-    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+    print(time.perf_counter() - start, int(peak) * 1024)
 """
 
 
@@ -327,6 +331,10 @@ def attacks(folder, reseal, forge):
     return sorted(map(str, folder.glob("*.npz")))
 
 
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
+
+
+@LINUX
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_attack_takes_less_than_two_seconds_and_200_mb_and_runs_nothing(
     tmp_path, reseal, forge
@@ -342,6 +350,7 @@ def test_an_attack_takes_less_than_two_seconds_and_200_mb_and_runs_nothing(
     assert not (tmp_path / "executed").exists()
 
 
+@LINUX
 def test_a_large_damaged_file_is_one_pass_and_no_more_memory_than_itself(tmp_path):
     path = tmp_path / "large.npz"
     with open(path, "wb") as file:
