@@ -119,3 +119,14 @@ def test_the_import_order_that_contributors_read_is_the_tested_one():
     positions = [text.find(f"| `{module}` |") for module in ORDER]
     assert -1 not in positions
     assert positions == sorted(positions)
+
+
+def test_every_promise_names_tests_that_exist():
+    text = (ROOT / "docs/reliability.md").read_text()
+    source = "".join(path.read_text() for path in ROOT.glob("tests/test_*.py"))
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
+    assert len(named) > 50
+    assert [name for name in sorted(named) if f"def {name}(" not in source] == []
+    for table in re.split(r"\n\n", text):
+        for row in table.splitlines()[2:] if table.startswith("|") else []:
+            assert "`test_" in row, row
