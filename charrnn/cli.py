@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from itertools import islice
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,21 @@ import click
 
 import charrnn
 from charrnn import config, runtime
+from charrnn.cli_eval import evaluate
 from charrnn.console import TextOutput, is_terminal, say, write
-from charrnn.errors import CorpusError, UsageError, overflowed
+from charrnn.errors import CorpusError, UsageError
 from charrnn.options import (
     TEXTS,
     Argument,
     FiniteRange,
     GroupedCommand,
     checkpoint_option,
+    newest_checkpoint,
     setting_options,
+    start_numpy,
     unknown_option,
 )
 
-LINES = 512  # that --per-line scores together
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -151,11 +151,13 @@ def default_checkpoint(corpora: tuple[str, ...]) -> Path:
               help="Samples, each ending with a line end.")
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample before this text.")
+@click.option("--novelty", type=TEXTS, metavar="FILE",
+              help="Say on standard error what of the samples stands in this text word for word.")
 @unknown_option
 def sample(
     checkpoint: Path | None, prime: str | None, prime_file: str | None, length: int,
     temperature: float, top_k: int, top_p: float, seed: int | None, count: int,
-    stop: str | None, unknown: str,
+    stop: str | None, novelty: str | None, unknown: str,
 ) -> None:
     """Write text, character by character, as it is generated."""
     if prime is not None and prime_file is not None:
@@ -194,6 +196,7 @@ def sample(
         run.best, np.concatenate([[vocabulary.start], ids]), count=count, length=length, seed=seed,
         temperature=temperature, top_k=top_k, top_p=top_p, stop=stop_ids, threads=threads,
     )
+    written: list[list[Any]] = []  # what is new in each sample, where novelty is asked for
     current = -1
     for number, piece in pieces:
         if number != current:
@@ -201,88 +204,20 @@ def sample(
                 output.end_line()
             output.write(ids)
             current = number
+            written.append([])
         output.write(piece)
+        if novelty:
+            written[-1].append(piece)
     if count > 1 or output.terminal:
         output.end_line()
     output.flush()
+    if novelty:
+        from charrnn.novelty import copied_lines
+
+        encoding = str(run.settings["encoding"])
+        text = corpus.read_known([novelty], vocabulary, encoding, skip_unknown=True)
+        for line in copied_lines([np.concatenate(each) for each in written], text, vocabulary):
+            say(line)
 
 
-@cli.command("eval")
-@click.argument("text", nargs=-1, required=True, type=TEXTS)
-@checkpoint_option
-@click.option("--split", type=click.Choice(["all", "train", "val"]), default=None,
-              help="Which part; train and val need the corpus of the run.  [default: all]")
-@unknown_option
-@click.option("--per-line", is_flag=True,
-              help="A row for each line of each file: bits/char, characters, nats, text; "
-              "tabs between.")
-@click.option("--dynamic", "learn", is_flag=True,
-              help="Learn from the text as it is scored; the checkpoint stays as it is. Another "
-              "measure, not to be compared with scores of fixed weights, and a slow one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(
-    text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    per_line: bool, learn: bool, as_json: bool,
-) -> None:
-    """Say how well TEXT is predicted: one or more files as one text, or - for stdin."""
-    path = checkpoint or newest_checkpoint()
-    if text.count("-") > 1:
-        raise UsageError("standard input can be read only once")
-    if per_line and split:
-        raise UsageError("--per-line scores every line; it has no --split")
-    if per_line and learn:
-        raise UsageError("--per-line reads every line anew; --dynamic learns from one to the next")
-    threads = runtime.default_threads()
-    start_numpy()
-
-    from charrnn import corpus, dynamic, evaluation, report
-    from charrnn.checkpoint import load
-
-    run = load(path)
-    skip = unknown == "skip"
-    encoding = str(run.settings["encoding"])
-    if per_line:
-        said = f"{path}, step {run.progress.best_step:,}"
-        lines = corpus.read_lines(text, run.vocabulary, encoding, skip)
-        while batch := list(islice(lines, LINES)):
-            if said:
-                say(said)
-            said = ""
-            scores = evaluation.score_lines(run.best, [ids for _, ids, _ in batch],
-                                            run.vocabulary.start)
-            for (line, _, missing), score in zip(batch, scores, strict=True):
-                if not isfinite(score.nats):
-                    raise overflowed(f"in the line {line!r:.60}")
-                write(report.line_score(line, score, missing, as_json))
-        return
-    # The corpus of the run has no unknown characters; that another text is one is said first.
-    whole = corpus.read_known(text, run.vocabulary, encoding, skip or split in ("train", "val"))
-    part, before = evaluation.part_of(run, whole, split)
-    if len(part) == 0:
-        raise CorpusError(f"{whole.name}: there is nothing to score")
-    say(f"{path}, step {run.progress.best_step:,}")
-    if split is None and whole.digest == run.origin["corpus"]:
-        say("note: the model was trained on most of this text; --split val is what it was not")
-    if learn:
-        blocks = report.progress(dynamic.surprisals(run.best, part, before), len(part))
-    else:
-        blocks = evaluation.surprisals(run.best, part, before, threads)
-    score = evaluation.total(evaluation.finite(blocks, whole.name))
-    write(report.score_line(score, whole, split or "all", path, learn, as_json))
-
-
-def newest_checkpoint() -> Path:
-    """The checkpoint meant when none is named."""
-    named = os.environ.get("CHARRNN_CHECKPOINT")
-    if named:
-        return Path(named)
-    found = [(path.stat().st_mtime_ns, path) for path in Path("checkpoints").glob("*.npz")]
-    if not found:
-        raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
-    return max(found)[1]
-
-
-def start_numpy() -> None:
-    """What has to be settled before NumPy is imported for the first time."""
-    if "numpy" not in sys.modules:
-        runtime.use_one_blas_thread()
+cli.add_command(evaluate)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn import config
+from charrnn import config, runtime
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,3 +109,20 @@ def unknown_option(command: Any) -> Any:
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
         help="What to do about characters the model has never seen.",
     )(command)
+
+
+def newest_checkpoint() -> Path:
+    """The checkpoint meant when none is named."""
+    named = os.environ.get("CHARRNN_CHECKPOINT")
+    if named:
+        return Path(named)
+    found = [(path.stat().st_mtime_ns, path) for path in Path("checkpoints").glob("*.npz")]
+    if not found:
+        raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
+    return max(found)[1]
+
+
+def start_numpy() -> None:
+    """What has to be settled before NumPy is imported for the first time."""
+    if "numpy" not in sys.modules:
+        runtime.use_one_blas_thread()

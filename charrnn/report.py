@@ -198,7 +198,8 @@ def json_lines(write: Callable[[bytes], None]) -> Callable[[Event], None]:
 
 
 def score_line(
-    score: Score, text: Text, split: str, path: Path, dynamic: bool, as_json: bool
+    score: Score, text: Text, split: str, path: Path, dynamic: bool, as_json: bool,
+    baselines: dict[str, float] | None = None,
 ) -> bytes:
     """The result of ``eval``: for people, or with all that is needed to get it again."""
     if not as_json:
@@ -218,6 +219,8 @@ def score_line(
         "checkpoint": str(path),
         "version": charrnn.__version__,
     }
+    if baselines is not None:
+        result["baselines"] = baselines
     return json.dumps(result).encode() + b"\n"
 
 

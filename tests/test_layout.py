@@ -13,10 +13,10 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
-    "errors", "runtime", "randomness", "vocabulary", "corpus", "parameters", "products",
-    "model", "optim", "config", "configfile", "lock", "archive", "checkpoint", "sampling",
-    "evaluation", "dynamic", "preparation", "events", "trainer", "training", "console",
-    "report", "options", "cli", "__main__",
+    "errors", "runtime", "randomness", "vocabulary", "corpus", "ngram", "baselines", "novelty",
+    "parameters", "products", "model", "optim", "config", "configfile", "lock", "archive",
+    "checkpoint", "sampling", "evaluation", "dynamic", "preparation", "events", "trainer",
+    "training", "console", "views", "report", "options", "cli_eval", "cli", "__main__",
 )
 MODULES = [*ORDER, "__init__"]
 

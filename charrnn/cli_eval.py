@@ -1,0 +1,170 @@
+"""``charrnn eval``: how well is a text predicted? In one figure, line by line, or coloured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charrnn import runtime
+from charrnn.console import is_terminal, say, write
+from charrnn.errors import CorpusError, UsageError, overflowed
+from charrnn.options import (
+    TEXTS,
+    checkpoint_option,
+    newest_checkpoint,
+    start_numpy,
+    unknown_option,
+)
+
+if TYPE_CHECKING:  # NumPy is imported inside the command: see cli
+    from numpy.typing import NDArray
+
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.corpus import Text
+
+    Array = NDArray[Any]
+
+LINES = 512  # that --per-line scores together
+
+
+@click.command("eval")
+@click.argument("text", nargs=-1, required=True, type=TEXTS)
+@checkpoint_option
+@click.option("--split", type=click.Choice(["all", "train", "val"]), default=None,
+              help="Which part; train and val need the corpus of the run.  [default: all]")
+@unknown_option
+@click.option("--per-line", is_flag=True,
+              help="A row for each line of each file: bits/char, characters, nats, text; "
+              "tabs between.")
+@click.option("--dynamic", "learn", is_flag=True,
+              help="Learn from the text as it is scored; the checkpoint stays as it is. Another "
+              "measure, not to be compared with scores of fixed weights, and a slow one.")
+@click.option("--surprisal", is_flag=True,
+              help="The text itself, coloured by the bits of each character; where it is piped, "
+              "a row for each: bits, 1 where it was the likeliest, character.")
+@click.option("--baselines", "compare", is_flag=True,
+              help="The same text under n-grams of the training text, and lzma.")
+@click.option("--train-text", type=TEXTS, metavar="FILE",
+              help="The training text for --baselines; --split val has it already.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(
+    text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
+    per_line: bool, learn: bool, surprisal: bool, compare: bool, train_text: str | None,
+    as_json: bool,
+) -> None:
+    """Say how well TEXT is predicted: one or more files as one text, or - for stdin."""
+    path = checkpoint or newest_checkpoint()
+    if text.count("-") > 1:
+        raise UsageError("standard input can be read only once")
+    if per_line and split:
+        raise UsageError("--per-line scores every line; it has no --split")
+    if per_line and learn:
+        raise UsageError("--per-line reads every line anew; --dynamic learns from one to the next")
+    if surprisal and (per_line or as_json or compare):
+        raise UsageError("--surprisal shows the text; it goes with --split and --dynamic only")
+    if compare and split != "val" and train_text is None:
+        raise UsageError("--baselines counts what the model was trained on: name it with "
+                         "--train-text, or use --split val")
+    if train_text is not None and not compare:
+        raise UsageError("--train-text is for --baselines")
+    threads = runtime.default_threads()
+    start_numpy()
+
+    from charrnn import corpus, dynamic, evaluation, report
+    from charrnn.checkpoint import load
+
+    run = load(path)
+    skip = unknown == "skip"
+    encoding = str(run.settings["encoding"])
+    if per_line:
+        score_each_line(run, path, text, skip, as_json)
+        return
+    # The corpus of the run has no unknown characters; that another text is one is said first.
+    whole = corpus.read_known(text, run.vocabulary, encoding, skip or split in ("train", "val"))
+    part, before = evaluation.part_of(run, whole, split)
+    if len(part) == 0:
+        raise CorpusError(f"{whole.name}: there is nothing to score")
+    say(f"{path}, step {run.progress.best_step:,}")
+    if split is None and whole.digest == run.origin["corpus"]:
+        say("note: the model was trained on most of this text; --split val is what it was not")
+    if learn:
+        blocks = report.progress(dynamic.surprisals(run.best, part, before), len(part))
+    else:
+        blocks = evaluation.surprisals(run.best, part, before, threads)
+    blocks = evaluation.finite(blocks, whole.name)
+    if surprisal:
+        show_surprisal(run, part, blocks)
+        return
+    score = evaluation.total(blocks)
+    if not compare:
+        write(report.score_line(score, whole, split or "all", path, learn, as_json))
+        return
+    from charrnn.baselines import baselines
+    from charrnn.views import baseline_table
+
+    counted = training_text(run, whole, train_text)
+    rows = baselines(counted, part, before, run.vocabulary)
+    if as_json:
+        write(report.score_line(score, whole, split or "all", path, learn, True, dict(rows)))
+        return
+    write(report.score_line(score, whole, split or "all", path, learn, False))
+    for line in baseline_table(rows, path.stem, score.nats_per_char):
+        write(f"{line}\n".encode())
+
+
+def score_each_line(
+    run: Checkpoint, path: Path, texts: tuple[str, ...], skip: bool, as_json: bool
+) -> None:
+    """A row for each line; a line is scored from the beginning, whatever was before it."""
+    from charrnn import corpus, evaluation, report
+
+    said = f"{path}, step {run.progress.best_step:,}"
+    lines = corpus.read_lines(texts, run.vocabulary, str(run.settings["encoding"]), skip)
+    while batch := list(islice(lines, LINES)):
+        if said:
+            say(said)
+        said = ""
+        scores = evaluation.score_lines(run.best, [ids for _, ids, _ in batch],
+                                        run.vocabulary.start)
+        for (line, _, missing), score in zip(batch, scores, strict=True):
+            if not isfinite(score.nats):
+                raise overflowed(f"in the line {line!r:.60}")
+            write(report.line_score(line, score, missing, as_json))
+
+
+def show_surprisal(run: Checkpoint, text: Array, blocks: Iterable[tuple[Array, Array]]) -> None:
+    """The text in colours on a terminal that has them, else a table."""
+    from charrnn import views
+
+    colours, at = is_terminal() and views.coloured(), 0
+    if colours:
+        write(f"{views.legend()}\n\n".encode())
+    for nats, right in blocks:
+        ids = text[at : at + len(nats)]
+        at += len(nats)
+        if colours:
+            shown = views.coloured_text(ids, nats, run.vocabulary)
+        else:
+            shown = views.surprisal_rows(ids, nats, right, run.vocabulary)
+        write(shown.encode("utf-8", "surrogatepass"))
+    if colours:
+        write(b"\n")
+
+
+def training_text(run: Checkpoint, whole: Text, named: str | None) -> Array:
+    """The symbols that the model was trained on: of the corpus, what was not held out."""
+    from charrnn import corpus, evaluation
+
+    if named is not None:
+        encoding = str(run.settings["encoding"])
+        whole = corpus.read_known([named], run.vocabulary, encoding, skip_unknown=True)
+        if whole.digest != run.origin["corpus"]:
+            say(f"note: {whole.name} is not the text that the model was trained on")
+            return whole.ids
+    ids, _ = evaluation.part_of(run, whole, None if run.origin["val"] else "train")
+    return ids
