@@ -57,6 +57,8 @@ class Eval(Event):
     nats_per_char: float | None  # None where it is not finite
     best_nats_per_char: float | None
     improved: bool
+    unigram: float  # the same text under n-grams of the training text, nats per character
+    trigram: float
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 LARGEST = 20_000_000  # symbols; of a longer text the last are counted
+DENSE = 8  # times the text's length: how large a table of all possible k-grams may be
 
 
 @dataclass
@@ -74,12 +75,20 @@ def surprisals(
 
 def _longer(level: Level, train: Array, V: int, k: int) -> Level:
     """The k-grams, from the (k-1)-grams."""
-    count = len(train) - k + 1
-    codes, first, at, counts = np.unique(
-        level.at[:count] * V + train[k - 1 :],
-        return_index=True, return_inverse=True, return_counts=True,
+    places, parents = len(train) - k + 1, len(level.codes)
+    codes = level.at[:places] * V + train[k - 1 :]
+    if parents * V <= DENSE * places:  # a table of all that there might be: no sort
+        counts = np.bincount(codes, minlength=parents * V)
+        found = np.flatnonzero(counts)
+        ranks = np.zeros(parents * V, np.int64)
+        ranks[found] = np.arange(len(found))
+        first = np.zeros(parents * V, np.int64)
+        first[codes[::-1]] = np.arange(places)[::-1]  # of several the last one stays
+        return Level(found, counts[found], first[found], ranks[codes], parents)
+    found, first, at, counts = np.unique(
+        codes, return_index=True, return_inverse=True, return_counts=True
     )
-    return Level(codes, counts, first, at.ravel(), len(level.codes))
+    return Level(found, counts, first, at.ravel(), parents)
 
 
 def _ranks(codes: Array, wanted: Array) -> Array:

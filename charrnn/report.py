@@ -19,6 +19,7 @@ from charrnn.console import printable, say, stderr_is_terminal
 from charrnn.corpus import Text
 from charrnn.evaluation import Score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.views import sparkline
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -88,6 +89,7 @@ class Terminal:
         self.bar: tqdm[NoReturn] | None = None
         self.loss = self.speed = 0.0
         self.count = self.chars = 0
+        self.curve: list[float] = []
         self.continued = self.validates = False
         self.last_line = time.monotonic()
 
@@ -110,13 +112,24 @@ class Terminal:
         elif isinstance(event, Step):
             self.step(event)
         elif isinstance(event, Eval):
-            self.line(f"step {event.step:,} (epoch {event.epoch:.2f}): {validation(event)}")
+            self.line(f"step {event.step:,} (epoch {event.epoch:.2f}): {validation(event)}"
+                      + self.progress(event))
         elif isinstance(event, Sample):
             self.line("\n".join(f"  | {row}" for row in printable(event.text).split("\n")))
         elif isinstance(event, End):
             self.end(event)
         else:
             assert isinstance(event, Save)
+
+    def progress(self, event: Eval) -> str:
+        """The curve of the validations so far, the last change, and the time that is left."""
+        if event.nats_per_char is None:
+            return ""
+        self.curve.append(event.nats_per_char)
+        left = (event.steps - event.step) * self.chars / self.speed if self.speed else 0.0
+        change = f" {self.curve[-1] - self.curve[-2]:+.4f}" if len(self.curve) > 1 else ""
+        time_left = f", {left:,.0f} s left" if left else ""
+        return f"; {against_ngrams(event)}; {sparkline(self.curve)}{change}{time_left}"
 
     def dry_run(self, event: Start) -> None:
         """What would come after the first lines."""
@@ -169,6 +182,16 @@ class Terminal:
         self.line(reasons[event.reason] + best)
         self.line(f"checkpoint: {event.path}")
         self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")
+
+
+def against_ngrams(event: Eval) -> str:
+    """Where a score stands among those of counting."""
+    assert event.nats_per_char is not None
+    if event.nats_per_char > event.unigram:
+        return f"above unigrams ({event.unigram:.3f})"
+    if event.nats_per_char > event.trigram:
+        return f"between unigrams ({event.unigram:.3f}) and trigrams ({event.trigram:.3f})"
+    return f"{event.trigram - event.nats_per_char:.3f} below trigrams"
 
 
 def live_bar(unit: str, total: int, initial: int = 0) -> tqdm[NoReturn]:

@@ -13,12 +13,14 @@ from charrnn.corpus import oddities
 from charrnn.errors import DivergedError
 from charrnn.evaluation import score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.ngram import surprisals
 from charrnn.preparation import Run
 from charrnn.runtime import Signals
 from charrnn.trainer import Trainer, diverged
 
 DIVERGED_AFTER = 100  # steps in a row with a loss of more than twice that of guessing
 MANY = 2.0**62  # steps are stored in 64 bits
+COUNTED = 1_000_000  # symbols of which trigrams are counted, in a tenth of a second
 SAMPLE_LENGTH = 200  # characters that are shown while training
 
 
@@ -40,6 +42,7 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
         return "done" if progress.step >= progress.steps else None
 
     yield start(run)
+    counted = None
     reason = "already trained" if run.continued and spent() else None
     clock = time.perf_counter()
     signals.deferred = True
@@ -64,7 +67,8 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             nats = None
             if len(run.val):
                 nats = validate(run)
-                yield Eval(*now(), nats, progress.best_nats, progress.stale == 0)
+                counted = counted or ngrams(run)
+                yield Eval(*now(), nats, progress.best_nats, progress.stale == 0, *counted)
             note_history(run, nats, rate)
         if config.sample_every and progress.step % config.sample_every == 0:
             yield Sample(*now(), sample(run))
@@ -152,6 +156,14 @@ def seconds_per_step(run: Run, trainer: Trainer) -> float:
         score(params, some, run.before_val, saved.threads)
         step += (time.perf_counter() - begin) * len(run.val) / len(some) / run.eval_every
     return step
+
+
+def ngrams(run: Run) -> tuple[float, float]:
+    """Nats per character of the held-out text under unigrams and trigrams, to compare with."""
+    train = run.lanes.text[-COUNTED:]
+    means = [float(nats.mean()) for nats in surprisals(
+        train, run.val[:COUNTED], run.before_val, len(run.checkpoint.vocabulary), order=3)]
+    return means[0], means[-1]
 
 
 def validate(run: Run) -> float | None:

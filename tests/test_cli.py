@@ -540,3 +540,77 @@ def test_the_checkpoint_is_read_by_numpy_alone(home):
         meta = json.loads(file["meta"].tobytes())
         assert meta["settings"]["hidden_size"] == 8
         assert file["W_hh0"].shape == (8, 8)
+
+
+def test_baselines_are_a_table_with_the_model_below_and_json_with_the_same_figures(home):
+    result = charrnn_("eval", "corpus.txt", "--split", "val", "--baselines", cwd=home)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.decode().splitlines()
+    names = [line.split()[0] for line in lines[2:-1]]
+    assert names == ["uniform", *(f"{k}-gram" for k in range(1, 9)), "lzma", "corpus"]
+    table = {line.split()[0]: float(line.split()[1]) for line in lines[2:-1]}
+    assert table["uniform"] == pytest.approx(math.log(len(set(TEXT))), abs=1e-4)
+    assert table["1-gram"] > table["8-gram"]
+    result = charrnn_("eval", "corpus.txt", "--split", "val", "--baselines", "--json", cwd=home)
+    found = json.loads(result.stdout)
+    for name, nats in found["baselines"].items():
+        assert table[name] == pytest.approx(nats, abs=6e-5)
+    assert table["corpus"] == pytest.approx(found["nats_per_char"], abs=6e-5)
+
+
+def test_baselines_of_another_text_ask_for_the_training_text(home):
+    (home / "other.txt").write_text("sieben dunkle Jahre\n" * 9)
+    asked = ["eval", "other.txt", "--baselines"]
+    assert "--train-text" in one_line(charrnn_(*asked, cwd=home), 2)
+    result = charrnn_(*asked, "--train-text", "corpus.txt", cwd=home)
+    assert result.returncode == 0 and b"8-gram" in result.stdout
+    assert b"not the text" not in result.stderr
+    result = charrnn_(*asked, "--train-text", "other.txt", cwd=home)
+    assert b"other.txt is not the text that the model was trained on" in result.stderr
+    assert "is for --baselines" in one_line(
+        charrnn_("eval", "other.txt", "--train-text", "corpus.txt", cwd=home), 2)
+
+
+def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_score(home):
+    result = charrnn_("eval", "corpus.txt", "--split", "val", "--surprisal", cwd=home)
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    score = json.loads(charrnn_("eval", "corpus.txt", "--split", "val", "--json", cwd=home).stdout)
+    assert len(rows) == score["chars"]
+    mean = sum(float(bits) for bits, _, _ in rows) / len(rows)
+    assert mean == pytest.approx(score["bits_per_char"], abs=1e-4)
+    assert sum(hit == "1" for _, hit, _ in rows) / len(rows) == pytest.approx(score["accuracy"])
+    shown = "".join(symbol for _, _, symbol in rows).replace("\\n", "\n")
+    assert shown == TEXT[len(TEXT) - len(rows) :]
+    assert "goes with" in one_line(
+        charrnn_("eval", "corpus.txt", "--surprisal", "--json", cwd=home), 2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("environment", "colours"), [
+    ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+    ({"TERM": "dumb"}, False),
+])
+def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours):
+    import pty
+
+    (home / "short.txt").write_text("sieben\n")
+    master, slave = pty.openpty()
+    env = {k: v for k, v in ENVIRONMENT.items() if k != "NO_COLOR"} | environment
+    subprocess.run([*COMMAND, "eval", "short.txt", "--surprisal"], cwd=home, stdout=slave,
+                   stderr=subprocess.DEVNULL, env=env, check=True, timeout=60)
+    os.close(slave)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+    assert ("\x1b[38;5;" in shown) == colours
+    assert ("\t" in shown) != colours
+
+
+def test_what_a_sample_copies_is_said_on_standard_error(home):
+    result = charrnn_("sample", "--length", "300", "--count", "2", "--temperature", "0.3",
+                      "--novelty", "corpus.txt", cwd=home)
+    assert result.returncode == 0
+    said = result.stderr.decode().splitlines()[1:]
+    assert len(said) == 2
+    assert said[0].startswith("sample 1: the longest passage that stands in corpus.txt has ")
+    assert "of its windows of 20 characters" in said[1] and " of 281 do" in said[1]
+    assert b"windows" not in result.stdout

@@ -91,6 +91,15 @@ def test_a_higher_order_changes_nothing_below_it():
         np.testing.assert_array_equal(few[-1], many[order - 1])
 
 
+def test_tables_and_sorting_count_the_same(monkeypatch):
+    rng = np.random.default_rng(1)
+    train, text = rng.integers(0, 9, 3000), rng.integers(0, 9, 100)
+    tables = list(ngram.surprisals(train, text, train[-5:], 9, 5))
+    monkeypatch.setattr(ngram, "DENSE", 0)
+    for one, other in zip(tables, ngram.surprisals(train, text, train[-5:], 9, 5), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_of_a_long_text_the_end_is_counted(monkeypatch):
     monkeypatch.setattr(ngram, "LARGEST", 10)
     train = np.array([0] * 90 + [1] * 10)
