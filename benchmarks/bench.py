@@ -84,6 +84,20 @@ def train(threads: int, repeat: int) -> None:
         f"{median(ours):,.0f}", f"{speed:.0f}", f"{speed / limit:.0%}", "", "", "", "")
 
 
+def products(threads: int, repeat: int) -> None:
+    """The products of the time loop, whole and in blocks."""
+    table("rows x units", "whole, GFLOP/s", "in blocks, GFLOP/s", "ratio")
+    with Worker("blas") as whole, Worker("blas") as cut:
+        for rows, units, width in ((25, 128, 128), (16, 256, 128), (32, 256, 64), (32, 384, 64),
+                                   (32, 512, 32), (32, 1024, 16)):
+            work = {"threads": 1, "rows": rows, "inner": units}
+            whole.prepare("product", columns=units, blocks=1, **work)
+            cut.prepare("product", columns=width, blocks=units // width, **work)
+            rates = rounds({"whole": whole.rate, "cut": cut.rate}, repeat)
+            row(f"{rows} x {units}", *(f"{median(rate) / 1e9:.0f}" for rate in rates.values()),
+                ratio(rates["cut"], rates["whole"]))
+
+
 def ratio(ours: list[float], theirs: list[float]) -> str:
     return f"{median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
@@ -234,7 +248,7 @@ def flat(threads: int, repeat: int) -> None:
 
 
 SECTIONS = {
-    "train": train, "whole": whole, "sample": sample, "eval": score, "start": start,
+    "train": train, "products": products, "whole": whole, "sample": sample, "eval": score, "start": start,
     "read": read, "memory": memory, "flat": flat,
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import pty
 import subprocess
 import sys
 import threading
@@ -99,6 +98,8 @@ def seconds(command: list[str], terminal: bool = False) -> float:
         subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
         return time.perf_counter() - start
+    import pty  # not on Windows
+
     master, slave = pty.openpty()
     start = time.perf_counter()
     process = subprocess.Popen(command, env=CLEAN, stdout=slave, stderr=slave)
@@ -150,7 +151,7 @@ def environment(threads: int) -> str:
         versions.append(f"PyTorch {torch.stdout.strip()}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (f"{processor()}, {cores} cores, {platform.system()}; {', '.join(versions)}; "
-            f"{threads} threads for every contender.")
+            f"{threads} threads where a contender can be told.")
 
 
 def processor() -> str:

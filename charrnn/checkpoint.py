@@ -30,6 +30,7 @@ FORMAT = "charrnn"
 FORMAT_VERSION = 1
 MAX_META = 16 << 20  # bytes of settings, progress and history
 MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that comes
+MAX_SAMPLES = 8
 DIGEST = re.compile("[0-9a-f]{64}")
 # What files meant that were written before a setting existed.
 ABSENT: dict[str, config.Value] = {"weight_decay": 0.0}
@@ -69,16 +70,25 @@ class Checkpoint:
     threads: int  # that share the lanes
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
+    samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
     digest: str = ""  # of the file this was read from
 
     def remember(self, row: list[float | None]) -> None:
         """Add a row to the history, and keep the history short."""
         self.history.append(row)
-        if len(self.history) > MAX_HISTORY:
-            # The row that leaves the smallest gap, so that all of the run stays told.
-            steps = [step or 0 for step, *_ in self.history]
-            gaps = [after - before for before, after in zip(steps, steps[2:], strict=False)]
-            del self.history[1 + gaps.index(min(gaps))]
+        _shorten(self.history, MAX_HISTORY)
+
+    def remember_sample(self, step: int, text: str) -> None:
+        """Add what was written at a step, and keep few of them."""
+        self.samples.append([step, text])
+        _shorten(self.samples, MAX_SAMPLES)
+
+
+def _shorten(rows: list[list[Any]], most: int) -> None:
+    """Drop the row that leaves the smallest gap in steps, so that all of the run stays told."""
+    if len(rows) > most:
+        gaps = [after[0] - before[0] for before, after in zip(rows, rows[2:], strict=False)]
+        del rows[1 + gaps.index(min(gaps))]
 
 
 def architecture(settings: dict[str, Any], vocabulary_size: int) -> Architecture:
@@ -106,6 +116,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "origin": checkpoint.origin,
         "threads": checkpoint.threads,
         "history": checkpoint.history,
+        "samples": checkpoint.samples,
         "versions": {
             "charrnn": charrnn.__version__,
             "numpy": np.__version__,
@@ -167,6 +178,7 @@ def load(path: Path) -> Checkpoint:
             origin=_origin(meta["origin"]),
             threads=_whole(meta["threads"], 1, MAX_THREADS),
             history=_history(meta["history"]),
+            samples=_samples(meta.get("samples", [])),
             digest=file.digest.decode(),
         )
 
@@ -223,6 +235,12 @@ def _history(rows: list[list[Any]]) -> list[list[float | None]]:
     if len(rows) > MAX_HISTORY or any(len(row) != 5 for row in rows):
         raise ValueError("its history has another form")
     return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
+
+
+def _samples(rows: list[list[Any]]) -> list[list[Any]]:
+    if len(rows) > MAX_SAMPLES or any(len(row) != 2 for row in rows):
+        raise ValueError("its samples have another form")
+    return [[_whole(step, 0, config.LARGEST), _text(text)] for step, text in rows]
 
 
 def _origin(values: dict[str, Any]) -> dict[str, str | None]:

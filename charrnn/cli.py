@@ -18,6 +18,7 @@ import click
 import charrnn
 from charrnn import config, runtime
 from charrnn.cli_eval import evaluate
+from charrnn.cli_report import report
 from charrnn.console import TextOutput, is_terminal, say, write
 from charrnn.errors import CorpusError, UsageError
 from charrnn.options import (
@@ -90,13 +91,14 @@ def train(
     threads = runtime.default_threads()
     start_numpy()
 
-    from charrnn import lock, preparation, report, training
+    from charrnn import lock, preparation, training
+    from charrnn import report as reporting
     from charrnn.events import End
 
-    terminal = report.Terminal(quiet)
+    terminal = reporting.Terminal(quiet)
     listeners: list[Callable[[Any], None]] = [terminal.show]
     if as_json:
-        listeners.append(report.json_lines(write))
+        listeners.append(reporting.json_lines(write))
     request = preparation.Request(
         corpus, path, settings, frozenset(file) | frozenset(given), val, init_from, overwrite,
         config_file, threads,
@@ -221,3 +223,4 @@ def sample(
 
 
 cli.add_command(evaluate)
+cli.add_command(report)

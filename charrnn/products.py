@@ -6,9 +6,8 @@ spends up to a third of its time on copying W_hh, again at every step. With AVX-
 OpenBLAS takes products of up to SMALL multiplications as they lie in memory. So the matrix
 is cut, once for the whole loop, into blocks of columns that are narrow enough for that.
 
-Measured on one core of an AMD EPYC (Zen 4), GFLOP/s whole and in blocks, where large
-products reach 98: 16 x 256 79 and 109; 32 x 256 86 and 112; 32 x 512 74 and 108; 32 x 1024
-80 and 107. OpenBLAS's other kernels copy in any case; for them the matrix stays whole.
+By 20 to 50 per cent, from 256 units up (docs/benchmarks.md). OpenBLAS's other kernels copy in
+any case; for them the matrix stays whole.
 """
 
 from __future__ import annotations

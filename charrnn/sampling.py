@@ -22,8 +22,10 @@ Array = NDArray[Any]
 
 Piece = tuple[int, Array]  # the number of a sample, and some of its symbols
 
+NOTHING = np.zeros(0, np.intp)
 LANES = 32  # samples that a thread writes side by side
 WINDOW = 64  # characters of the prime read at once
+SMALLEST = 1e-280  # sum of exp; near the end of float64's range it would lose its last bits
 DRAWS = 256  # random numbers drawn at once for each sample
 
 
@@ -48,6 +50,7 @@ def samples(
     written meanwhile, LANES side by side in each of the ``threads``.
     DivergedError where a state overflows, as those of relu units may.
     """
+    assert count > 0, count
     h, logits = read(params, prime)
     draw = functools.partial(choose, temperature=temperature, top_k=top_k, top_p=top_p)
 
@@ -64,8 +67,8 @@ def samples(
 def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[Piece]:
     """The pieces of all batches, in order.
 
-    Those of the first come as they are written, while the other ``threads`` write ahead. As
-    many batches as there are threads are in memory.
+    Those of the first come as they are written, while the other ``threads`` write ahead. At
+    most one batch more than there are threads is in memory.
     """
     from concurrent.futures import Future, ThreadPoolExecutor  # 4 ms, where few samples need it
 
@@ -73,7 +76,10 @@ def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[P
     ahead: deque[Future[list[Piece]]] = deque()
 
     def until_closed(batch: Iterator[Piece]) -> list[Piece]:
-        return list(itertools.takewhile(lambda _: not closed.is_set(), batch))
+        """Each sample of a batch in one piece."""
+        pieces = itertools.takewhile(lambda _: not closed.is_set(), batch)
+        return [(number, np.concatenate([ids for _, ids in group]))
+                for number, group in itertools.groupby(pieces, key=lambda piece: piece[0])]
 
     with ThreadPoolExecutor(threads) as pool:
         def write_ahead(count: int) -> None:
@@ -131,15 +137,17 @@ def batch(
             if (lengths < length).all():
                 break
         # The last symbols are held back: they may be the beginning of ``stop``.
-        if t + 1 >= width and lengths[0] == length:
-            yield first, drawn[-width][:1]
+        if lengths[0] < length:
+            yield first, NOTHING  # whoever reads may have enough, also while others go on
+        elif t + 1 >= width:
+            yield first, drawn[-width][:1].copy()  # a view would keep all lanes in memory
         if B == 1:
             del drawn[: 1 - width or None]
     if lengths[0] == length:
         rest = [x[0] for x in drawn[len(drawn) - min(width - 1, length) :]]
         yield first, np.array(rest, np.intp)
     elif lengths[0] == 0:
-        yield first, np.zeros(0, np.intp)
+        yield first, NOTHING
     for lane in range(1, B):
         yield first + lane, np.array([x[lane] for x in drawn[: lengths[lane]]], np.intp)
 
@@ -168,10 +176,10 @@ def choose(
     Temperature 0 takes the likeliest. ``top_k`` > 0 draws among the k likeliest (and what
     ties with the last of them), ``top_p`` < 1 among the fewest likeliest whose
     probabilities reach p together (nucleus sampling, Holtzman et al. 2020). To be called
-    where overflow is quiet; FloatingPointError for logits that are not finite.
+    where overflow is quiet; FloatingPointError where the largest logit is not finite.
     """
     if temperature == 0:
-        if not np.isfinite(logits).all():
+        if not np.isfinite(logits.max(axis=1)).all():
             raise FloatingPointError
         likeliest: Array = logits.argmax(axis=1)
         return likeliest
@@ -186,9 +194,9 @@ def choose(
         ranked[before >= top_p * ranked.sum(axis=1, keepdims=True)] = 0
         np.put_along_axis(p, order, ranked, axis=1)
     edges = np.add.accumulate(p, axis=1, out=p)
-    if not all(0 < height < math.inf for height in edges[:, -1].tolist()):
+    if not all(SMALLEST < height < math.inf for height in edges[:, -1].tolist()):
         # Even float64 cannot hold exp of these; of their distances to the largest it can.
-        if not np.isfinite(logits).all():
+        if not np.isfinite(logits.max(axis=1)).all():
             raise FloatingPointError
         z = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
         return choose(z, uniform, temperature, top_k, top_p)

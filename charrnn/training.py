@@ -70,6 +70,7 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
                 counted = counted or ngrams(run)
                 yield Eval(*now(), nats, progress.best_nats, progress.stale == 0, *counted)
             note_history(run, nats, rate)
+            saved.remember_sample(progress.step, sample(run))
         if config.sample_every and progress.step % config.sample_every == 0:
             yield Sample(*now(), sample(run))
         reason = "stopped" if signals.stop is not None and not last else spent()

@@ -51,7 +51,7 @@ def test_a_section_prints_its_table_and_an_unknown_one_is_refused():
     ran = subprocess.run([*program, "start", "--repeat", "1"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert "| `charrnn --help` |" in ran.stdout
-    assert "2 threads for every contender" in ran.stdout
+    assert "2 threads where a contender can be told" in ran.stdout
     ran = subprocess.run([*program, "stat"], capture_output=True, text=True)
     assert ran.returncode == 2
     assert "no section stat" in ran.stderr

@@ -54,11 +54,13 @@ def run(text="\nabé", lanes=3, seed=0, **settings):
         origin={"corpus": "ab" * 32, "val": None, "init_from": "cd" * 32},
         threads=3,
         history=[[3, 1.1, None, 0.7, 2e-3], [6, 1 / 3, 0.3, 1e-300, 0.1 + 0.2]],
+        samples=[[3, "bäa\n\x1b"], [6, ""]],
     )
 
 
 def same(found, expected):
-    for field in ("settings", "changed", "progress", "corpus", "origin", "threads", "history"):
+    for field in ("settings", "changed", "progress", "corpus", "origin", "threads", "history",
+                  "samples"):
         assert getattr(found, field) == getattr(expected, field), field
     assert np.array_equal(found.vocabulary.codes, expected.vocabulary.codes)
     assert found.vocabulary.level == expected.vocabulary.level
@@ -176,7 +178,7 @@ def test_no_clock_time_and_no_name_of_the_machine_is_in_it(written):
     assert set(meta["versions"]) == {"charrnn", "numpy", "python"}
     assert set(meta) == {
         "format", "format_version", "settings", "changed", "vocabulary_size", "lanes", "progress",
-        "corpus", "origin", "threads", "history", "versions",
+        "corpus", "origin", "threads", "history", "samples", "versions",
     }  # fmt: skip
 
 
@@ -209,6 +211,18 @@ def test_the_history_of_a_long_run_is_short_and_still_tells_of_all_its_parts():
     steps = [row[0] for row in saved.history]
     assert steps == sorted(set(steps))
     assert np.histogram(steps, bins=10, range=(1, 10_000))[0].all()
+
+
+def test_few_samples_are_kept_and_they_tell_of_all_of_a_run():
+    saved = run()
+    saved.samples = []
+    for step in range(10, 1000, 10):
+        saved.remember_sample(step, f"text {step}")
+        assert len(saved.samples) <= checkpoint.MAX_SAMPLES
+    steps = [step for step, _ in saved.samples]
+    assert steps == sorted(steps) and steps[0] == 10 and steps[-1] == 990
+    assert max(np.diff(steps)) < 300
+    assert saved.samples[3][1] == f"text {steps[3]}"
 
 
 def test_truncated_at_any_length_it_is_refused(path, written):

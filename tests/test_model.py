@@ -36,7 +36,7 @@ def kernel(request, monkeypatch):
     """W_hh in one piece, and cut as it is in large networks on some processors."""
     monkeypatch.setattr(products, "small_products_are_fast", lambda: request.param != "whole")
     monkeypatch.setattr(products, "REGISTER", 3)  # 3 + 1 of the 4 columns
-    monkeypatch.setattr(products, "SMALL", 3 * B * H)
+    monkeypatch.setattr(products, "SMALL", 3 * B * (H + 1))  # H + 1: see Stepper
 
 
 class Case:

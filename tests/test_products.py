@@ -69,7 +69,7 @@ def test_where_no_block_would_be_small_and_on_other_kernels_the_matrix_stays_who
     assert block_width(32, 1024, 1024) == 1024
 
 
-def test_the_kernel_is_asked_for_once_and_a_wish_for_another_is_heard(monkeypatch):
+def test_the_kernel_is_known_and_a_wish_for_another_is_heard(monkeypatch):
     ask = products.small_products_are_fast.__wrapped__
 
     def build(blas, *simd):

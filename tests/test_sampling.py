@@ -113,6 +113,33 @@ def test_one_row_is_drawn_as_it_is_among_others():
     assert 2 not in alone
 
 
+@pytest.mark.parametrize("shift", [-760, -745, -740, -709, -600, 0, 600, 709, 1e6])
+def test_far_from_zero_the_draws_are_the_same(shift):
+    """Where exp would overflow, underflow or lose its last bits."""
+    np.testing.assert_allclose(frequencies(LOGITS + shift), [0.5, 0.05, 0.25, 0.2], atol=2e-4)
+    assert choose(np.full((1, 2), float(shift)), np.array([0.9]), 1.0, 0, 1.0).tolist() == [1]
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_logits_that_overflowed_are_an_error(temperature):
+    for bad in (np.nan, np.inf):
+        with pytest.raises(FloatingPointError):
+            choose(np.array([[0.0, bad]]), np.array([0.5]), temperature, 0, 1.0)
+    impossible = np.array([[-np.inf, 0.0]])
+    assert choose(impossible, np.array([0.0]), temperature, 0, 1.0).tolist() == [1]
+
+
+def test_whoever_closes_need_not_wait_for_the_end_of_others_after_a_stop(params, monkeypatch):
+    monkeypatch.setattr(sampling, "LANES", 2)
+    never = np.array([1] * 30)
+    first = np.array(collect(params, count=3)[2][:3])  # how the first of batch two begins
+    for stop in (never, first):
+        pieces = samples(params, np.array([0]), count=6, length=10**9, seed=1, stop=stop,
+                         threads=2)
+        next(pieces)
+        pieces.close()
+
+
 LOGITS = np.log([0.5, 0.05, 0.25, 0.2])
 
 
