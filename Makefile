@@ -16,7 +16,7 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow mutants test-lowest lint types check coverage bench bench-peers dist clean \
+.PHONY: help demo test test-slow test-browser mutants test-lowest lint types check coverage bench bench-peers dist clean \
   train sample eval install
 
 help: ## list the targets
@@ -48,10 +48,16 @@ demo: $(VENV)/installed corpora/python.txt ## learn a text for a minute, score i
 	@echo "  $(BIN)/charrnn train YOUR_TEXT.txt"
 
 test: $(VENV)/dev ## run the tests (under 3 minutes)
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not browser' $(ARGS)
 
 test-slow: $(VENV)/dev ## run the storms: 120,000 mutations, 200 kills (minutes)
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-browser: $(VENV)/dev ## open a report in headless Chromium (which has to be installed)
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  echo "There is no Chromium here, so nothing can be opened: install the packages chromium and chromium-driver."
+	$(BIN)/python -m pytest -m browser -rs $(ARGS)
 
 mutants: $(VENV)/dev ## break the numerics in each place: does a test fail? (half an hour)
 	$(BIN)/python tests/mutants.py $(ARGS)
@@ -60,7 +66,7 @@ LOWEST := numpy==2.0.0 click==8.1.4 tqdm==4.60.0 pyyaml==6.0.1
 test-lowest: ## run the tests with the oldest versions of what charrnn needs
 	$(PYTHON) -m venv $(VENV)-lowest
 	PIP_CONSTRAINT= $(VENV)-lowest/bin/python -m pip install --quiet --editable '.[test]' $(LOWEST)
-	$(VENV)-lowest/bin/python -m pytest -m 'not slow' $(ARGS)
+	$(VENV)-lowest/bin/python -m pytest -m 'not slow and not browser' $(ARGS)
 
 lint: $(VENV)/dev ## look for mistakes and untidiness
 	$(BIN)/ruff check .
@@ -71,7 +77,7 @@ types: $(VENV)/dev ## check the types
 check: lint types test ## all three
 
 coverage: $(VENV)/dev ## which lines and branches the tests run
-	$(BIN)/coverage run -m pytest -m 'not slow'
+	$(BIN)/coverage run -m pytest -m 'not slow and not browser'
 	$(BIN)/coverage report
 
 bench: $(VENV)/dev ## measure speed and memory (10 minutes; ARGS='train sample' measures some)

@@ -248,8 +248,8 @@ def flat(threads: int, repeat: int) -> None:
 
 
 SECTIONS = {
-    "train": train, "products": products, "whole": whole, "sample": sample, "eval": score, "start": start,
-    "read": read, "memory": memory, "flat": flat,
+    "train": train, "products": products, "whole": whole, "sample": sample, "eval": score,
+    "start": start, "read": read, "memory": memory, "flat": flat,
 }
 
 

@@ -1,0 +1,134 @@
+"""A report in a real browser: it draws itself, without an error, for mouse, finger and keys."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None or shutil.which("chromedriver") is None,
+                       reason="Chromium or chromedriver is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    charrnn = [sys.executable, "-m", "charrnn"]
+    text = str(ROOT / "corpora" / "tide_clock.txt")
+    subprocess.run([*charrnn, "train", text, "-o", "a.npz", "--hidden-size", "32", "--steps", "300",
+                    "--eval-every", "50", "--quiet"], cwd=folder, check=True)
+    subprocess.run([*charrnn, "report", text, "-m", "a.npz"], cwd=folder, check=True)
+    return folder / "report.html"
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def browser(request, report, tmp_path):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    width, height = (1200, 900) if request.param == "desktop" else (390, 800)
+    for option in ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update",
+                   "--disable-sync", f"--user-data-dir={tmp_path}",
+                   f"--window-size={width},{height}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options,
+                              service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        driver.get(report.as_uri())
+        yield driver
+        assert driver.get_log("browser") == [], "the console has to stay silent"
+    finally:
+        driver.quit()
+
+
+def texts(browser, selector):
+    return [element.text for element in browser.find_elements("css selector", selector)]
+
+
+def test_every_section_is_drawn_and_nothing_is_wider_than_the_screen(browser):
+    assert texts(browser, "h2") == [
+        "The run", "How it learned", "What it wrote on the way", "What surprised it",
+        "What single units see", "Where it goes wrong", "How far back it can learn",
+    ]
+    assert "1 x 32" in browser.page_source or "2 x 32" in browser.page_source
+    for chart in browser.find_elements("css selector", "svg"):
+        assert chart.size["width"] > 100 and chart.size["height"] > 50
+    wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+
+
+def test_a_character_that_is_pointed_at_tells_what_was_expected(browser):
+    from selenium.webdriver import ActionChains
+
+    spans = browser.find_elements("css selector", "#surprisal i")
+    assert len(spans) == 1000
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", spans[40])
+    ActionChains(browser).move_to_element(spans[40]).perform()
+    (said,) = texts(browser, "#surprisal-panel")
+    assert " bits. Expected: " in said and said.count("%") == 5
+    spans[41].click()
+    assert texts(browser, "#surprisal-panel") != [said]
+
+
+def test_the_passage_can_be_walked_through_with_keys(browser):
+    from selenium.webdriver import Keys
+
+    box = browser.find_element("id", "surprisal")
+    box.send_keys(Keys.HOME)
+    (first,) = texts(browser, "#surprisal-panel")
+    box.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    here = browser.find_elements("css selector", "#surprisal i.here")
+    assert [span.get_attribute("data-i") for span in here] == ["2"]
+    box.send_keys(Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.END)
+    here = browser.find_elements("css selector", "#surprisal i.here")
+    assert [span.get_attribute("data-i") for span in here] == ["999"]
+    assert texts(browser, "#surprisal-panel") != [first]
+
+
+def test_another_unit_paints_the_passage_anew(browser):
+    from selenium.webdriver.support.select import Select
+
+    def colours():
+        return browser.execute_script("return [...document.querySelectorAll('#units i')]"
+                                      ".map(span => span.style.background)")
+
+    before = colours()
+    select = Select(browser.find_element("css selector", "select"))
+    assert "r " in select.options[0].text and "layer" in select.options[0].text
+    select.select_by_index(len(select.options) - 1)
+    after = colours()
+    assert sum(a != b for a, b in zip(before, after, strict=True)) > 500
+    assert len(set(after)) > 5
+
+
+def test_samples_can_be_paged_through(browser):
+    buttons = browser.find_elements("css selector", "section button")
+    assert len(buttons) == 6
+    shown = browser.find_element("css selector", "section pre[aria-live]")
+    last = shown.text
+    buttons[0].click()
+    assert shown.text != last
+    assert [button.get_attribute("aria-pressed") for button in buttons] == ["true"] + 5 * ["false"]
+
+
+def test_in_the_dark_the_page_is_dark(browser):
+    def brightness():
+        colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3]))
+
+    for scheme, low, high in (("light", 600, 765), ("dark", 0, 150)):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
+            {"name": "prefers-color-scheme", "value": scheme}]})
+        assert low <= brightness() <= high
