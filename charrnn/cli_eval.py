@@ -105,9 +105,13 @@ def evaluate(
         write(report.score_line(score, whole, split or "all", path, learn, as_json))
         return
     from charrnn.baselines import baselines
+    from charrnn.ngram import LARGEST
     from charrnn.views import baseline_table
 
     counted = training_text(run, whole, train_text)
+    if len(counted) > LARGEST:
+        say(f"note: of the {len(counted):,} characters to learn from, the baselines count the "
+            f"last {LARGEST:,}")
     rows = baselines(counted, part, before, run.vocabulary)
     if as_json:
         write(report.score_line(score, whole, split or "all", path, learn, True, dict(rows)))

@@ -614,3 +614,35 @@ def test_what_a_sample_copies_is_said_on_standard_error(home):
     assert said[0].startswith("sample 1: the longest passage that stands in corpus.txt has ")
     assert "of its windows of 20 characters" in said[1] and " of 281 do" in said[1]
     assert b"windows" not in result.stdout
+
+
+def test_that_only_the_end_of_a_long_text_is_counted_is_said(home, monkeypatch, capsys):
+    from charrnn import ngram
+    from charrnn.cli import cli
+
+    monkeypatch.setattr(ngram, "LARGEST", 1000)
+    monkeypatch.chdir(home)
+    arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",
+                 "checkpoints/corpus.npz"]
+    cli.main(arguments, standalone_mode=False)
+    said = capsys.readouterr().err
+    assert "the baselines count the last 1,000" in said
+
+
+def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
+    result = charrnn_("report", "corpus.txt", "-o", "page.html", cwd=home)
+    assert result.returncode == 0 and result.stdout == b""
+    assert b"page.html: " in result.stderr
+    html = (home / "page.html").read_text(encoding="utf-8")
+    assert "The held-out part of corpus.txt" in html and "7-gram" in html
+    result = charrnn_("report", "-o", "own.html", cwd=home)
+    assert result.returncode == 0
+    assert "the model wrote itself" in (home / "own.html").read_text(encoding="utf-8")
+    for args in (["corpus.txt", "-o", "corpus.txt"], ["-o", "checkpoints/corpus.npz"], ["-o", "."]):
+        before = (home / "corpus.txt").read_bytes()
+        one_line(charrnn_("report", *args, cwd=home), 2)
+        assert (home / "corpus.txt").read_bytes() == before
+    (home / "nothing.txt").write_text("")
+    assert "nothing to look at" in one_line(charrnn_("report", "nothing.txt", cwd=home), 1)
+    assert "cannot be written" in one_line(
+        charrnn_("report", "-o", "no/such/folder.html", cwd=home), 1)

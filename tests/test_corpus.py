@@ -374,6 +374,7 @@ def test_bytes_are_never_odd(read):
         (3, 0.5, 1),
         (10, 0, 10),
         (4, 0.75, 1),
+        (10, 0.9, 1),  # 1 - 0.9 is a little less than 0.1
         # a tail of fewer than two characters is not held out
         (19, 0.1, 17),
         (10, 0.1, 10),
@@ -419,6 +420,7 @@ def test_lanes_by_hand():
         (13, 2, 5, 2, 5, 2, 2, 1),
         (13, 4, 2, 4, 2, 6, 0, 2),
         (100, 7, 1, 7, 1, 95, 4, 14),  # slack 4, a twentieth of the text
+        (101, 7, 1, 7, 1, 95, 5, 14),  # slack 5: a twentieth of 100 pairs
         (1_003_854, 64, 32, 64, 32, 31_368, 77, 491),  # slack 63
     ],
 )

@@ -107,6 +107,12 @@ def test_values_are_clipped_before_the_norm():
     np.testing.assert_allclose(grad, [math.sqrt(0.5), math.sqrt(0.5)])
 
 
+def test_small_limits_on_values_are_limits_too():
+    grad = np.array([0.9, 0.2])
+    clip(grad, 0.5, 0.4)
+    np.testing.assert_array_equal(grad, [0.4, 0.2])  # the norm after the first is below 0.5
+
+
 def test_both_clippings_are_off_at_zero():
     grad = np.array([1e6, -1e6])
     clip(grad, 0.0, 0.0)

@@ -62,6 +62,24 @@ def test_blocks_are_small_whole_registers_and_waste_little(monkeypatch, B, H, K)
         assert width == K
 
 
+@pytest.mark.parametrize(("B", "H", "K"), [
+    (32, 256, 577), (16, 256, 600), (64, 200, 700), (48, 300, 1000), (10, 999, 1234),
+])
+def test_of_the_wide_blocks_those_that_waste_least_are_taken(monkeypatch, B, H, K):
+    monkeypatch.setattr(products, "small_products_are_fast", lambda: True)
+    widest = SMALL // (B * H)
+    widths = [width for width in range(REGISTER, widest + 1, REGISTER)
+              if width >= widest // REGISTER * REGISTER // 2]
+    waste = {width: -(-K // width) * width - K for width in widths}
+    least = min(waste.values())
+    assert block_width(B, H, K) == max(w for w in widths if waste[w] == least)
+
+
+def test_what_is_just_small_is_not_cut(monkeypatch):
+    monkeypatch.setattr(products, "small_products_are_fast", lambda: True)
+    assert block_width(100, 100, 100) == 100
+
+
 def test_where_no_block_would_be_small_and_on_other_kernels_the_matrix_stays_whole(monkeypatch):
     monkeypatch.setattr(products, "small_products_are_fast", lambda: True)
     assert block_width(512, 1024, 1024) == 1024

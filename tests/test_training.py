@@ -126,6 +126,22 @@ def test_threads_share_the_lanes_and_learn_the_same(corpus, tmp_path, monkeypatc
     assert more.progress.best_nats == pytest.approx(one.progress.best_nats, rel=1e-10)
 
 
+def test_few_lanes_are_not_shared_out(corpus, tmp_path):
+    for lanes, shards in ((1, 1), (15, 1), (16, 2), (64, 3)):
+        run = prepared(corpus, tmp_path / "a.npz", threads=3, batch_size=lanes, seq_length=4)
+        assert len(trainer.Trainer(run).shards) == shards
+
+
+@pytest.mark.parametrize("epoch", range(6))
+def test_an_epoch_begins_where_its_number_says_whichever_was_the_last_one(corpus, tmp_path, epoch):
+    run = prepared(corpus, tmp_path / "a.npz", batch_size=2, seq_length=64)
+    expected = generator(run.config.seed, Purpose.CUTS, epoch).integers(run.lanes.slack + 1)
+    assert run.lanes.slack == 63
+    fresh, used = trainer.Trainer(run), trainer.Trainer(run)
+    used.start(epoch + 1)
+    assert fresh.start(epoch) == used.start(epoch) == fresh.start(epoch) == expected
+
+
 def test_events_come_in_order_and_once(corpus, tmp_path):
     events = train(corpus, tmp_path / "a.npz", sample_every=10)
     assert isinstance(events[0], Start)
