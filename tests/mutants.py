@@ -48,7 +48,64 @@ TARGETS = {
 }
 
 # Mutants that cannot be told from the original, as "module.function: what is changed".
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "model.backward: 0 one more, in dh0: Array = np.empty_like(hs[0])":
+        "any row has the shape that is asked for",
+    (
+        'model.add_by_symbol: len(out) <= 128 another comparison, in if len(out) <= 128:  # a'
+        ' small product is faster than sorting; measured at B*T = 2048'
+    ): 'either way is right; the border is one of speed',
+    (
+        'model.add_by_symbol: 128 one more, in if len(out) <= 128:  # a small product is '
+        'faster than sorting; measured at B*T = 2048'
+    ): 'either way is right; the border is one of speed',
+    (
+        'model.Stepper: 2 one more, in above = slice(layer + 1, layer + 2)  # nothing, for '
+        'the highest layer'
+    ): 'a wider product of which the same columns are read',
+    (
+        'products.block_width: 1 one more, in return min(range(widest, narrowest - 1, '
+        '-REGISTER), key=lambda width: -K % width)'
+    ): 'no multiple of a register lies between',
+    "optim.clip: length > clip_norm another comparison, in if length > clip_norm:":
+        "a gradient of just that length is multiplied by one",
+    (
+        'optim.clip: clip_value > 0 another comparison, in length = norm(grad) if clip_value '
+        '> 0 else before'
+    ): 'the norm is computed again, and is the same',
+    (
+        'optim.learning_rate: 1 one more, in done = (step - 1 - warmup) / max(1, total_steps '
+        '- warmup)'
+    ): 'it is divided into zero there',
+    "trainer.Trainer: 0 one more, in self.chars = 0  # that the last step read":
+        "it is written before it is read",
+    (
+        'trainer.Trainer: 0 one more, in self.began = (-1, 0)  # the epoch, and where its '
+        'lanes start'
+    ): 'it is read only with its epoch, which is none yet',
+    "trainer.Trainer: 0 one more, in if p == 0:":
+        "a mask of ones, which costs time",
+    (
+        'trainer.Trainer: b - a another operator, in self.tapes = [Tape(arch, run.lanes.T, b '
+        '- a) for a, b in pairwise(edges)]'
+    ): 'a tape with more room than is used',
+    (
+        'trainer.Trainer: b - a without its second term, in self.tapes = [Tape(arch, '
+        'run.lanes.T, b - a) for a, b in pairwise(edges)]'
+    ): 'a tape with more room than is used',
+    (
+        'trainer.Trainer: 1 one more, in self.began = (-1, 0)  # the epoch, and where its '
+        'lanes start'
+    ): '-2 is no epoch either',
+    (
+        'trainer.Trainer: draws >= p another comparison, in return ((draws >= p) / (1 - '
+        'p)).astype(arch.dtype)'
+    ): 'a draw of just p, one in 16 million',
+    (
+        'dynamic.surprisals: 1 one more, in tape, grad = Tape(arch, CONTEXT, 1), '
+        'Parameters(arch)'
+    ): 'a tape with more room than is used',
+}
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
              ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult}
