@@ -38,6 +38,8 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     if any(name != "-" and out.exists() and Path(name).exists() and out.samefile(name)
            for name in (*text, str(path))):
         raise UsageError(f"{out} would be replaced by the page: name another file with -o")
+    if out.is_file() and not is_page(out):
+        raise UsageError(f"{out} is there already and is no page: name another file with -o")
     start_numpy()
 
     import numpy as np
@@ -76,3 +78,11 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
         raise CharrnnError(f"{out}: cannot be written: {error.strerror}") from None
     say(f"{out}: {len(written.encode()) / 1000:,.0f} kB, on {path}")
 
+
+def is_page(path: Path) -> bool:
+    """Whether a file is one that this command wrote, or nothing, so that it may be replaced."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(15) in (b"", b"<!doctype html>")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be replaced: {error.strerror}") from None

@@ -642,6 +642,10 @@ def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
         before = (home / "corpus.txt").read_bytes()
         one_line(charrnn_("report", *args, cwd=home), 2)
         assert (home / "corpus.txt").read_bytes() == before
+    (home / "notes.txt").write_text("not to be lost")
+    assert "is no page" in one_line(charrnn_("report", "-o", "notes.txt", cwd=home), 2)
+    assert (home / "notes.txt").read_text() == "not to be lost"
+    assert charrnn_("report", "-o", "own.html", cwd=home).returncode == 0  # a page may be renewed
     (home / "nothing.txt").write_text("")
     assert "nothing to look at" in one_line(charrnn_("report", "nothing.txt", cwd=home), 1)
     assert "cannot be written" in one_line(
