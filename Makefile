@@ -78,6 +78,7 @@ check: lint types test ## all three
 
 coverage: $(VENV)/dev ## which lines and branches the tests run
 	$(BIN)/coverage run -m pytest -m 'not slow and not browser'
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 bench: $(VENV)/dev ## measure speed and memory (10 minutes; ARGS='train sample' measures some)

@@ -650,3 +650,37 @@ def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
     assert "nothing to look at" in one_line(charrnn_("report", "nothing.txt", cwd=home), 1)
     assert "cannot be written" in one_line(
         charrnn_("report", "-o", "no/such/folder.html", cwd=home), 1)
+
+
+def test_a_file_to_validate_on_is_no_split_of_the_corpus(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "b.txt").write_text(TEXT[:500])
+    assert charrnn_("train", "a.txt", "--val", "b.txt", *TINY, "--steps", "3", "-o", "a.npz",
+                    cwd=tmp_path).returncode == 0
+    asked = ["eval", "a.txt", "-m", "a.npz", "--json", "--split"]
+    assert "file of its own" in one_line(charrnn_(*asked, "val", cwd=tmp_path), 2)
+    whole = charrnn_(*asked, "train", cwd=tmp_path)
+    assert json.loads(whole.stdout)["chars"] == len(TEXT)
+
+
+@pytest.mark.parametrize(("raised", "code", "words"), [
+    (KeyboardInterrupt(), 130, ""),
+    (MemoryError(), 1, "charrnn: there is not enough memory for this"),
+    (OSError(5, "Input/output error", "a.txt"), 1, "charrnn: a.txt: Input/output error"),
+    (ZeroDivisionError("by\nnothing"), 1, "a mistake in charrnn, ZeroDivisionError: by nothing;"),
+])
+def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsys, raised, code,
+                                                              words):
+    from charrnn import __main__ as program
+
+    def fail(**_):
+        raise raised
+
+    monkeypatch.setattr(program.cli, "main", fail)
+    monkeypatch.setattr(program, "silence_stdout", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["charrnn", "eval"])
+    with pytest.raises(SystemExit) as caught:
+        program.main()
+    said = capsys.readouterr().err
+    assert caught.value.code == code
+    assert words in said and said.count("\n") == (1 if words else 0)
