@@ -164,6 +164,8 @@ def sample(
     """Write text, character by character, as it is generated."""
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file both say what to begin with; give one")
+    if prime_file == novelty == "-":
+        raise UsageError("standard input can be read only once")
     path = checkpoint or newest_checkpoint()
     threads = runtime.default_threads()
     start_numpy()
@@ -184,6 +186,10 @@ def sample(
             ids = vocabulary.encode_text(prime or "", skip)
     except CorpusError as error:
         raise UsageError(f"the prime: {error}") from None
+    text = None
+    if novelty is not None:
+        encoding = str(run.settings["encoding"])
+        text = corpus.read_known([novelty], vocabulary, encoding, skip_unknown=True)
     if stop:
         try:
             stop_ids = vocabulary.encode_text(stop)
@@ -208,16 +214,14 @@ def sample(
             current = number
             written.append([])
         output.write(piece)
-        if novelty:
+        if text is not None:
             written[-1].append(piece)
     if count > 1 or output.terminal:
         output.end_line()
     output.flush()
-    if novelty:
+    if text is not None:
         from charrnn.novelty import copied_lines
 
-        encoding = str(run.settings["encoding"])
-        text = corpus.read_known([novelty], vocabulary, encoding, skip_unknown=True)
         for line in copied_lines([np.concatenate(each) for each in written], text, vocabulary):
             say(line)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn import runtime
-from charrnn.console import is_terminal, say, write
+from charrnn.console import is_terminal, printable, say, write
 from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.options import (
     TEXTS,
@@ -67,6 +67,11 @@ def evaluate(
         raise UsageError("--per-line reads every line anew; --dynamic learns from one to the next")
     if surprisal and (per_line or as_json or compare):
         raise UsageError("--surprisal shows the text; it goes with --split and --dynamic only")
+    if compare and (per_line or learn):
+        raise UsageError("--baselines are for the score of a whole text under fixed weights: leave "
+                         "out --per-line and --dynamic")
+    if (*text, train_text).count("-") > 1:
+        raise UsageError("standard input can be read only once")
     if compare and split != "val" and train_text is None:
         raise UsageError("--baselines counts what the model was trained on: name it with "
                          "--train-text, or use --split val")
@@ -109,6 +114,8 @@ def evaluate(
     from charrnn.views import baseline_table
 
     counted = training_text(run, whole, train_text)
+    if len(counted) == 0:
+        raise CorpusError("there is no training text to count: name it with --train-text")
     if len(counted) > LARGEST:
         say(f"note: of the {len(counted):,} characters to learn from, the baselines count the "
             f"last {LARGEST:,}")
@@ -117,7 +124,7 @@ def evaluate(
         write(report.score_line(score, whole, split or "all", path, learn, True, dict(rows)))
         return
     write(report.score_line(score, whole, split or "all", path, learn, False))
-    for line in baseline_table(rows, path.stem, score.nats_per_char):
+    for line in baseline_table(rows, printable(path.stem), score.nats_per_char):
         write(f"{line}\n".encode())
 
 

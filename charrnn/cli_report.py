@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.console import say
+from charrnn.console import printable, say
 from charrnn.errors import CharrnnError, CorpusError, UsageError
 from charrnn.options import (
     TEXTS,
@@ -33,6 +33,8 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     what it writes itself.
     """
     path = checkpoint or newest_checkpoint()
+    if str(out) == "-" or text.count("-") > 1:
+        raise UsageError("the page goes to a file, and standard input can be read only once")
     if out.is_dir():
         raise UsageError(f"{out} is a folder; name a file in it with -o")
     if any(name != "-" and out.exists() and Path(name).exists() and out.samefile(name)
@@ -50,20 +52,24 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     from charrnn.page import page
 
     run = load(path)
-    before = np.array([run.vocabulary.start])
+    before = start = np.array([run.vocabulary.start])
     scores: list[tuple[str, float]] = []
     if text:
         encoding = str(run.settings["encoding"])
         whole = corpus.read_known(text, run.vocabulary, encoding, unknown == "skip")
+        name = printable(whole.name)
         if whole.digest == run.origin["corpus"] and not run.origin["val"]:
             ids, before = evaluation.part_of(run, whole, "val")
-            source = f"The held-out part of {whole.name}, from its beginning."
-            if len(ids):
+            source = f"The held-out part of {name}, from its beginning."
+            if len(ids) == 0:
+                ids, before = whole.ids, start
+                source = f"{name}, from its beginning: it was learned from, nothing was held out."
+            else:
                 train, _ = evaluation.part_of(run, whole, "train")
                 scores = [(name, nats) for name, nats in baselines(
                     train, ids, before, run.vocabulary) if name in SHOWN]
         else:
-            ids, source = whole.ids, f"{whole.name}, from its beginning."
+            ids, source = whole.ids, f"{name}, from its beginning."
         if len(ids) == 0:
             raise CorpusError(f"{whole.name}: there is nothing to look at")
     else:
@@ -73,10 +79,10 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
         ids = np.concatenate([piece for _, piece in pieces])
     written = page(run, path, ids, before, source, scores)
     try:
-        out.write_text(written, encoding="utf-8")
+        size = out.write_bytes(written.encode("utf-8", "replace"))
     except OSError as error:
         raise CharrnnError(f"{out}: cannot be written: {error.strerror}") from None
-    say(f"{out}: {len(written.encode()) / 1000:,.0f} kB, on {path}")
+    say(f"{out}: {size / 1000:,.0f} kB, on {path}")
 
 
 def is_page(path: Path) -> bool:

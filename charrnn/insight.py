@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.model import Tape, backward, forward, surprisal
+from charrnn.errors import overflowed
+from charrnn.model import Tape, backward, forward, quiet_overflow, surprisal
 from charrnn.parameters import Parameters
 from charrnn.vocabulary import Vocabulary
 
@@ -39,8 +40,12 @@ class Reading:
     states: Array  # (N, L*H) after the symbol
 
 
+@quiet_overflow
 def look(params: Parameters, text: Array, before: Array) -> Reading:
-    """Read the first symbols of ``text`` after ``before`` (at least one), keeping what was seen."""
+    """Read the first symbols of ``text`` after ``before`` (at least one), keeping what was seen.
+
+    DivergedError where a state overflows, as those of relu units may.
+    """
     ids, V = text[:LOOKED_AT].astype(np.intp), params.arch.vocabulary_size
     stretch = np.concatenate([before, ids]).astype(np.intp)
     tape, h = Tape(params.arch, WINDOW, 1), params.zero_state(1)
@@ -54,6 +59,9 @@ def look(params: Parameters, text: Array, before: Array) -> Reading:
     nats, totals = surprisal(z, ids)
     p = z[:PASSAGE] / totals[:PASSAGE, None]
     assert z.shape == (len(ids), V)
+    bad = ~np.isfinite(nats)
+    if bad.any():
+        raise overflowed(f"at symbol {int(bad.argmax()) + 1:,} of the text")
     return Reading(ids, nats / math.log(2), p, guess, np.concatenate(states)[len(before) :])
 
 
@@ -161,6 +169,7 @@ def saturation(states: Array, layers: int) -> list[dict[str, Any]]:
     return found
 
 
+@quiet_overflow
 def reach(params: Parameters, ids: Array) -> list[list[float]]:
     """How strongly a loss still depends on the state k steps before, for each layer.
 
@@ -187,6 +196,8 @@ def reach(params: Parameters, ids: Array) -> list[list[float]]:
         dh0 = backward(params, x, logits, tape, grad)
         norms.append([math.sqrt(float((part**2).sum(axis=1).mean()))
                       for part in np.split(dh0, arch.layers, axis=1)])
+    if not np.isfinite(norms).all():
+        return []
     first = [max(norm, 1e-30) for norm in norms[0]]
     return [[norm / one for norm, one in zip(row, first, strict=True)] for row in norms]
 

@@ -55,19 +55,22 @@ def surprisals(
     below = np.full(len(text), 1 / V)  # p of the order below, from its continuations
     level = Level(np.zeros(1, np.int64), np.array([len(train)]), np.zeros(1, np.int64),
                   np.zeros(len(train) + 1, np.int64), 1)
-    pending = None  # the order below, whose continuations are known one order later
+    # What the order below completes: its continuations are known one order later.
+    pending: tuple[Array, Array] | None = None
     for k in range(1, min(order, len(train)) + 1):
         level, shorter = _longer(level, train, V, k), level
         if pending is not None:
             # The k-grams that differ in their first symbol alone are its continuations.
             ends = np.bincount(shorter.at[level.first + 1], minlength=len(shorter.codes))
             below = _interpolated(ends, shorter.parents, shorter.codes // V, *pending, below)
-        context = known[: len(stretch) - k + 1]
+        context = known[: max(0, len(stretch) - k + 1)]
         gram = _ranks(level.codes, np.where(context < 0, -1, context * V + stretch[k - 1 :]))
         # A symbol near the beginning has no context of this length; there the order below stays.
-        begins = places - k + 1
-        inside = begins >= 0
-        pending = (np.where(inside, gram[begins], -1), np.where(inside, context[begins], -1))
+        inside = places >= k - 1
+        begins = places[inside] - k + 1
+        grams, contexts = np.full((2, len(text)), -1)
+        grams[inside], contexts[inside] = gram[begins], context[begins]
+        pending = grams, contexts
         p = _interpolated(level.counts, level.parents, level.codes // V, *pending, below)
         yield -np.log(p)
         known = gram

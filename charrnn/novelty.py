@@ -43,20 +43,21 @@ class Copied:
 def copied(sample: Array, text: Array) -> Copied:
     """What of ``sample`` (M,) stands in ``text`` (N,); both hold symbols of one vocabulary."""
     windows = max(0, len(sample) - WIDTH + 1)
-    found = np.zeros(windows, bool)
-    longest, start = 0, 0
-    for at, places in _matches(sample, text, WIDTH):
-        found[at] = True
-        length = WIDTH
-        while len(at):
-            longest, start = max((longest, start), (length, int(at[0])), key=lambda pair: pair[0])
-            inside = (at + length < len(sample)) & (places + length < len(text))
-            at, places = at[inside], places[inside]
-            goes_on = sample[at + length] == text[places + length]
-            at, places, length = at[goes_on], places[goes_on], length + 1
-    if not longest:
-        longest, start = _shorter(sample, text)
-    return Copied(longest, start, windows, int(np.count_nonzero(found)))
+    found = int(np.count_nonzero(_standing(sample, text, WIDTH)))
+    # Of a passage that stands in the text every shorter part does: the length can be bisected.
+    low, high = (WIDTH, len(sample) + 1) if found else (0, min(WIDTH, len(sample) + 1))
+    if found:  # most passages are short: look where they end before the middle of all
+        while 2 * low < high and _standing(sample, text, 2 * low, first=True).any():
+            low *= 2
+        high = min(high, 2 * low)
+    while high - low > 1:  # a passage of ``low`` symbols stands there, and none of ``high``
+        middle = (low + high) // 2
+        if _standing(sample, text, middle, first=True).any():
+            low = middle
+        else:
+            high = middle
+    start = int(_standing(sample, text, low, first=True).argmax()) if low else 0
+    return Copied(low, start, windows, found)
 
 
 def copied_lines(samples: list[Array], text: Text, vocabulary: Vocabulary) -> Iterator[str]:
@@ -70,37 +71,23 @@ def copied_lines(samples: list[Array], text: Text, vocabulary: Vocabulary) -> It
         shown = repr(passage) if len(passage) <= SHOWN else f"{passage[:SHOWN]!r} ..."
         yield (
             f"{name}the longest passage that stands in {text.name} has {result.longest:,} "
-            f"characters: {shown}; of its windows of {WIDTH} characters "
-            f"{result.found:,} of {result.windows:,} do ({result.share:.1%})"
+            f"characters: {shown}"
+            + (f"; of its windows of {WIDTH} characters {result.found:,} of {result.windows:,} do "
+               f"({result.share:.1%})" if result.windows else "")
         )
 
 
-def _shorter(sample: Array, text: Array) -> tuple[int, int]:
-    """The length and the place of the longest common passage of less than WIDTH symbols."""
-    low, high, start = 0, min(WIDTH, len(sample) + 1, len(text) + 1), 0
-    while high - low > 1:  # there is one of ``low`` symbols, and none of ``high``
-        middle = (low + high) // 2
-        first = next(_matches(sample, text, middle), None)
-        if first is None:
-            high = middle
-        else:
-            low, start = middle, int(first[0][0])
-    return low, start
+def _standing(sample: Array, text: Array, width: int, first: bool = False) -> Array:
+    """Which windows of ``width`` symbols of the sample stand in the text, (M-width+1,).
 
-
-def _matches(sample: Array, text: Array, width: int) -> Iterator[tuple[Array, Array]]:
-    """Pairs of places, in the sample and in the text, where the same ``width`` symbols begin.
-
-    They come in pieces, none of them empty. Every window of the sample that stands in the
-    text comes with each of its places there.
+    With ``first`` the search ends with the first piece of the text that has any of them.
     """
     if len(sample) < width or len(text) < width:
-        return
-    wanted, first, same = np.unique(
+        return np.zeros(max(0, len(sample) - width + 1), bool)
+    wanted, place, which = np.unique(
         _hashes(sample, width), return_index=True, return_inverse=True
     )
-    order = np.argsort(same.ravel(), kind="stable")  # places of the sample, hash by hash
-    ends = np.bincount(same.ravel()).cumsum()
+    found = np.zeros(len(wanted), bool)
     small = np.zeros(1 << 16, bool)  # most hashes are told to be others by their last 16 bits
     small[(wanted & np.uint64(0xFFFF)).astype(np.intp)] = True
     for begin in range(0, len(text) - width + 1, CHUNK):
@@ -108,14 +95,16 @@ def _matches(sample: Array, text: Array, width: int) -> Iterator[tuple[Array, Ar
         candidates = np.flatnonzero(small[(hashes & np.uint64(0xFFFF)).astype(np.intp)])
         rank = np.searchsorted(wanted, hashes[candidates]).clip(max=len(wanted) - 1)
         hit = wanted[rank] == hashes[candidates]
-        places, rank = begin + candidates[hit], rank[hit]
-        steps = np.arange(width)
-        alike = (sample[first[rank][:, None] + steps] == text[places[:, None] + steps]).all(axis=1)
-        places, rank = places[alike], rank[alike]
-        if len(places):
-            times = np.diff(ends, prepend=0)[rank]  # how often the sample has it
-            nth = np.arange(times.sum()) - np.repeat(times.cumsum() - times, times)
-            yield order[np.repeat(ends[rank] - times, times) + nth], np.repeat(places, times)
+        # One place in this piece for each hash; the symbols themselves have the last word.
+        ranks, at = np.unique(rank[hit], return_index=True)
+        for one, there in zip(ranks, begin + candidates[hit][at], strict=True):
+            if not found[one]:
+                here = place[one]
+                found[one] = np.array_equal(sample[here : here + width],
+                                            text[there : there + width])
+        if first and found.any():
+            break
+    return found[which.ravel()]
 
 
 def _hashes(symbols: Array, width: int) -> Array:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import charrnn
 from charrnn import config, insight
 from charrnn.checkpoint import Checkpoint
+from charrnn.console import printable
 
 Array = NDArray[Any]
 
@@ -31,7 +32,8 @@ def page(run: Checkpoint, path: Path, text: Array, before: Array, source: str,
     data = {**about(run, path), **seen(run, text, before), "source": source,
             "baselines": baselines}
     # In a script element "<" could end it; JSON may write it as an escape everywhere.
-    written = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    written = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    written = written.replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace("DATA", written, 1)
 
 
@@ -42,16 +44,19 @@ def about(run: Checkpoint, path: Path) -> dict[str, Any]:
     options = [f"{config.option(key)} {shlex.quote(str(value))}" for key, value in changed]
     if run.settings["seed"] != config.FIELDS["seed"].default and "seed" not in run.changed:
         options.append(f"--seed {run.settings['seed']}")
+    given = [shlex.quote(printable(run.corpus))]
+    given += ["--val FILE"] * bool(run.origin["val"])
+    given += ["--init-from FILE"] * bool(run.origin["init_from"])
     return {
-        "name": path.stem,
+        "name": printable(path.stem),
         "version": charrnn.__version__,
         "step": progress.step,
         "best": progress.best_nats,
         "best_step": progress.best_step,
         "changed": [(key, str(value)) for key, value in changed],
-        "command": " ".join(["charrnn train", shlex.quote(run.corpus), *options]),
+        "command": " ".join(["charrnn train", *given, *options]),
         "facts": [
-            ("text", run.corpus),
+            ("text", printable(run.corpus)),
             ("its SHA-256", run.origin["corpus"]),
             ("symbols", f"{len(run.vocabulary):,} {run.settings['level']}s"),
             ("network", f"{arch.layers} x {arch.hidden_size} {arch.activation} units, "

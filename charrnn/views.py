@@ -31,8 +31,10 @@ def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -
         best = min(best, each)
         yield f"{name:<10}  {each:9.4f}  {each / LN2:9.4f}"
     yield f"{model:<10}  {nats:9.4f}  {nats / LN2:9.4f}"
+    difference = f"{abs(nats - best):.4f} nats/char"
     which = "below" if nats < best else "above"
-    yield f"{abs(nats - best):.4f} nats/char {which} the best of them"
+    yield "as good as the best of them" if difference == "0.0000 nats/char" else (
+        f"{difference} {which} the best of them")
 
 
 def coloured(environment: Any = os.environ) -> bool:

@@ -15,8 +15,8 @@ PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
     "errors", "runtime", "randomness", "vocabulary", "corpus", "ngram", "baselines",
     "novelty", "parameters", "products", "model", "optim", "config", "configfile", "lock",
-    "archive", "checkpoint", "sampling", "evaluation", "dynamic", "insight", "page",
-    "preparation", "events", "trainer", "training", "console", "views", "report", "options",
+    "archive", "checkpoint", "sampling", "evaluation", "dynamic", "preparation", "events",
+    "trainer", "training", "console", "views", "insight", "page", "report", "options",
     "cli_eval", "cli_report", "cli", "__main__",
 )
 MODULES = [*ORDER, "__init__"]

@@ -100,6 +100,15 @@ def test_tables_and_sorting_count_the_same(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("length", range(1, 10))
+def test_texts_shorter_than_the_order_have_scores_too(length):
+    train = np.random.default_rng(0).integers(0, 4, 300)
+    found = list(ngram.surprisals(train, train[:length], train[:1], 4, 8))
+    assert len(found) == 8
+    for nats in found:
+        assert nats.shape == (length,) and np.isfinite(nats).all()
+
+
 def test_of_a_long_text_the_end_is_counted(monkeypatch):
     monkeypatch.setattr(ngram, "LARGEST", 10)
     train = np.array([0] * 90 + [1] * 10)

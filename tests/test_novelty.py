@@ -57,6 +57,17 @@ def test_collisions_change_nothing(monkeypatch):
     assert copied(ids("xyz"), ids("abc")).longest == 0
 
 
+def test_a_text_that_repeats_itself_takes_no_more_than_another():
+    import tracemalloc
+
+    tracemalloc.start()
+    result = copied(np.zeros(3000, np.uint8), np.zeros(200_000, np.uint8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (result.longest, result.found, result.windows) == (3000, 2981, 2981)
+    assert peak < 100e6
+
+
 @pytest.mark.parametrize(("sample", "text"), [("", "abc"), ("abc", ""), ("", "")])
 def test_nothing_copies_nothing(sample, text):
     result = copied(ids(sample), ids(text))

@@ -516,6 +516,13 @@ def test_text_of_five_characters_trains(tmp_path):
     assert of(Step, events)[-1].nats_per_char < of(Step, events)[0].nats_per_char
 
 
+@pytest.mark.parametrize("val", ["x", "th", "the"])
+def test_a_very_short_text_can_be_validated_on(corpus, tmp_path, val):
+    (tmp_path / "val.txt").write_text(val)
+    events = train(corpus, tmp_path / "a.npz", val=tmp_path / "val.txt")
+    assert len(of(Eval, events)) == 3
+
+
 def test_one_distinct_character_trains(tmp_path):
     (tmp_path / "a.txt").write_text("a" * 100)
     events = train(tmp_path / "a.txt", tmp_path / "a.npz")
