@@ -128,7 +128,7 @@ class Terminal:
         self.curve.append(event.nats_per_char)
         left = (event.steps - event.step) * self.chars / self.speed if self.speed else 0.0
         change = f" {self.curve[-1] - self.curve[-2]:+.4f}" if len(self.curve) > 1 else ""
-        time_left = f", {left:,.0f} s left" if left else ""
+        time_left = f", {left:,.0f} s left" if left >= 1 else ""
         return f"; {against_ngrams(event)}; {sparkline(self.curve)}{change}{time_left}"
 
     def dry_run(self, event: Start) -> None:

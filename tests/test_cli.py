@@ -684,3 +684,41 @@ def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsy
     said = capsys.readouterr().err
     assert caught.value.code == code
     assert words in said and said.count("\n") == (1 if words else 0)
+
+
+def test_a_report_on_a_run_with_nothing_held_out_shows_what_was_learned_from(home, tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert charrnn_("train", "a.txt", *TINY, "--steps", "3", "--val-fraction", "0", "-o", "a.npz",
+                    cwd=tmp_path).returncode == 0
+    result = charrnn_("report", "a.txt", "-m", "a.npz", cwd=tmp_path)
+    assert result.returncode == 0, result
+    assert "nothing was held out" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_names_that_are_no_text_do_not_stop_a_report_or_a_table(tmp_path):
+    name = os.fsdecode(b"b\xff.txt")
+    (tmp_path / name).write_text(TEXT)
+    model = os.fsdecode(b"m\xff.npz")
+    assert charrnn_("train", name, *TINY, "--steps", "3", "-o", model, cwd=tmp_path).returncode == 0
+    for command in (["report", name], ["report"], ["eval", name, "--split", "val", "--baselines"]):
+        result = charrnn_(*command, "-m", model, cwd=tmp_path)
+        assert result.returncode == 0, result
+
+
+def test_a_report_on_states_that_overflow_is_one_line(home, tmp_path):
+    run = checkpoint.load(home / "checkpoints/corpus.npz")
+    run.settings["activation"] = "relu"
+    for W in run.best.W_hh:
+        W[:] = 4 * np.eye(len(W))
+    checkpoint.save(tmp_path / "a.npz", run)
+    result = charrnn_("report", str(home / "corpus.txt"), "-m", "a.npz", cwd=tmp_path)
+    assert "overflow" in one_line(result, 1)
+
+
+def test_a_text_to_compare_with_is_read_before_anything_is_written(home):
+    one_line(charrnn_("sample", "--novelty", "missing.txt", cwd=home), 2)
+    one_line(charrnn_("sample", "--novelty", "-", "--prime-file", "-", cwd=home), 2)
+    for wrong in (["--per-line"], ["--dynamic"]):
+        one_line(charrnn_("eval", "corpus.txt", "--baselines", "--train-text", "corpus.txt", *wrong,
+                          cwd=home), 2)
