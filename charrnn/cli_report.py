@@ -74,8 +74,7 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
             raise CorpusError(f"{whole.name}: there is nothing to look at")
     else:
         source = "A text that the model wrote itself: name a text to see how it reads that."
-        pieces = sampling.samples(run.best, np.array([run.vocabulary.start]), count=1,
-                                  length=insight.LOOKED_AT, seed=SEED)
+        pieces = sampling.samples(run.best, start, count=1, length=insight.LOOKED_AT, seed=SEED)
         ids = np.concatenate([piece for _, piece in pieces])
     written = page(run, path, ids, before, source, scores)
     try:

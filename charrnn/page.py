@@ -42,8 +42,6 @@ def about(run: Checkpoint, path: Path) -> dict[str, Any]:
     progress, arch = run.progress, run.best.arch
     changed = [(key, run.settings[key]) for key in run.changed]
     options = [f"{config.option(key)} {shlex.quote(str(value))}" for key, value in changed]
-    if run.settings["seed"] != config.FIELDS["seed"].default and "seed" not in run.changed:
-        options.append(f"--seed {run.settings['seed']}")
     given = [shlex.quote(printable(run.corpus))]
     given += ["--val FILE"] * bool(run.origin["val"])
     given += ["--init-from FILE"] * bool(run.origin["init_from"])

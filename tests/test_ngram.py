@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charrnn import corpus, ngram
 
-SHAKESPEARE = Path(__file__).parents[2] / "shared/corpora/tinyshakespeare.txt"
+SHAKESPEARE = Path(__file__).parents[1] / "corpora/shakespeare.txt"
 
 
 def by_definition(train, text, before, V, order):
@@ -125,7 +125,7 @@ def test_few_symbols_and_large_vocabularies_will_do():
         assert np.isfinite(nats).all()
 
 
-@pytest.mark.skipif(not SHAKESPEARE.exists(), reason="tiny-shakespeare is not at hand")
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason="make corpora/shakespeare.txt was not run")
 def test_the_figures_of_tiny_shakespeare():
     text = corpus.read([str(SHAKESPEARE)], "char", "utf-8")
     train, val = corpus.split(text.ids, 0.1)
