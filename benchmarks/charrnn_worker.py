@@ -15,6 +15,7 @@ from worker import Work, serve  # noqa: E402
 
 from charrnn import config, corpus, evaluation, preparation, sampling  # noqa: E402
 from charrnn.parameters import Architecture, initialise  # noqa: E402
+from charrnn.request import Request  # noqa: E402
 from charrnn.trainer import Trainer  # noqa: E402
 
 SEED = 1
@@ -40,7 +41,7 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
         path.write_text(text_of(V, max(chars, 4 * B * T)))
-        request = preparation.Request([str(path)], Path(folder, "model.npz"), settings)
+        request = Request([str(path)], Path(folder, "model.npz"), settings)
         run = preparation.prepare(request)
     assert (run.lanes.B, run.lanes.T) == (B, T), "the text is too short for this"
     saved, trainer = run.checkpoint, Trainer(run)

@@ -10,25 +10,29 @@ import click
 from charrnn.cli import cli
 from charrnn.console import ReaderGone, say, silence_stdout
 from charrnn.errors import CharrnnError
+from charrnn.runtime import leave
 
 
 def main() -> NoReturn:
     """The console entry point: run a command and turn what it raises into one line."""
     debug = "--debug" in sys.argv[1:2]
-    code = 0
+    code, line, finished = 0, "", False
     try:
         code = cli.main(prog_name="charrnn", standalone_mode=False) or 0
+        finished = True
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "charrnn"
-        say(f"{command}: {one_line(error.format_message())} (see {command} --help)")
+        line = f"{command}: {one_line(error.format_message())} (see {command} --help)"
         code = error.exit_code
     except CharrnnError as error:
         if debug:
             show_traceback()
-        say(f"charrnn: {one_line(str(error))}")
+        line = f"charrnn: {one_line(str(error))}"
         code = error.exit_code
         if error.exit_code == 1:
             silence_stdout()
@@ -39,18 +43,18 @@ def main() -> NoReturn:
         code = 130
     except OSError as error:
         silence_stdout()
-        say(f"charrnn: {error.filename or 'standard output'}: {error.strerror}")
+        line = f"charrnn: {error.filename or 'standard output'}: {error.strerror}"
         code = 1
     except MemoryError:
-        say("charrnn: there is not enough memory for this")
+        line = "charrnn: there is not enough memory for this"
         code = 1
     except Exception as error:
         if debug:
             show_traceback()
-        say(f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
-            "charrnn --debug COMMAND ... shows where")
+        line = (f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
+                "charrnn --debug COMMAND ... shows where")
         code = 1
-    sys.exit(code)
+    leave(code, line, say, finished, training="train" in sys.argv[1:3])
 
 
 def show_traceback() -> None:

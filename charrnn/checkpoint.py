@@ -33,7 +33,7 @@ MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that comes
 MAX_SAMPLES = 8
 DIGEST = re.compile("[0-9a-f]{64}")
 # What files meant that were written before a setting existed.
-ABSENT: dict[str, config.Value] = {"weight_decay": 0.0}
+ABSENT: dict[str, config.Value] = {"weight_decay": 0.0, "deterministic": False}
 ORIGINS = ("corpus", "val", "init_from")
 
 
@@ -67,7 +67,8 @@ class Checkpoint:
     progress: Progress
     corpus: str  # what the text was called
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
-    threads: int  # that share the lanes
+    threads: int = 1  # that share the lanes, of each process
+    processes: int = 1
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
@@ -104,6 +105,8 @@ def architecture(settings: dict[str, Any], vocabulary_size: int) -> Architecture
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Replace ``path`` by the checkpoint, atomically; see ``archive.write`` for errors."""
+    # A deterministic run depends on neither, and is the same file for any number of them.
+    counts = not checkpoint.settings["deterministic"]
     meta = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -114,7 +117,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "progress": asdict(checkpoint.progress),
         "corpus": checkpoint.corpus,
         "origin": checkpoint.origin,
-        "threads": checkpoint.threads,
+        "threads": checkpoint.threads if counts else 1,
+        "processes": checkpoint.processes if counts else 1,
         "history": checkpoint.history,
         "samples": checkpoint.samples,
         "versions": {
@@ -177,6 +181,7 @@ def load(path: Path) -> Checkpoint:
             corpus=_text(meta["corpus"]),
             origin=_origin(meta["origin"]),
             threads=_whole(meta["threads"], 1, MAX_THREADS),
+            processes=_whole(meta.get("processes", 1), 1, 2**31),
             history=_history(meta["history"]),
             samples=_samples(meta.get("samples", [])),
             digest=file.digest.decode(),

@@ -8,8 +8,8 @@ before it starts.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def train(
     corpus: tuple[str, ...], config_file: str | None, out: Path | None, val: str | None,
     init_from: Path | None, overwrite: bool, dry_run: bool, as_json: bool, quiet: bool,
     **options: config.Value,
-) -> None:
+) -> int:
     """Learn to predict the next character of CORPUS: one or more text files, or - for stdin.
 
     The checkpoint is the whole run: the same command continues an interrupted run where it
@@ -88,40 +88,50 @@ def train(
     given = {key: value for key, value in options.items() if value is not None}
     settings = config.resolve(file, given)
     path = out or default_checkpoint(corpus)
-    threads = runtime.default_threads()
+    allowed = runtime.allowed_threads()
     start_numpy()
 
-    from charrnn import lock, preparation, training
+    from charrnn import lock, parallel, preparation, training
     from charrnn import report as reporting
     from charrnn.events import End
+    from charrnn.request import Request
 
+    ranks = parallel.join()
+    if ranks.size > 1 and "-" in (*corpus, val):
+        raise UsageError(f"standard input reaches one of {ranks.size} processes: name a file")
+    listeners: list[Callable[[Any], None]] = []
     terminal = reporting.Terminal(quiet)
-    listeners: list[Callable[[Any], None]] = [terminal.show]
-    if as_json:
+    if ranks.first:
+        listeners.append(terminal.show)
+    if ranks.first and as_json:
         listeners.append(reporting.json_lines(write))
-    request = preparation.Request(
+    request = Request(
         corpus, path, settings, frozenset(file) | frozenset(given), val, init_from, overwrite,
-        config_file, threads,
+        config_file, ranks.share(allowed or ranks.cores),
     )
     if dry_run:
         lock.check_writable(path)
-        run = preparation.prepare(request)
+        run = preparation.prepare(request, ranks)
         training.budget(run)
         start = training.start(run)
         for listener in listeners:
             listener(start)
-        terminal.dry_run(start)
-        return
-    with runtime.listening() as signals, lock.locked(path):
+        if ranks.first:
+            terminal.dry_run(start)
+        return 0
+    with ExitStack() as stack:
+        signals = stack.enter_context(runtime.listening())
+        if ranks.first:  # which alone writes
+            stack.enter_context(lock.locked(path))
         try:
-            for event in training.train(preparation.prepare(request), signals):
+            for event in training.train(preparation.prepare(request, ranks), signals):
                 for listener in listeners:
                     listener(event)
         except SystemExit:
-            say("stopped before the first step: there was nothing to save")
+            if ranks.first:
+                say("stopped before the first step: there was nothing to save")
             raise
-    if isinstance(event, End) and event.signal is not None:
-        sys.exit(128 + event.signal)
+    return 128 + event.signal if isinstance(event, End) and event.signal is not None else 0
 
 
 def default_checkpoint(corpora: tuple[str, ...]) -> Path:

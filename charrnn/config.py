@@ -19,7 +19,7 @@ from charrnn.runtime import MAX_THREADS
 
 LARGEST = 2**63 - 1  # of whole numbers
 
-Value = int | float | str | None
+Value = bool | int | float | str | None
 
 
 def setting(
@@ -133,7 +133,10 @@ class Config:
         help="Of everything random. Same seed, same machine: same file.")
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
-        help="Threads that share the lanes; 0 takes all cores.")
+        help="Threads that share the lanes, of each process; 0 takes all cores.")
+    deterministic: bool = setting(
+        False, "Machine", choices=("true", "false"),
+        help="The same bits for any number of threads and processes; a little slower.")
 
     @property
     def decay(self) -> float:
@@ -174,6 +177,10 @@ def parse(key: str, text: str) -> Value:
         if key == "encoding":
             check_encoding(text)
         return text
+    if kind is bool:
+        if text.lower() not in limits["choices"]:
+            raise UsageError(f"{text!r:.60} is neither true nor false")
+        return text.lower() == "true"
     whole = kind in (int, int | None)
     if not (INTEGER if whole else NUMBER).fullmatch(text):
         raise UsageError(f"{text!r:.60} is not a {'whole ' if whole else ''}number")

@@ -281,11 +281,16 @@ class Lanes:
         self.left_over = len(text) - 1 - self.B * self.length  # that an epoch leaves out
         self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
 
-    def window(self, index: int, start: int = 0) -> tuple[Array, Array]:
-        """Inputs and targets of one window of an epoch, each (T, B), time-major."""
+    def window(
+        self, index: int, start: int = 0, lanes: slice = slice(None)
+    ) -> tuple[Array, Array]:
+        """Inputs and targets of one window of an epoch, each (T, B), time-major.
+
+        Or those of some of the ``lanes``; of the others nothing is read.
+        """
         assert 0 <= start <= self.slack, (start, self.slack)
         stop = start + self.B * self.length
         span = slice(index * self.T, (index + 1) * self.T)
-        inputs = self.text[start:stop].reshape(self.B, self.length)
-        targets = self.text[start + 1 : stop + 1].reshape(self.B, self.length)
-        return np.ascontiguousarray(inputs[:, span].T), np.ascontiguousarray(targets[:, span].T)
+        inputs = self.text[start:stop].reshape(self.B, self.length)[lanes, span]
+        targets = self.text[start + 1 : stop + 1].reshape(self.B, self.length)[lanes, span]
+        return np.ascontiguousarray(inputs.T), np.ascontiguousarray(targets.T)

@@ -11,6 +11,7 @@ class CharrnnError(Exception):
     """It failed: bad data, a full disk."""
 
     exit_code = 1
+    agreed = False  # whether all processes of a run raise it
 
 
 class UsageError(CharrnnError):

@@ -8,6 +8,7 @@ scored. The result depends neither on the batch nor on the training.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Text
 from charrnn.errors import UsageError, overflowed
 from charrnn.model import Tape, forward, surprisal
+from charrnn.parallel import Alone, Ranks
 from charrnn.parameters import Parameters
 
 Array = NDArray[Any]
@@ -67,6 +69,9 @@ class Score:
         return self.right / self.chars if self.chars else math.nan
 
 
+NOTHING = Score(0, 0.0, 0)
+
+
 def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array]:
     """The symbols of a part ("all", "train" or "val") of a text, and what is read before them.
 
@@ -89,20 +94,30 @@ def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array
     return text.ids, start
 
 
-def score(params: Parameters, text: Array, before: Array, threads: int = 1) -> Score:
+def score(
+    params: Parameters, text: Array, before: Array, threads: int = 1, ranks: Ranks | None = None
+) -> Score:
     """The score of all symbols of ``text`` (N,), which follows ``before`` (at least one).
 
-    ``threads`` share the work; the result is the same for any number of them.
+    ``threads``, and the processes of ``ranks``, share the work; the result is the same for any
+    number of them.
     """
-    return total(surprisals(params, text, before, threads))
+    ranks = ranks or Ranks(Alone())
+    share = slice(ranks.rank, None, ranks.size)
+    mine = [score_of(*block) for block in surprisals(params, text, before, threads, share)]
+    # The blocks are dealt out like cards, and summed in their order.
+    rounds = itertools.zip_longest(*ranks.all(mine), fillvalue=NOTHING)
+    return sum(itertools.chain.from_iterable(rounds), start=NOTHING)
 
 
 def total(blocks: Iterable[tuple[Array, Array]]) -> Score:
     """The score of all symbols in blocks of (nats, right), each of shape (n,)."""
-    result = Score(0, 0.0, 0)
-    for nats, right in blocks:
-        result += Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
-    return result
+    return sum(itertools.starmap(score_of, blocks), start=NOTHING)
+
+
+def score_of(nats: Array, right: Array) -> Score:
+    """The score of the symbols of one block."""
+    return Score(len(nats), float(nats.sum(dtype=np.float64)), int(right.sum()))
 
 
 def finite(blocks: Iterable[tuple[Array, Array]], name: str) -> Iterator[tuple[Array, Array]]:
@@ -118,12 +133,13 @@ def finite(blocks: Iterable[tuple[Array, Array]], name: str) -> Iterator[tuple[A
 
 
 def surprisals(
-    params: Parameters, text: Array, before: Array, threads: int = 1
+    params: Parameters, text: Array, before: Array, threads: int = 1, share: slice = slice(None)
 ) -> Iterator[tuple[Array, Array]]:
     """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
 
-    Yields blocks of up to LANES segments, as (nats, right), each of shape (n,). ``before``
-    holds the symbols read before the text, of which the last CONTEXT are used.
+    Yields blocks of up to LANES segments, as (nats, right), each of shape (n,); all of them
+    or a ``share``. ``before`` holds the symbols read before the text, of which the last
+    CONTEXT are used.
     """
     assert len(before) > 0, "the first symbol has to follow something"
     before = before[-CONTEXT:]
@@ -138,8 +154,8 @@ def surprisals(
         tape = Tape(params.arch, WINDOW, min(lanes, segments - first))
         return _score_block(params, np.concatenate([known, text[start:stop]]), len(known), tape)
 
-    blocks = range(0, segments, lanes)
-    if threads == 1 or len(blocks) == 1:
+    blocks = range(0, segments, lanes)[share]
+    if threads == 1 or len(blocks) <= 1:
         yield from map(block, blocks)
     else:  # NumPy lets other threads run while it computes
         with ThreadPoolExecutor(threads) as pool:
@@ -183,7 +199,7 @@ def _score_block(
 
 def score_lines(params: Parameters, lines: list[Array], start: int) -> list[Score]:
     """The score of each of ``lines``, every one read from the zero state after ``start``."""
-    scores = [Score(0, 0.0, 0)] * len(lines)
+    scores = [NOTHING] * len(lines)
     tape = Tape(params.arch, WINDOW, LANES)
     # Lines of like length are read side by side; those that have ended drop out in front.
     order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))

@@ -37,7 +37,9 @@ class Start(Event):
     seq_length: int
     steps_per_epoch: int
     parameters: int
-    memory_bytes: int
+    memory_bytes: int  # of each process
+    processes: int
+    threads: int  # of each process
     continued: bool
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults

@@ -54,11 +54,13 @@ def setting_options(command: click.Command) -> click.Command:
     """Give a command one option per setting."""
     for key, field in config.FIELDS.items():
         default = field.default
-        shown = "" if default is None else f"  [default: {default}]"
-        kind = SettingType(key)
-        option = SettingOption([config.option(key)], type=kind,
-                               metavar="|".join(kind.choices) or kind.name.upper(),
-                               help=field.metadata["help"] + shown)
+        kind, name, more = SettingType(key), config.option(key), field.metadata["help"]
+        if config.TYPES[key] is bool:
+            option = SettingOption([f"{name}/--no-{name[2:]}"], default=None, help=more)
+        else:
+            shown = "" if default is None else f"  [default: {default}]"
+            option = SettingOption([name], type=kind, help=more + shown,
+                                   metavar="|".join(kind.choices) or kind.name.upper())
         option.group = field.metadata["group"]
         command.params.append(option)
     return command

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import charrnn
 from charrnn import checkpoint, config, corpus, runtime
 from charrnn.checkpoint import Checkpoint, Progress
 from charrnn.config import Config
@@ -19,28 +19,13 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.evaluation import CONTEXT, LANES, WINDOW
 from charrnn.model import Tape
 from charrnn.optim import OPTIMISERS
+from charrnn.parallel import Alone, Ranks
 from charrnn.parameters import Architecture, Parameters, initialise
 from charrnn.randomness import Purpose, generator
+from charrnn.request import Request, agree, inherit, keep_inputs
 from charrnn.vocabulary import Vocabulary
 
 Array = NDArray[Any]
-
-INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks of ``train``."""
-
-    corpora: Sequence[str]
-    path: Path  # of the checkpoint
-    config: Config
-    given: frozenset[str] = frozenset()  # settings that a file or an option named
-    val: str | None = None
-    init_from: Path | None = None
-    overwrite: bool = False
-    config_file: str | None = None
-    default_threads: int = 1  # where neither the settings nor the run so far name a number
 
 
 @dataclass
@@ -57,6 +42,7 @@ class Run:
     checkpoint: Checkpoint
     memory: int  # bytes that training takes, estimated
     continued: bool  # the checkpoint was there before
+    ranks: Ranks
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -86,13 +72,33 @@ class Run:
         return min(6000, 30 * self.lanes.windows)
 
 
-def prepare(request: Request) -> Run:
-    """Read the texts; begin, continue or inherit; refuse what cannot be done."""
-    _keep_inputs(request)
+def prepare(request: Request, ranks: Ranks | None = None) -> Run:
+    """Read the texts; begin, continue or inherit; refuse what cannot be done.
+
+    Where several processes train together, all refuse what one of them has to refuse, and
+    what they have found has to be the same.
+    """
+    ranks = ranks or Ranks(Alone())
+    run = ranks.agree(lambda: _prepare(request, ranks))
+    ranks.alike({
+        "a version of charrnn": charrnn.__version__,
+        "a version of NumPy": np.__version__,
+        "settings": run.checkpoint.settings,
+        "a text": run.checkpoint.origin["corpus"],
+        "a validation text": run.checkpoint.origin["val"],
+        "a checkpoint to begin from": run.checkpoint.origin["init_from"],
+        "a checkpoint to go on from": run.checkpoint.digest,
+        "a number of threads": run.checkpoint.threads,
+    })
+    return run
+
+
+def _prepare(request: Request, ranks: Ranks) -> Run:
+    keep_inputs(request)
     settings = request.config
     ancestor = checkpoint.load(request.init_from) if request.init_from else None
     if ancestor:
-        settings = _inherit(request, ancestor)
+        settings = inherit(request, ancestor)
     text = corpus.read(request.corpora, settings.level, settings.encoding)
     val_text = None
     if request.val is not None:
@@ -107,7 +113,7 @@ def prepare(request: Request) -> Run:
     saved = None
     if request.path.exists() and not request.overwrite:
         saved = checkpoint.load(request.path)
-        settings = _agree(request, settings, saved, origin)
+        settings = agree(request, settings, saved, origin)
 
     codes = [part.vocabulary.codes for part in (text, val_text, ancestor) if part is not None]
     vocabulary = Vocabulary(np.unique(np.concatenate(codes)), settings.level)
@@ -123,11 +129,15 @@ def prepare(request: Request) -> Run:
         raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
                           "needed to train on")
     lanes = Lanes(train, settings.seq_length, settings.batch_size)
+    if lanes.B % ranks.size:
+        raise UsageError(f"{lanes.B} lanes cannot be shared evenly by {ranks.size} processes: "
+                         f"choose a --batch-size that is a multiple of {ranks.size}"
+                         + (", or a longer text" if settings.batch_size > lanes.B else ""))
 
     arch = checkpoint.architecture(dataclasses.asdict(settings), len(vocabulary))
     slots = OPTIMISERS[settings.optimizer][1]
-    memory = memory_needed(arch, lanes, slots) + ids.nbytes
-    _check_memory(memory, arch)
+    memory = memory_needed(arch, lanes, slots, ranks.size) + ids.nbytes
+    _check_memory(memory * ranks.neighbours, arch)
     if saved is None:
         params = initialise(arch, generator(settings.seed, Purpose.PARAMETERS))
         if ancestor:
@@ -143,7 +153,6 @@ def prepare(request: Request) -> Run:
             progress=Progress(),
             corpus=text.name,
             origin=origin,
-            threads=settings.threads or request.default_threads,
         )
     run = Run(
         config=settings,
@@ -156,19 +165,11 @@ def prepare(request: Request) -> Run:
         checkpoint=saved,
         memory=memory,
         continued=saved.progress.step > 0,
+        ranks=ranks,
     )
     _take_notes(run)
+    _set_workers(run, request.default_threads)
     return run
-
-
-def _keep_inputs(request: Request) -> None:
-    """Raise UsageError where the checkpoint would replace what it is made from."""
-    inputs = (*request.corpora, request.val, request.init_from, request.config_file)
-    for source in inputs:
-        both_exist = source and request.path.exists() and Path(source).exists()
-        if both_exist and request.path.samefile(str(source)):
-            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
-                             "file with -o")
 
 
 def _recoded(text: Text, vocabulary: Vocabulary) -> Array:
@@ -176,54 +177,6 @@ def _recoded(text: Text, vocabulary: Vocabulary) -> Array:
     if np.array_equal(text.vocabulary.codes, vocabulary.codes):
         return text.ids
     return vocabulary.lookup(text.vocabulary.codes).astype(vocabulary.dtype)[text.ids]
-
-
-def _inherit(request: Request, ancestor: Checkpoint) -> Config:
-    """The settings with the architecture of ``ancestor``."""
-    for key in INHERITED:
-        asked, has = getattr(request.config, key), ancestor.settings[key]
-        if key in request.given and asked != has:
-            raise UsageError(
-                f"{request.init_from} has {key} {has}, not {asked}: --init-from takes the "
-                f"architecture with the weights; leave out {config.option(key)}"
-            )
-    inherited: dict[str, Any] = {key: ancestor.settings[key] for key in INHERITED}
-    return dataclasses.replace(request.config, **inherited)
-
-
-def _agree(
-    request: Request, settings: Config, stored: Checkpoint, origin: dict[str, str | None]
-) -> Config:
-    """The settings of the run to continue, or UsageError where this is another run.
-
-    A setting that nobody named then or now is as the version that wrote it resolved it.
-    ``stored`` takes the settings that may change as they are now.
-    """
-    differences = []
-    agreed: dict[str, Any] = {}
-    for key in config.FIELDS:
-        if key in config.MAY_CHANGE:
-            continue
-        asked, has = getattr(settings, key), stored.settings[key]
-        if asked != has and (key in request.given or key in stored.changed):
-            differences.append(f"{key} {has} there, {asked} now")
-        agreed[key] = has
-    for key, what in (("corpus", "the text"), ("val", "the validation text"),
-                      ("init_from", "the checkpoint it began from")):
-        if origin[key] != stored.origin[key]:
-            differences.append(f"{what} is not the same")
-    if differences:
-        raise UsageError(
-            f"{request.path} holds another run ({'; '.join(differences)}): "
-            "give this one its own file with -o, or replace that one with --overwrite"
-        )
-    settings = dataclasses.replace(settings, **agreed)
-    # What may change has changed; the rest is as it was, by default or not.
-    asked = config.changed(settings)
-    stored.settings = dataclasses.asdict(settings)
-    stored.changed = [key for key in config.FIELDS if key in
-                      (asked if key in config.MAY_CHANGE else stored.changed)]
-    return settings
 
 
 def _transplant(ancestor: Checkpoint, params: Parameters, vocabulary: Vocabulary) -> None:
@@ -239,13 +192,13 @@ def _transplant(ancestor: Checkpoint, params: Parameters, vocabulary: Vocabulary
             new[:] = old
 
 
-def memory_needed(arch: Architecture, lanes: Lanes, slots: int) -> int:
+def memory_needed(arch: Architecture, lanes: Lanes, slots: int, processes: int = 1) -> int:
     """Bytes for parameters (last, best, gradient, moments, two temporaries) and windows.
 
     A window of training and one of validation are never in memory together.
     """
-    item = np.dtype(arch.dtype).itemsize
-    training = Tape.entries(arch, lanes.T, lanes.B) + lanes.T * lanes.B * arch.vocabulary_size
+    item, B = np.dtype(arch.dtype).itemsize, lanes.B // processes
+    training = Tape.entries(arch, lanes.T, B) + lanes.T * B * arch.vocabulary_size
     scoring = Tape.entries(arch, WINDOW, LANES) + 2 * WINDOW * LANES * arch.vocabulary_size
     return item * (arch.size * (5 + slots) + max(training, scoring))
 
@@ -273,11 +226,27 @@ def _take_notes(run: Run) -> None:
         run.notes.append(f"the text is short: {', '.join(shrunk)}")
     if not len(run.val):
         run.notes.append("nothing is held out: no validation, and the last weights are the best")
-    stored = run.checkpoint.threads
-    threads = run.config.threads or stored
-    if run.continued and stored != threads:
+
+
+def _set_workers(run: Run, default_threads: int) -> None:
+    """Settle how many threads share the lanes, and say where the last bits will differ.
+
+    A run goes on with the threads it had, unless the settings or the processes are others.
+    """
+    saved, processes = run.checkpoint, run.ranks.size
+    before = saved.threads, saved.processes
+    same = run.continued and saved.processes == processes and not run.config.deterministic
+    saved.threads = run.config.threads or (saved.threads if same else default_threads)
+    saved.processes = processes
+    if run.continued and before != (saved.threads, processes) and not run.config.deterministic:
         run.notes.append(
-            f"the run so far used {stored} threads and now uses {threads}: "
+            f"the run so far used {workers(*before)} and now uses "
+            f"{workers(saved.threads, processes)}: "
             "the result will not be bit for bit that of one run"
         )
-    run.checkpoint.threads = threads
+
+
+def workers(threads: int, processes: int) -> str:
+    """So many threads, of so many processes, in words."""
+    some = f"{threads} thread{'s' * (threads > 1)}"
+    return some if processes == 1 else f"{processes} processes of {some}"

@@ -10,8 +10,10 @@ their rows.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Purpose(IntEnum):
@@ -23,7 +25,27 @@ class Purpose(IntEnum):
     CUTS = 3
 
 
-def generator(seed: int, purpose: Purpose, number: int = 0) -> np.random.Generator:
-    """The generator for one purpose of a seed, and for its ``number``-th use (step, sample)."""
+BLOCK = 8  # float32 numbers that Philox makes of one count
+
+
+def generator(
+    seed: int, purpose: Purpose, number: int = 0, block: int = 0
+) -> np.random.Generator:
+    """The generator for one purpose of a seed, and for its ``number``-th use (step, sample).
+
+    It begins with the numbers of a ``block``.
+    """
     # The counter's low words count the draws, so two uses cannot overlap.
-    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, number, 0]))
+    counter = [block, 0, number, 0]
+    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=counter))
+
+
+def uniform_rows(
+    seed: int, purpose: Purpose, number: int, rows: slice, width: int
+) -> NDArray[Any]:
+    """Some rows of an array of uniform float32 numbers, (.., ``width``), without the others."""
+    block, before = divmod(rows.start * width, BLOCK)
+    count = (rows.stop - rows.start) * width
+    draws = generator(seed, purpose, number, block).random(before + count, np.float32)
+    chosen: NDArray[Any] = draws[before:].reshape(-1, width)
+    return chosen

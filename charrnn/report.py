@@ -19,6 +19,7 @@ from charrnn.console import printable, say, stderr_is_terminal
 from charrnn.corpus import Text
 from charrnn.evaluation import Score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.preparation import workers
 from charrnn.views import sparkline
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def found(event: Start) -> list[str]:
         f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
         f"of {event.batch_size} x {event.seq_length} characters, dropout {event.dropout:g}"
     )
+    if event.processes > 1:
+        model += f"; {workers(event.threads, event.processes)}"
     lines = [text, model]
     if event.settings:
         lines.append("settings: " + ", ".join(

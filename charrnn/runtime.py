@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS",
                   "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")
@@ -19,20 +21,68 @@ BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS",
 MAX_THREADS = 1024
 
 
-def cores() -> int:
-    """Processors this process may use."""
+# How launchers tell a process its number, and how many they started; an inner one comes first.
+LAUNCHERS = (
+    ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, srun --mpi=pmi2
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # Open MPI
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),  # srun, which alone sets the latter
+)
+
+
+def affinity() -> frozenset[int]:
+    """The processors that this process may use, by number."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
 
 
-def default_threads() -> int:
-    """The threads that somebody allowed BLAS by its environment variables, else every core."""
+def allowed_threads() -> int | None:
+    """The threads that somebody allowed BLAS by its environment variables."""
     for variable in BLAS_VARIABLES:
         value = os.environ.get(variable, "")
         if value.isascii() and value.isdigit() and len(value) < 10:
             return min(max(1, int(value)), MAX_THREADS)
-    return min(cores(), MAX_THREADS)
+    return None
+
+
+def default_threads() -> int:
+    """As many as are allowed, else one for every core."""
+    return allowed_threads() or min(len(affinity()), MAX_THREADS)
+
+
+def launched() -> tuple[int, int]:
+    """The number of this process among those that a launcher started together; their number."""
+    for rank, size in LAUNCHERS:
+        values = os.environ.get(rank, ""), os.environ.get(size, "")
+        if all(value.isascii() and value.isdigit() for value in values):
+            return int(values[0]), int(values[1])
+    return 0, 1
+
+
+def leave(
+    code: int, line: str, say: Callable[[str], None], finished: bool, training: bool
+) -> NoReturn:
+    """End this process, one of those that train together if it has joined them.
+
+    Where it has not ``finished``, no other can go on, and all are ended. What all of them have
+    to say is said once, by the first; the others wait for that, and a moment later one says
+    what happened to it alone.
+    """
+    MPI: Any = sys.modules.get("mpi4py.MPI")
+    rank, size = launched()
+    together = MPI is not None and MPI.Is_initialized() and MPI.COMM_WORLD.size == size > 1
+    if together and rank > 0 and not finished:
+        time.sleep(2)
+        line = line and f"{line} (process {rank} of {size})"
+    if line and (together or rank == 0 or not training):
+        say(line)
+    if together and not (finished and code == 0):
+        if finished:
+            MPI.COMM_WORLD.Barrier()
+        time.sleep(0.2)  # the launcher forwards what was said before it hears of the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI, too, says how it ended
+        MPI.COMM_WORLD.Abort(code)
+    sys.exit(code)
 
 
 def use_one_blas_thread() -> None:
@@ -86,6 +136,10 @@ class Signals:
         self.stop: int | None = None
         self.save = False
 
+    def wishes(self) -> tuple[bool, bool, bool]:
+        """What was asked for, as numbers that processes can add up."""
+        return self.stop == signal.SIGINT, self.stop == signal.SIGTERM, self.save
+
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop is not None:  # asked twice: no more politeness
             os._exit(128 + number)
@@ -95,6 +149,13 @@ class Signals:
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True
+
+
+def wished(sums: Sequence[float]) -> tuple[int | None, bool]:
+    """The signal that asked any process to stop, and whether any is to save."""
+    interrupts, terminations, saves = sums
+    stop = signal.SIGINT if interrupts else signal.SIGTERM if terminations else None
+    return stop, bool(saves)
 
 
 @contextmanager

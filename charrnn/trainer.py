@@ -11,35 +11,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import option
-from charrnn.errors import DivergedError
+from charrnn.errors import DivergedError, UsageError
 from charrnn.model import Tape, backward, cross_entropy, forward
 from charrnn.optim import OPTIMISERS, clip, learning_rate
 from charrnn.parameters import Parameters
 from charrnn.preparation import Run
-from charrnn.randomness import Purpose, generator
+from charrnn.randomness import Purpose, generator, uniform_rows
+from charrnn.runtime import Signals, wished
 
 Array = NDArray[Any]
 
-LANES_PER_THREAD = 8  # at least; fewer rows make slow products
+LANES_PER_SHARD = 8  # at least; fewer rows make slow products
+TAIL = 4  # numbers that ride along with a gradient: the loss, and what signals asked for
 
 
 class Trainer:
-    """What is needed for one step after the other: buffers, and the settings that matter."""
+    """What is needed for one step after the other: buffers, and the settings that matter.
 
-    def __init__(self, run: Run) -> None:
+    The lanes are cut into shards, each with a gradient of its own, and the gradients added up.
+    There are as many shards as threads in all processes, or, where the run is to be the same
+    for any number of them, as many as there can be.
+    """
+
+    def __init__(self, run: Run, signals: Signals | None = None) -> None:
         arch, B = run.checkpoint.last.arch, run.lanes.B
-        self.run, self.lanes, self.config = run, run.lanes, run.config
+        self.run, self.lanes, self.config, self.ranks = run, run.lanes, run.config, run.ranks
+        self.signals = signals or Signals()
         self.optimise = OPTIMISERS[run.config.optimizer][0]
         # Each thread works on lanes of its own, with BLAS on one thread: for the small
         # products of the loop over time that is faster than BLAS sharing out each of them.
-        shards = min(run.checkpoint.threads, max(1, B // LANES_PER_THREAD))
-        edges = [B * shard // shards for shard in range(shards + 1)]
-        self.shards = [slice(a, b) for a, b in pairwise(edges)]
-        self.tapes = [Tape(arch, run.lanes.T, b - a) for a, b in pairwise(edges)]
-        self.grads = [Parameters(arch) for _ in self.shards]
+        threads, most = run.checkpoint.threads, max(1, B // LANES_PER_SHARD)
+        if self.config.deterministic:
+            shards, self.add = most, self.ranks.add_in_order
+            if shards % self.ranks.size:
+                raise UsageError(f"{shards} shards of {B} lanes cannot be shared evenly by "
+                                 f"{self.ranks.size} processes, as --deterministic needs it: "
+                                 f"choose a --batch-size that is a multiple of "
+                                 f"{LANES_PER_SHARD * self.ranks.size}")
+        else:
+            shards = self.ranks.size * max(1, min(threads, most // self.ranks.size))
+            self.add = self.ranks.add
+        edges = self.ranks.mine([*pairwise(B * shard // shards for shard in range(shards + 1))])
+        self.mine = slice(edges[0][0], edges[-1][1])  # the lanes of this process
+        self.shards = [slice(a - self.mine.start, b - self.mine.start) for a, b in edges]
+        width = -(-(arch.size + TAIL) // 16) * 16  # of whole cache lines
+        self.parts = np.zeros((len(edges), width), arch.dtype)  # a gradient for each shard
+        self.grads = [Parameters(arch, part[: arch.size]) for part in self.parts]
+        self.threads = min(threads, len(edges))
+        widest = max(b - a for a, b in edges)
+        self.tapes = [Tape(arch, run.lanes.T, widest) for _ in range(self.threads)]
         self.chars = 0  # that the last step read
+        self.stop: int | None = None  # the signal that asked one of the processes to stop
+        self.save = False  # whether one of them was asked to save
         self.began = (-1, 0)  # the epoch, and where its lanes start
-        self.others = ThreadPoolExecutor(shards)  # starts its threads when they have work
+        self.others = ThreadPoolExecutor(self.threads)  # starts its threads when they have work
 
     def step(
         self, params: Parameters, moments: Array, h: Array, step: int, steps: int
@@ -52,8 +77,7 @@ class Trainer:
         """
         config = self.config
         with np.errstate(over="ignore", invalid="ignore"):  # looked at here, and in ``save``
-            h, loss = self.gradient(params, h, step)
-            grad = self.grads[0].flat
+            h, loss, grad = self.gradient(params, h, step)
             norm = clip(grad, config.clip_norm, config.clip_value)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise diverged(self.run, step, f"loss {loss:g}, gradient norm {norm:g}")
@@ -64,32 +88,39 @@ class Trainer:
             self.optimise(params.flat, grad, moments, step, rate)
         return h, loss, norm, rate
 
-    def gradient(self, params: Parameters, h: Array, step: int) -> tuple[Array, float]:
-        """Read the window of ``step`` from ``h``: the new state and the loss.
+    def gradient(self, params: Parameters, h: Array, step: int) -> tuple[Array, float, Array]:
+        """Read the window of ``step`` from ``h``: the new state, the loss and its gradient (P,).
 
-        The gradient is left in ``grads[0]``, summed in a fixed order over the shards.
+        ``h`` is that of this process's lanes, the loss and the gradient are those of all. They
+        are summed in a fixed order over the shards, and stay as they are until the next step.
         """
         epoch, index = divmod(step - 1, self.lanes.windows)
         if index == 0:  # an epoch begins with nothing read
             h = np.zeros_like(h)
-        x, y = self.lanes.window(index, self.start(epoch))
+        x, y = self.lanes.window(index, self.start(epoch), self.mine)
         mask = self.dropout_mask(step)
-        self.chars = x.size
+        self.chars = len(x) * self.lanes.B
+        after = np.empty_like(h)
 
-        def work(shard: int) -> tuple[Array, float]:
-            mine, tape = self.shards[shard], self.tapes[shard]
-            masked = None if mask is None else mask[mine]
-            logits, after = forward(params, x[:, mine], h[mine], tape, masked)
-            part = cross_entropy(logits, y[:, mine], chars=x.size)
-            backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
-            return after, part
+        def work(thread: int) -> None:
+            for shard in range(thread, len(self.shards), self.threads):
+                mine, tape = self.shards[shard], self.tapes[thread]
+                masked = None if mask is None else mask[mine]
+                logits, after[mine] = forward(params, x[:, mine], h[mine], tape, masked)
+                tail = self.parts[shard, params.flat.size :]
+                tail[:] = 0
+                tail[0] = cross_entropy(logits, y[:, mine], self.chars)
+                backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
 
         # This thread takes the first part itself: one thread less to wake up.
-        others = [self.others.submit(work, shard) for shard in range(1, len(self.shards))]
-        states, losses = zip(work(0), *(other.result() for other in others), strict=True)
-        for other in self.grads[1:]:
-            self.grads[0].flat += other.flat
-        return np.concatenate(states), sum(losses)
+        others = [self.others.submit(work, thread) for thread in range(1, self.threads)]
+        work(0)
+        for other in others:
+            other.result()
+        self.parts[0, params.flat.size + 1 :][: TAIL - 1] = self.signals.wishes()
+        grad, tail = np.split(self.add(self.parts), [params.flat.size])
+        self.stop, self.save = wished(tail[1:TAIL].tolist())
+        return after, float(tail[0]), grad
 
     def start(self, epoch: int) -> int:
         """Where the lanes begin in an epoch, so that its windows cut the text elsewhere."""
@@ -108,8 +139,8 @@ class Trainer:
         if p == 0:
             return None
         arch = self.run.checkpoint.last.arch
-        draws = generator(self.config.seed, Purpose.DROPOUT, step).random(
-            (self.lanes.B, arch.state_size), np.float32
+        draws = uniform_rows(
+            self.config.seed, Purpose.DROPOUT, step, self.mine, width=arch.state_size
         )
         return ((draws >= p) / (1 - p)).astype(arch.dtype)
 

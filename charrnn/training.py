@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,7 +31,8 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
     Raises DivergedError with the last good checkpoint in place.
     """
     config, saved, lanes = run.config, run.checkpoint, run.lanes
-    progress, trainer = saved.progress, Trainer(run)
+    progress, trainer = saved.progress, Trainer(run, signals)
+    h = saved.state[trainer.mine]
     budget(run, trainer)
 
     def now() -> tuple[int, int, float]:
@@ -47,8 +49,8 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
     clock = time.perf_counter()
     signals.deferred = True
     while not reason:
-        saved.state, loss, norm, rate = trainer.step(
-            saved.last, saved.moments, saved.state, progress.step + 1, progress.steps
+        h, loss, norm, rate = trainer.step(
+            saved.last, saved.moments, h, progress.step + 1, progress.steps
         )
         progress.step += 1
         progress.losses += loss
@@ -73,16 +75,17 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             saved.remember_sample(progress.step, sample(run))
         if config.sample_every and progress.step % config.sample_every == 0:
             yield Sample(*now(), sample(run))
-        reason = "stopped" if signals.stop is not None and not last else spent()
+        reason = "stopped" if trainer.stop is not None and not last else spent()
         # A step from which the run may not recover is not saved unasked over a better one.
         regular = due or progress.step % config.save_every == 0
-        if reason or signals.save or (regular and not progress.high):
+        if reason or trainer.save or (regular and not progress.high):
             signals.save = False
+            saved.state = run.ranks.gather(h)
             save(run)
             yield Save(*now(), str(run.path))
         clock = time.perf_counter()
     best_step = progress.best_step if len(run.val) else progress.step
-    stopped = signals.stop if reason == "stopped" else None
+    stopped = trainer.stop if reason == "stopped" else None
     yield End(*now(), reason, progress.best_nats, best_step, str(run.path), stopped)
 
 
@@ -104,6 +107,8 @@ def start(run: Run) -> Start:
         steps_per_epoch=run.lanes.windows,
         parameters=arch.size,
         memory_bytes=run.memory,
+        processes=run.ranks.size,
+        threads=run.checkpoint.threads,
         continued=run.continued,
         path=str(run.path),
         settings={key: run.checkpoint.settings[key] for key in run.checkpoint.changed},
@@ -129,7 +134,8 @@ def budget(run: Run, trainer: Trainer | None = None) -> None:
         if trainer is None:
             progress.steps = 0
             return
-        fit = int(min(60 * config.max_minutes / seconds_per_step(run, trainer), MANY))
+        seconds = run.ranks.share(seconds_per_step(run, trainer))
+        fit = int(min(60 * config.max_minutes / seconds, MANY))
         progress.steps = max(1, progress.step, fit)
     progress.minutes = config.max_minutes
     if run.continued and before != progress.steps > progress.step:
@@ -142,10 +148,10 @@ def budget(run: Run, trainer: Trainer | None = None) -> None:
 def seconds_per_step(run: Run, trainer: Trainer) -> float:
     """The time of a step with its share of validation, measured on copies for a second."""
     saved = run.checkpoint
-    params, moments, h = saved.last.copy(), saved.moments.copy(), saved.state
+    params, moments, h = saved.last.copy(), saved.moments.copy(), saved.state[trainer.mine]
     begin = time.perf_counter()
     done = 0
-    while (spent := time.perf_counter() - begin) < 1.0 or done < 3:
+    while run.ranks.share((spent := time.perf_counter() - begin) < 1.0 or done < 3):
         if done == 1:  # the first step warms caches and threads
             begin = time.perf_counter()
         h, *_ = trainer.step(params, moments, h, 1 + done, 1000)
@@ -154,7 +160,7 @@ def seconds_per_step(run: Run, trainer: Trainer) -> float:
     if len(run.val):
         some = run.val[: 64 * 1024]
         begin = time.perf_counter()
-        score(params, some, run.before_val, saved.threads)
+        score(params, some, run.before_val, saved.threads, run.ranks)
         step += (time.perf_counter() - begin) * len(run.val) / len(some) / run.eval_every
     return step
 
@@ -174,7 +180,7 @@ def validate(run: Run) -> float | None:
     than the windows they learn from; a later step may mend it.
     """
     saved, progress = run.checkpoint, run.checkpoint.progress
-    nats = score(saved.last, run.val, run.before_val, saved.threads).nats_per_char
+    nats = score(saved.last, run.val, run.before_val, saved.threads, run.ranks).nats_per_char
     progress.stale += 1
     if not math.isfinite(nats):
         return None
@@ -196,9 +202,11 @@ def note_history(run: Run, nats: float | None, rate: float) -> None:
 def save(run: Run) -> None:
     """Write the checkpoint; before the first finite validation the last weights are the best.
 
-    What the last update made is looked at first: a file never holds what is not finite.
+    What the last update made is looked at first: a file never holds what is not finite, nor
+    weights that are not those of all processes.
     """
     saved = run.checkpoint
+    run.ranks.alike({"weights": zlib.crc32(saved.last.flat.data)})
     for what, array in (("weights", saved.last.flat), ("moments", saved.moments),
                         ("state", saved.state)):
         if not np.isfinite(array).all():
@@ -206,7 +214,7 @@ def save(run: Run) -> None:
     if saved.progress.best_nats is None:
         saved.best.flat[:] = saved.last.flat
         saved.progress.best_step = saved.progress.step
-    checkpoint.save(run.path, saved)
+    run.ranks.agree(lambda: checkpoint.save(run.path, saved) if run.ranks.first else None)
 
 
 def sample(run: Run) -> str:

@@ -16,7 +16,7 @@ from charrnn.config import FIELDS, Config, parse, resolve
 from charrnn.errors import UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-NUMBERS = [key for key in FIELDS if "str" not in str(FIELDS[key].type)]
+NUMBERS = [key for key in FIELDS if str(FIELDS[key].type).startswith(("int", "float"))]
 WHOLE = [key for key in NUMBERS if "int" in str(FIELDS[key].type)]
 
 
@@ -105,6 +105,17 @@ def test_thousands_may_be_marked():
 def test_what_is_no_number_is_refused(key, text):
     with pytest.raises(UsageError):
         parse(key, text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_yes_or_no_is_true_or_false(text, value):
+    assert parse("deterministic", text) is value
+
+
+@pytest.mark.parametrize("text", ["", "yes", "on", "1", "0", "tru", "null"])
+def test_what_is_neither_true_nor_false_is_refused(text):
+    with pytest.raises(UsageError, match="neither true nor false"):
+        parse("deterministic", text)
 
 
 @pytest.mark.parametrize("key", WHOLE)

@@ -13,9 +13,10 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
-    "errors", "runtime", "randomness", "vocabulary", "corpus", "ngram", "baselines",
+    "errors", "runtime", "parallel", "randomness", "vocabulary", "corpus", "ngram", "baselines",
     "novelty", "parameters", "products", "model", "optim", "config", "configfile", "lock",
-    "archive", "checkpoint", "sampling", "evaluation", "dynamic", "preparation", "events",
+    "archive", "checkpoint", "sampling", "evaluation", "dynamic", "request", "preparation",
+    "events",
     "trainer", "training", "console", "views", "insight", "page", "report", "options",
     "cli_eval", "cli_report", "cli", "__main__",
 )
@@ -59,7 +60,7 @@ def test_below_training_only_its_preparation_sees_the_config():
     below = ORDER[: ORDER.index("training")]
     users = {module for module in below if "Config" in {
         node.id for node in ast.walk(tree(module)) if isinstance(node, ast.Name)}}
-    assert users == {"config", "preparation"}
+    assert users == {"config", "request", "preparation"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,0 +1,176 @@
+"""The processes that train together: what they add up, share and agree on.
+
+``mpiexec -n 4 charrnn train corpus.txt`` starts four processes that do the same, each with lanes
+of its own. Their gradients are added up in every step (an all-reduce), so that all make the
+same update and hold the same weights; only the first prints and writes. A process on its own
+is a group of one, with nothing to send: the rest of the program knows no other case.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import runtime
+from charrnn.errors import CharrnnError, UsageError
+
+Array = NDArray[Any]
+T = TypeVar("T")
+
+
+class Alone:
+    """The communicator of one process: there is nobody to send a buffer to."""
+
+    rank, size = 0, 1
+
+    def allgather(self, value: T) -> list[T]:
+        return [value]
+
+
+class Ranks:
+    """The processes of a run, ``size`` of them; this one is number ``rank``.
+
+    Every method is collective: all processes have to call it, in the same order. ``comm`` is
+    a communicator of mpi4py, of which allgather, Allgatherv, Allreduce and Alltoallv are used.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self._comm = comm
+        self.rank: int = comm.rank
+        self.size: int = comm.size
+        machines = self.all((platform.node(), runtime.affinity()))
+        here = [cores for name, cores in machines if name == platform.node()]
+        self.neighbours = len(here)  # on this machine, with this one
+        self.cores = max(1, len(frozenset().union(*here)) // len(here))  # for each of them
+        self.leads = self.rank == [name for name, _ in machines].index(platform.node())
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return self.rank == 0
+
+    def all(self, value: T) -> list[T]:
+        """The values of all processes, in their order."""
+        values: list[T] = self._comm.allgather(value)
+        return values
+
+    def share(self, value: T) -> T:
+        """The value of the first process."""
+        return self.all(value if self.first else None)[0]  # type: ignore[return-value]
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns here; or, in all processes, the first error that one raised."""
+        result, error = None, None
+        try:
+            result = work()
+        except CharrnnError as raised:
+            if raised.agreed:
+                raise
+            error = raised
+        for found in self.all(error):
+            if found is not None:
+                found.agreed = True
+                raise found
+        return result  # type: ignore[return-value]
+
+    def alike(self, facts: dict[str, Any]) -> None:
+        """Raise UsageError in all processes where some find other ``facts`` than the first."""
+        every = self.all(facts)
+        for rank, found in enumerate(every):
+            other = [name for name in facts if found[name] != every[0][name]]
+            if other:
+                raise UsageError(
+                    f"process {rank} of {self.size} has {other[0]} that is not that of process 0 "
+                    f"({found[other[0]]!s:.60}, {every[0][other[0]]!s:.60}): start all of them "
+                    "with the same command, files and versions"
+                )
+
+    def mine(self, items: Any) -> Any:
+        """The share of this process of items that are as many for each."""
+        count = len(items) // self.size
+        return items[self.rank * count : (self.rank + 1) * count]
+
+    def gather(self, rows: Array) -> Array:
+        """The rows (n, ...) of all processes below each other, in all of them."""
+        if self.size == 1:
+            return rows
+        every = np.empty((self.size * len(rows), *rows.shape[1:]), rows.dtype)
+        self._comm.Allgatherv(np.ascontiguousarray(rows), every)
+        return every
+
+    def add(self, parts: Array) -> Array:
+        """The sum of the rows of ``parts`` (s, N) of all processes, (N,), in all of them.
+
+        The rows are overwritten. Each process adds up its own rows first, so the last bits
+        depend on the number of processes.
+        """
+        total: Array = _sum(parts)
+        if self.size > 1:
+            mine, total = total, np.empty_like(total)
+            self._comm.Allreduce(mine, total)
+        return total
+
+    def add_in_order(self, parts: Array) -> Array:
+        """``add``, but row by row from the first of the first process to the last of the last.
+
+        The same rows give the same bits, whoever has them. Each process receives a stretch of
+        the columns of all rows, adds it up and passes it on: s times the traffic of ``add``.
+        """
+        if self.size == 1:
+            return _sum(parts)
+        s, N = parts.shape
+        edges = [N * rank // self.size for rank in range(self.size + 1)]
+        widths = np.diff(edges)
+        sent = np.concatenate([parts[:, a:b].ravel() for a, b in pairwise(edges)])
+        stretch = np.empty((self.size * s, widths[self.rank]), parts.dtype)
+        self._comm.Alltoallv([sent, s * widths], [stretch, [s * widths[self.rank]] * self.size])
+        total = np.empty(N, parts.dtype)
+        self._comm.Allgatherv(np.ascontiguousarray(_sum(stretch)), [total, widths])
+        return total
+
+
+def _sum(rows: Array) -> Array:
+    """The sum of the rows, from the first to the last, in the place of the first."""
+    total: Array = rows[0]
+    for row in rows[1:]:
+        total += row
+    return total
+
+
+def join() -> Ranks:
+    """The processes that a launcher started with this one; alone where none did.
+
+    Raises UsageError where they cannot find each other.
+    """
+    size = runtime.launched()[1]
+    if size == 1:
+        return Ranks(Alone())
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"  # only the main thread sends
+        from mpi4py import MPI
+    except ModuleNotFoundError:
+        raise UsageError(
+            f"{size} processes were started together, and mpi4py, by which they would talk, is "
+            "not installed: pip install 'charrnn[mpi]' (docs/scaling.md)"
+        ) from None
+    except (ImportError, RuntimeError, OSError) as error:
+        raise UsageError(
+            f"{size} processes were started together, and mpi4py finds no MPI library "
+            f"({error}): load the module of your MPI, or pip install mpich"
+        ) from None
+    comm = MPI.COMM_WORLD
+    if comm.size != size:
+        library = MPI.Get_library_version().splitlines()[0]
+        raise UsageError(
+            f"the launcher started {size} processes, and MPI finds {comm.size}: mpi4py uses "
+            f"{library}, which is not the launcher's; use the mpiexec that belongs to it"
+        )
+    return Ranks(comm)
+
