@@ -88,7 +88,7 @@ def read(path: str) -> Work:
     size = Path(path).stat().st_size
 
     def encode() -> int:
-        corpus.read([path], "char", "utf-8")
+        corpus.read([path], corpus.Reading("char", "utf-8"))
         return size
 
     return encode

@@ -22,7 +22,7 @@ from charrnn.errors import CheckpointError, UsageError
 from charrnn.optim import OPTIMISERS
 from charrnn.parameters import Architecture, Parameters
 from charrnn.runtime import MAX_THREADS
-from charrnn.vocabulary import CODE_POINTS, Vocabulary
+from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary
 
 Array = NDArray[Any]
 
@@ -33,7 +33,9 @@ MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that comes
 MAX_SAMPLES = 8
 DIGEST = re.compile("[0-9a-f]{64}")
 # What files meant that were written before a setting existed.
-ABSENT: dict[str, config.Value] = {"weight_decay": 0.0, "deterministic": False}
+ABSENT: dict[str, config.Value] = {
+    "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
+}
 ORIGINS = ("corpus", "val", "init_from")
 
 
@@ -164,6 +166,9 @@ def load(path: Path) -> Checkpoint:
             raise ValueError("its vocabulary is not one of characters in order")
         if settings["level"] == "byte" and not np.array_equal(codes, np.arange(256)):
             raise ValueError("its vocabulary is not that of bytes")
+        replaces = int(str(settings["min_count"])) > 1
+        if replaces and REPLACEMENT not in codes:
+            raise ValueError("its vocabulary has nothing for rare characters")
         best, last = Parameters(arch), Parameters(arch)
         for position, view in enumerate(best.named.values(), start=2):
             file.read_into(position, view)
@@ -172,7 +177,7 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(
             settings=settings,
             changed=[key for key in config.FIELDS if key in meta["changed"]],
-            vocabulary=Vocabulary(codes, str(settings["level"])),
+            vocabulary=Vocabulary(codes, str(settings["level"]), replaces),
             best=best,
             last=last,
             moments=file.read_into(after + 1, np.empty((slots, P), real)),

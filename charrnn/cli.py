@@ -8,7 +8,7 @@ before it starts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,21 @@ def cli(context: click.Context, debug: bool) -> None:
               help="Validate on this text instead of on the corpus's tail.")
 @click.option("--init-from", type=click.Path(path_type=Path), metavar="FILE",
               help="Begin with the best weights of this checkpoint.")
+@click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="For the encoded form of texts above 128 MB.  [default: where FILE of -o is]")
 @click.option("--overwrite", is_flag=True, help="Replace a checkpoint of another run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be trained, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: Path | None, val: str | None,
-    init_from: Path | None, overwrite: bool, dry_run: bool, as_json: bool, quiet: bool,
-    **options: config.Value,
+    init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
+    quiet: bool, **options: config.Value,
 ) -> int:
-    """Learn to predict the next character of CORPUS: one or more text files, or - for stdin.
+    """Learn to predict the next character of CORPUS: text files, folders of them, or - for stdin.
+
+    Several are read as one text in the order given, the files of a folder by name; .gz, .xz
+    and .bz2 are unpacked.
 
     The checkpoint is the whole run: the same command continues an interrupted run where it
     was stopped, and does nothing when there is nothing left to do.
@@ -87,9 +92,9 @@ def train(
         file = read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     settings = config.resolve(file, given)
-    path = out or default_checkpoint(corpus)
     allowed = runtime.allowed_threads()
     start_numpy()
+    path = out or default_checkpoint(corpus)
 
     from charrnn import lock, parallel, preparation, training
     from charrnn import report as reporting
@@ -107,7 +112,7 @@ def train(
         listeners.append(reporting.json_lines(write))
     request = Request(
         corpus, path, settings, frozenset(file) | frozenset(given), val, init_from, overwrite,
-        config_file, ranks.share(allowed or ranks.cores),
+        config_file, ranks.share(allowed or ranks.cores), cache,
     )
     if dry_run:
         lock.check_writable(path)
@@ -136,7 +141,12 @@ def train(
 
 def default_checkpoint(corpora: tuple[str, ...]) -> Path:
     """checkpoints/CORPUS.npz, named after the first text and the number of the others."""
-    stem = "stdin" if corpora[0] == "-" else Path(corpora[0]).stem
+    from charrnn.files import is_compressed
+
+    first = Path(os.path.abspath(corpora[0]))
+    stem = "stdin" if corpora[0] == "-" else first.stem
+    if is_compressed(first.name):
+        stem = Path(stem).stem
     more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
     return Path("checkpoints") / f"{stem}{more}.npz"
 
@@ -188,17 +198,17 @@ def sample(
     run = load(path)
     vocabulary, skip = run.vocabulary, unknown == "skip"
     stop_ids = None
-    try:
-        if prime_file is not None:
-            encoding = str(run.settings["encoding"])
-            ids = corpus.read_known([prime_file], vocabulary, encoding, skip).ids
-        else:
-            ids = vocabulary.encode_text(prime or "", skip)
-    except CorpusError as error:
-        raise UsageError(f"the prime: {error}") from None
+    encoding = str(run.settings["encoding"])
+    beginning: Iterable[Any]
+    if prime_file is not None:
+        beginning = corpus.Pieces([prime_file], vocabulary, encoding, skip)
+    else:
+        try:
+            beginning = [vocabulary.encode_text(prime or "", skip)]
+        except CorpusError as error:
+            raise UsageError(f"the prime: {error}") from None
     text = None
     if novelty is not None:
-        encoding = str(run.settings["encoding"])
         text = corpus.read_known([novelty], vocabulary, encoding, skip_unknown=True)
     if stop:
         try:
@@ -210,8 +220,22 @@ def sample(
         seed = int.from_bytes(os.urandom(4), "little")
     say(f"{path}, seed {seed}")
     output = TextOutput(write, is_terminal(), vocabulary)
+    again: list[Any] = []  # the prime, where it is to be written more than once
+
+    def reading() -> Iterator[Any]:
+        """The prime, which is written as it is read: it need not end."""
+        yield np.array([vocabulary.start])
+        try:
+            for piece in beginning:
+                output.write(piece)
+                if count > 1:
+                    again.append(piece)
+                yield piece
+        except CorpusError as error:
+            raise UsageError(f"the prime: {error}") from None
+
     pieces = sampling.samples(
-        run.best, np.concatenate([[vocabulary.start], ids]), count=count, length=length, seed=seed,
+        run.best, reading(), count=count, length=length, seed=seed,
         temperature=temperature, top_k=top_k, top_p=top_p, stop=stop_ids, threads=threads,
     )
     written: list[list[Any]] = []  # what is new in each sample, where novelty is asked for
@@ -220,7 +244,8 @@ def sample(
         if number != current:
             if current >= 0:
                 output.end_line()
-            output.write(ids)
+                for part in again:
+                    output.write(part)
             current = number
             written.append([])
         output.write(piece)

@@ -89,9 +89,12 @@ def evaluate(
     if per_line:
         score_each_line(run, path, text, skip, as_json)
         return
+    if not (split in ("train", "val") or learn or surprisal or compare):
+        score_stream(run, path, text, skip, threads, as_json)
+        return
     # The corpus of the run has no unknown characters; that another text is one is said first.
     whole = corpus.read_known(text, run.vocabulary, encoding, skip or split in ("train", "val"))
-    part, before = evaluation.part_of(run, whole, split)
+    part, before, resets = evaluation.part_of(run, whole, split)
     if len(part) == 0:
         raise CorpusError(f"{whole.name}: there is nothing to score")
     say(f"{path}, step {run.progress.best_step:,}")
@@ -100,7 +103,7 @@ def evaluate(
     if learn:
         blocks = report.progress(dynamic.surprisals(run.best, part, before), len(part))
     else:
-        blocks = evaluation.surprisals(run.best, part, before, threads)
+        blocks = evaluation.surprisals(run.best, part, before, threads, resets)
     blocks = evaluation.finite(blocks, whole.name)
     if surprisal:
         show_surprisal(run, part, blocks)
@@ -126,6 +129,40 @@ def evaluate(
     write(report.score_line(score, whole, split or "all", path, learn, False))
     for line in baseline_table(rows, printable(path.stem), score.nats_per_char):
         write(f"{line}\n".encode())
+
+
+def score_stream(
+    run: Checkpoint, path: Path, texts: tuple[str, ...], skip: bool, threads: int, as_json: bool
+) -> None:
+    """Score whole texts as they are read, which may be longer than memory or without end."""
+    import numpy as np
+
+    from charrnn import evaluation, report
+    from charrnn.corpus import Pieces
+
+    pieces = Pieces(texts, run.vocabulary, str(run.settings["encoding"]), skip)
+    before = np.array([run.vocabulary.start], run.vocabulary.dtype)
+    restart = run.settings["borders"] == "reset"
+    said = f"{path}, step {run.progress.best_step:,}"
+    blocks = evaluation.streamed(run.best, pieces, before, threads, restart)
+    score = evaluation.NOTHING
+    with report.running() as show:
+        try:
+            for block in evaluation.finite(blocks, pieces.name):
+                if said:
+                    say(said)
+                said = ""
+                score += evaluation.score_of(*block)
+                show(score)
+        except KeyboardInterrupt:
+            if score.chars:
+                write(report.score_line(score, pieces, "all", path, False, as_json))
+            raise
+    if score.chars == 0:
+        raise CorpusError(f"{pieces.name}: there is nothing to score")
+    if pieces.digest == run.origin["corpus"]:
+        say("note: the model was trained on most of this text; --split val is what it was not")
+    write(report.score_line(score, pieces, "all", path, False, as_json))
 
 
 def score_each_line(
@@ -177,5 +214,4 @@ def training_text(run: Checkpoint, whole: Text, named: str | None) -> Array:
         if whole.digest != run.origin["corpus"]:
             say(f"note: {whole.name} is not the text that the model was trained on")
             return whole.ids
-    ids, _ = evaluation.part_of(run, whole, None if run.origin["val"] else "train")
-    return ids
+    return evaluation.part_of(run, whole, None if run.origin["val"] else "train")[0]

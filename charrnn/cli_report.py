@@ -59,13 +59,13 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
         whole = corpus.read_known(text, run.vocabulary, encoding, unknown == "skip")
         name = printable(whole.name)
         if whole.digest == run.origin["corpus"] and not run.origin["val"]:
-            ids, before = evaluation.part_of(run, whole, "val")
+            ids, before, _ = evaluation.part_of(run, whole, "val")
             source = f"The held-out part of {name}, from its beginning."
             if len(ids) == 0:
                 ids, before = whole.ids, start
                 source = f"{name}, from its beginning: it was learned from, nothing was held out."
             else:
-                train, _ = evaluation.part_of(run, whole, "train")
+                train, *_ = evaluation.part_of(run, whole, "train")
                 scores = [(name, nats) for name, nats in baselines(
                     train, ids, before, run.vocabulary) if name in SHOWN]
         else:

@@ -51,9 +51,17 @@ class Config:
     encoding: str = setting(
         "utf-8", "Text",
         help="How the files spell characters; latin-1, cp1252, utf-16 ...")
-    val_fraction: float = setting(
-        0.1, "Text", low=0, below=1,
-        help="Share of the text, its tail, held out to choose the best weights.")
+    val_fraction: float | None = setting(
+        None, "Text", low=0, below=1,
+        help="Share of the text, its tail, held out to choose the best weights; by default a "
+        "tenth, at most a million characters.")
+    min_count: int = setting(
+        1, "Text", low=1,
+        help="Characters that occur less often become U+FFFD, as do unknown ones later on. Raise "
+        "it where a large text has thousands of characters.")
+    borders: str = setting(
+        "ignore", "Text", choices=("ignore", "reset"),
+        help="Where a file begins: reset starts it from the zero state, as sampling does.")
 
     hidden_size: int = setting(
         256, "Model", low=1,
@@ -238,6 +246,9 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
+    if config.level == "byte" and config.min_count > 1:
+        raise UsageError(f"min_count {config.min_count} is for characters: there are 256 bytes, "
+                         "and all are known; leave it out at byte level")
     if config.learning_rate * config.decay >= 1:
         raise UsageError(
             f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "

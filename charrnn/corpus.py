@@ -1,28 +1,36 @@
-"""Text on its way to the network: read, encoded, split, cut into lanes, seen in windows."""
+"""Texts: what was read as one array of symbols, with the vocabulary found on the way or given."""
 
 from __future__ import annotations
 
-import codecs
+import dataclasses
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import CorpusError, UsageError
-from charrnn.vocabulary import CODE_POINTS, Vocabulary, code_points, describe, smallest_dtype
+from charrnn import encoded
+from charrnn.encoded import PIECE, Store
+from charrnn.errors import CorpusError
+from charrnn.files import CONVERT, files_of, name_of, shown, stream
+from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, describe, smallest_dtype
 
 Array = NDArray[Any]
 
-CHUNK = 1 << 20  # bytes read at once
-# What to do about a text that cannot be decoded, in training and where a model is given.
-RENAME = "name the right --encoding, or read any file with --level byte"
-CONVERT = "that is what the model reads; convert the text to it"
+NO_CODES = np.zeros(0, np.uint32)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text is to be read."""
+
+    level: str
+    encoding: str
+    min_count: int = 1  # characters that occur less often become U+FFFD
+    folder: Path | None = None  # for what is too large for memory
 
 
 @dataclass(frozen=True)
@@ -32,69 +40,155 @@ class Text:
     name: str
     ids: Array  # (N,) of the smallest integer type
     vocabulary: Vocabulary
-    digest: str  # SHA-256 of the bytes of the files, in the order given
+    digest: str  # SHA-256 of the bytes of the files, unpacked, in their order
     distinct: int = 0  # symbols that occur
-    unknown: int = 0  # characters left out because the vocabulary lacks them
+    unknown: int = 0  # characters that the vocabulary lacks: left out, or replaced
+    begins: Sequence[int] = ()  # where the second file begins, and the others after it
+    notes: Sequence[str] = ()  # what a user may not expect in it
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the symbols take memory: those of large texts are mapped from a file."""
+        return not isinstance(self.ids, np.memmap)
 
-def read(paths: Sequence[str], level: str, encoding: str) -> Text:
+
+def read(paths: Sequence[str], how: Reading, more: Array = NO_CODES, verify: bool = True) -> Text:
     """Read files (``-`` is standard input) and collect their vocabulary on the way.
 
-    A file is read once, in chunks, so that pipes work and memory holds little more than
-    the ids. Raises UsageError for what cannot be opened, CorpusError for what cannot be
-    decoded.
+    The vocabulary has the codes ``more``, too. A file is read once, in chunks, so that pipes
+    work and memory holds little more than the symbols; those of a large text are found again
+    in ``how.folder``, and looked at if ``verify``, or put there. Raises UsageError for what
+    cannot be opened, CorpusError for what cannot be decoded.
     """
-    digest = hashlib.sha256()
-    # Ids are given in the order of first appearance and put in order when all are known.
+    name, sources = name_of(paths), encoded.fingerprints(files_of(paths))
+    key = {"level": how.level, "encoding": how.encoding, "min_count": how.min_count,
+           "more": hashlib.sha256(more.tobytes()).hexdigest()}
+    if how.folder is not None and sources:
+        known = encoded.find(how.folder, key, sources)
+        found = known and encoded.load(known, verify)
+        if found:
+            return _mapped(name, how, *found)
+    store = Store(how.folder)
+    try:
+        digest, codes, counts, begins = _collect(paths, how, store, more)
+        # The order of appearance turns into that of code points, in place.
+        rare = counts < how.min_count
+        kept = np.unique(np.concatenate([codes[~rare], more, extra_codes(how)]))
+        vocabulary = Vocabulary(kept, how.level, replaces=how.min_count > 1)
+        to = vocabulary.lookup(np.where(rare, REPLACEMENT, codes))
+        ids = store.translate(to, vocabulary.dtype)
+        text = Text(name, ids, vocabulary, digest, len(np.unique(to)), int(counts[rare].sum()),
+                    begins)
+        text = dataclasses.replace(text, notes=oddities(text))
+        path = store.seal(ids, {
+            "key": {**key, "corpus": digest}, "sources": sources, "codes": kept.tolist(),
+            "distinct": text.distinct, "unknown": text.unknown, "begins": text.begins,
+            "notes": text.notes,
+        })
+    finally:
+        store.discard()
+    found = path and encoded.load(path, verify=False)
+    return _mapped(name, how, *found) if found else text
+
+
+def _collect(
+    paths: Sequence[str], how: Reading, store: Store, more: Array
+) -> tuple[str, Array, Array, list[int]]:
+    """Fill ``store`` with the symbols of the files, in the order of their first appearance.
+
+    Returns the digest of the files, the codes that the symbols stand for, how often each occurs
+    (where that matters), and where files begin. The type of the symbols has room for the codes
+    ``more``.
+    """
+    digest, reserve = hashlib.sha256(), len(more) + len(extra_codes(how))
+    reserve *= how.level == "char"
     unseen = np.iinfo(np.uint32).max
     table = np.full(CODE_POINTS, unseen, np.uint32)
-    found: list[Array] = []
-    size = 0
-    dtype = smallest_dtype(0)
-    store = bytearray()
-    for codes in stream(paths, level, encoding, digest):
+    codes, counts = NO_CODES, np.zeros(0, np.int64)
+    begins = [0]
+    for chunk in stream(paths, how.level, how.encoding, digest):
+        if len(chunk) == 0:  # a file has ended
+            begins.append(store.count)
+            continue
         # "clip" is twice as fast as indexing, which looks for indices out of bounds first.
-        ids = table.take(codes, mode="clip")
+        ids = table.take(chunk, mode="clip")
         if ids.max() == unseen:
-            new = np.unique(codes[ids == unseen])
-            table[new] = np.arange(size, size + len(new))
-            found.append(new)
-            size += len(new)
-            ids = table.take(codes, mode="clip")
-            if smallest_dtype(size) != dtype:
-                wider = np.frombuffer(store, dtype).astype(smallest_dtype(size))
-                dtype, store = smallest_dtype(size), bytearray(wider.tobytes())
-        store += ids.astype(dtype).tobytes()
-    ids = np.frombuffer(store, dtype)
-    first_seen = np.concatenate([np.zeros(0, np.uint32), *found])
-    if level == "byte":
-        vocabulary = Vocabulary.of_bytes()
-    else:
-        vocabulary = Vocabulary(np.sort(first_seen), level)
-    # The order of appearance turns into the order of code points, a piece at a time.
-    ordered = vocabulary.lookup(first_seen).astype(dtype)
-    for start in range(0, len(ids), CHUNK):
-        ids[start : start + CHUNK] = ordered.take(ids[start : start + CHUNK], mode="clip")
-    return Text(name_of(paths), ids, vocabulary, digest.hexdigest(), distinct=size)
+            new = np.unique(chunk[ids == unseen]).astype(np.uint32)
+            table[new] = np.arange(len(codes), len(codes) + len(new))
+            codes = np.concatenate([codes, new])
+            ids = table.take(chunk, mode="clip")
+            store.widen(smallest_dtype(len(codes) + reserve))
+        store.append(ids)
+        if how.min_count > 1:
+            counts.resize(len(codes))
+            counts += np.bincount(ids, minlength=len(codes))
+    if how.min_count == 1:
+        counts = np.ones(len(codes), np.int64)
+    return digest.hexdigest(), codes, counts, begins[1:-1]
+
+
+def extra_codes(how: Reading) -> Array:
+    """What the vocabulary has whether it occurs or not: every byte, or what rare ones become."""
+    if how.level == "byte":
+        return np.arange(256, dtype=np.uint32)
+    return np.full(int(how.min_count > 1), REPLACEMENT, np.uint32)
+
+
+def _mapped(name: str, how: Reading, ids: Array, facts: dict[str, Any]) -> Text:
+    """The text that a file of encoded symbols holds."""
+    vocabulary = Vocabulary(np.array(facts["codes"], np.uint32), how.level, how.min_count > 1)
+    return Text(name, ids, vocabulary, facts["key"]["corpus"], facts["distinct"],
+                facts["unknown"], facts["begins"], facts["notes"])
+
+
+class Pieces:
+    """A text in a vocabulary that is given, as it comes: the symbols, piece by piece.
+
+    An empty piece ends each file. What else is known of the text grows on the way. CorpusError
+    for characters that are unknown, unless they are left out or the vocabulary replaces them.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], vocabulary: Vocabulary, encoding: str,
+        skip_unknown: bool = False,
+    ) -> None:
+        self.name, self.paths = name_of(paths), paths
+        self.vocabulary, self.encoding, self.skip = vocabulary, encoding, skip_unknown
+        self.unknown = 0
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[Array]:
+        known = self.vocabulary
+        for codes in stream(self.paths, known.level, self.encoding, self._digest, CONVERT):
+            if self.skip or known.replaces:
+                self.unknown += known.unknown(codes)
+            try:
+                yield known.encode(codes, self.skip)
+            except CorpusError as error:
+                raise CorpusError(f"{self.name}: {error}") from None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes so far."""
+        return self._digest.hexdigest()
 
 
 def read_known(
     paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False
 ) -> Text:
-    """Read files with a vocabulary that is given; see ``Vocabulary.encode`` on the unknown."""
-    digest = hashlib.sha256()
-    total, parts = 0, [np.zeros(0, vocabulary.dtype)]
-    for codes in stream(paths, vocabulary.level, encoding, digest, CONVERT):
-        total += len(codes)
-        try:
-            parts.append(vocabulary.encode(codes, skip_unknown))
-        except CorpusError as error:
-            raise CorpusError(f"{name_of(paths)}: {error}") from None
-    ids = np.concatenate(parts)
-    return Text(name_of(paths), ids, vocabulary, digest.hexdigest(), unknown=total - len(ids))
+    """Read files as ``Pieces`` into one array."""
+    pieces, begins, count = Pieces(paths, vocabulary, encoding, skip_unknown), [], 0
+    parts = [np.zeros(0, vocabulary.dtype)]
+    for part in pieces:
+        parts.append(part)
+        count += len(part)
+        if len(part) == 0:
+            begins.append(count)
+    return Text(pieces.name, np.concatenate(parts), vocabulary, pieces.digest,
+                unknown=pieces.unknown, begins=begins[:-1])
 
 
 def read_lines(
@@ -115,9 +209,9 @@ def read_lines(
         except CorpusError as error:
             raise CorpusError(f"{shown(path)}, line {number:,}: {error}") from None
         if vocabulary.level == "byte":
-            return text.tobytes(), ids, len(symbols) - len(ids)
+            return text.tobytes(), ids, 0
         decoded = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        return decoded, ids, len(symbols) - len(ids)
+        return decoded, ids, vocabulary.unknown(symbols)
 
     for path in paths:
         number = 1
@@ -132,75 +226,6 @@ def read_lines(
             yield line(path, number, np.concatenate(rest))
 
 
-def stream(
-    paths: Sequence[str], level: str, encoding: str, digest: Any = None, remedy: str = RENAME
-) -> Iterator[Array]:
-    """The code points (or bytes) of the files, chunk by chunk; feeds ``digest`` on the way.
-
-    Raises CorpusError, with the byte's number and a ``remedy``, for what is not ``encoding``.
-    """
-    for path in paths:
-        offset = 0
-        decoder = codecs.getincrementaldecoder(encoding)()
-        with opened(path) as file:
-            while True:
-                data = file.read(CHUNK)
-                if digest is not None:
-                    digest.update(data)
-                if level == "byte":
-                    codes = np.frombuffer(data, np.uint8)
-                else:
-                    try:
-                        codes = code_points(decoder.decode(data, final=not data))
-                    except UnicodeDecodeError as error:
-                        # What failed ends where the data ends; it may begin earlier.
-                        at = offset + len(data) - len(error.object) + error.start
-                        byte = error.object[error.start]
-                        raise CorpusError(
-                            f"{shown(path)}: byte {at:,} (0x{byte:02X}) is not {encoding}: "
-                            + remedy
-                        ) from None
-                    except UnicodeError as error:
-                        raise CorpusError(
-                            f"{shown(path)} is not {encoding} ({error}): {remedy}"
-                        ) from None
-                offset += len(data)
-                if len(codes):
-                    yield codes
-                if not data:
-                    break
-
-
-@contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
-    """A file or, for ``-``, standard input, open for reading bytes."""
-    if path == "-":
-        if sys.stdin is None:
-            raise UsageError("standard input is closed")
-        yield sys.stdin.buffer
-        return
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a folder: name the text files in it") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    with file:
-        yield file
-
-
-def shown(path: str) -> str:
-    return "standard input" if path == "-" else path
-
-
-def name_of(paths: Sequence[str]) -> str:
-    """What to call the texts in a line for people."""
-    first = shown(paths[0]) if paths[0] == "-" else Path(paths[0]).name
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
-
-
 def oddities(text: Text) -> list[str]:
     """What a user may not expect in a text: its line ends, marks and control characters."""
     if text.vocabulary.level == "byte":
@@ -211,7 +236,7 @@ def oddities(text: Text) -> list[str]:
         if code not in ids:
             return 0
         # In pieces, so that no second array of the text's length is made.
-        pieces = (text.ids[at : at + CHUNK] for at in range(0, len(text), CHUNK))
+        pieces = (text.ids[at : at + PIECE] for at in range(0, len(text), PIECE))
         return sum(int(np.count_nonzero(piece == ids[code])) for piece in pieces)
 
     notes = []
@@ -219,8 +244,8 @@ def oddities(text: Text) -> list[str]:
     # Lines are counted only where that is a question: the usual text is not read again.
     newlines = count(0x0A) if returns else int(0x0A in ids)
     if returns and newlines:
-        for at in range(0, len(text), CHUNK):
-            piece = text.ids[at : at + CHUNK + 1]
+        for at in range(0, len(text), PIECE):
+            piece = text.ids[at : at + PIECE + 1]
             pairs += int(np.count_nonzero((piece[:-1] == ids[0x0D]) & (piece[1:] == ids[0x0A])))
     if pairs and pairs == returns == newlines:
         notes.append("CRLF line ends")
@@ -235,62 +260,11 @@ def oddities(text: Text) -> list[str]:
     if 0xFEFF in ids:
         where = "a byte order mark" if text.ids[0] == ids[0xFEFF] else "U+FEFF inside"
         notes.append(where)
-    if 0xFFFD in ids:
-        notes.append(f"{count(0xFFFD):,} replacement characters (U+FFFD): decoded badly before?")
+    if REPLACEMENT in ids and not text.vocabulary.replaces:
+        notes.append(f"{count(REPLACEMENT):,} replacement characters (U+FFFD): "
+                     "decoded badly before?")
     controls = [c for c in ids if (c < 32 and c not in (9, 10, 13)) or 127 <= c < 160]
     if controls:
         notes.append(f"control characters: {sum(map(count, controls)):,}, "
                      f"such as {describe(controls[0])}")
     return notes
-
-
-def split(text: Array, val_fraction: float) -> tuple[Array, Array]:
-    """The text without its tail, and the tail that is held out.
-
-    Two characters are the least that can be validated on; with fewer none are held out.
-    """
-    train = int(len(text) * (1 - val_fraction) + 1e-6)  # 1 - 0.9 is a little less than 0.1
-    if len(text) - train < 2:
-        train = len(text)
-    return text[:train], text[train:]
-
-
-class Lanes:
-    """A text cut into B contiguous lanes that are read side by side, in windows of T.
-
-    Lane b holds the n characters from start + b*n on; each has its true successor in the
-    text as target, across the ends of windows and lanes too. Every epoch may ``start`` at
-    another of the first characters, 0 to ``slack``, so that its windows cut the text at other
-    places. Window and batch shrink to fit short texts: of the M = N-1-slack characters that
-    every epoch has, T = min(seq_length, M), B = min(batch_size, M // T), n = M // B.
-    """
-
-    def __init__(self, text: Array, seq_length: int, batch_size: int) -> None:
-        pairs = len(text) - 1
-        if pairs < 1:
-            raise CorpusError(
-                f"there are {len(text)} characters to train on; at least 2 are needed"
-            )
-        self.text = text
-        # Every cut within a window is possible, but a short text is not left unread for it.
-        self.slack = min(seq_length - 1, pairs // 20)
-        pairs -= self.slack
-        self.T = min(seq_length, pairs)
-        self.B = min(batch_size, pairs // self.T)
-        self.length = pairs // self.B  # n
-        self.left_over = len(text) - 1 - self.B * self.length  # that an epoch leaves out
-        self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
-
-    def window(
-        self, index: int, start: int = 0, lanes: slice = slice(None)
-    ) -> tuple[Array, Array]:
-        """Inputs and targets of one window of an epoch, each (T, B), time-major.
-
-        Or those of some of the ``lanes``; of the others nothing is read.
-        """
-        assert 0 <= start <= self.slack, (start, self.slack)
-        stop = start + self.B * self.length
-        span = slice(index * self.T, (index + 1) * self.T)
-        inputs = self.text[start:stop].reshape(self.B, self.length)[lanes, span]
-        targets = self.text[start + 1 : stop + 1].reshape(self.B, self.length)[lanes, span]
-        return np.ascontiguousarray(inputs.T), np.ascontiguousarray(targets.T)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import corpus
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Text
 from charrnn.errors import UsageError, overflowed
+from charrnn.lanes import Resets, split
 from charrnn.model import Tape, forward, surprisal
 from charrnn.parallel import Alone, Ranks
 from charrnn.parameters import Parameters
@@ -72,12 +72,14 @@ class Score:
 NOTHING = Score(0, 0.0, 0)
 
 
-def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array]:
+def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array, Resets | None]:
     """The symbols of a part ("all", "train" or "val") of a text, and what is read before them.
 
-    The parts are those of the corpus of ``run``, which the text has to be.
+    With it come the places where the network begins anew. The parts are those of the corpus of
+    ``run``, which the text has to be.
     """
     start = np.array([run.vocabulary.start], run.vocabulary.dtype)
+    resets = resets_in(run.settings, text)
     if part in ("train", "val"):
         if text.digest != run.origin["corpus"]:
             raise UsageError(f"{text.name} is not the text that the model was trained on, and "
@@ -86,16 +88,30 @@ def part_of(run: Checkpoint, text: Text, part: str | None) -> tuple[Array, Array
             if part == "val":
                 raise UsageError("this model was validated on a file of its own: score that "
                                  "file without --split")
-            return text.ids, start
-        train, val = corpus.split(text.ids, float(str(run.settings["val_fraction"])))
+            return text.ids, start, resets
+        fraction = run.settings["val_fraction"]
+        train, val = split(text.ids, None if fraction is None else float(fraction))
         if part == "train":
-            return train, start
-        return val, np.concatenate([start, train[-CONTEXT:]])
-    return text.ids, start
+            return train, start, resets
+        before = np.concatenate([start, train[-CONTEXT:]])
+        return val, before, resets and resets.moved(len(train))
+    return text.ids, start, resets
+
+
+def resets_in(settings: Mapping[str, Any], text: Text) -> Resets | None:
+    """Where the network begins anew in a text, if the settings have it do so at all."""
+    if settings["borders"] == "ignore":
+        return None
+    return Resets(np.array(text.begins, np.int64), text.vocabulary.start)
 
 
 def score(
-    params: Parameters, text: Array, before: Array, threads: int = 1, ranks: Ranks | None = None
+    params: Parameters,
+    text: Array,
+    before: Array,
+    threads: int = 1,
+    resets: Resets | None = None,
+    ranks: Ranks | None = None,
 ) -> Score:
     """The score of all symbols of ``text`` (N,), which follows ``before`` (at least one).
 
@@ -104,7 +120,7 @@ def score(
     """
     ranks = ranks or Ranks(Alone())
     share = slice(ranks.rank, None, ranks.size)
-    mine = [score_of(*block) for block in surprisals(params, text, before, threads, share)]
+    mine = [score_of(*block) for block in surprisals(params, text, before, threads, resets, share)]
     # The blocks are dealt out like cards, and summed in their order.
     rounds = itertools.zip_longest(*ranks.all(mine), fillvalue=NOTHING)
     return sum(itertools.chain.from_iterable(rounds), start=NOTHING)
@@ -133,7 +149,12 @@ def finite(blocks: Iterable[tuple[Array, Array]], name: str) -> Iterator[tuple[A
 
 
 def surprisals(
-    params: Parameters, text: Array, before: Array, threads: int = 1, share: slice = slice(None)
+    params: Parameters,
+    text: Array,
+    before: Array,
+    threads: int = 1,
+    resets: Resets | None = None,
+    share: slice = slice(None),
 ) -> Iterator[tuple[Array, Array]]:
     """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
 
@@ -152,7 +173,9 @@ def surprisals(
         # The block's symbols and what comes before them, as one stretch of text.
         known = before if first == 0 else text[start - CONTEXT : start]
         tape = Tape(params.arch, WINDOW, min(lanes, segments - first))
-        return _score_block(params, np.concatenate([known, text[start:stop]]), len(known), tape)
+        stretch = np.concatenate([known, text[start:stop]])
+        begins = resets and resets.moved(start - len(known))
+        return _score_block(params, stretch, len(known), tape, begins)
 
     blocks = range(0, segments, lanes)[share]
     if threads == 1 or len(blocks) <= 1:
@@ -162,8 +185,28 @@ def surprisals(
             yield from pool.map(block, blocks)
 
 
+def streamed(
+    params: Parameters, pieces: Iterable[Array], before: Array, threads: int = 1,
+    restart: bool = False,
+) -> Iterator[tuple[Array, Array]]:
+    """``surprisals`` of a text that comes in pieces and need not end, in constant memory.
+
+    The blocks do not depend on how the text is cut into pieces. An empty piece ends a document;
+    with ``restart`` the next one is read like the first.
+    """
+    waiting, context = before[:0], before
+    for piece in pieces:
+        waiting = np.concatenate([waiting, piece])
+        ended = restart and len(piece) == 0
+        count = len(waiting) if ended else len(waiting) // (LANES * SEGMENT) * (LANES * SEGMENT)
+        yield from surprisals(params, waiting[:count], context, threads)
+        context = before if ended else np.concatenate([context, waiting[:count]])[-CONTEXT:]
+        waiting = waiting[count:]
+    yield from surprisals(params, waiting, context, threads)
+
+
 def _score_block(
-    params: Parameters, stretch: Array, context: int, tape: Tape
+    params: Parameters, stretch: Array, context: int, tape: Tape, resets: Resets | None
 ) -> tuple[Array, Array]:
     """Score ``stretch[context:]``, segment by segment side by side."""
     length = len(stretch) - context
@@ -174,24 +217,30 @@ def _score_block(
     nats = np.empty((SEGMENT, B))
     right = np.empty((SEGMENT, B), bool)
 
-    def window(t: int, T: int) -> Array:
+    def window(where: Array) -> Array:
         # Steps before the text's beginning and after its end read any symbol: the state
         # of the former is replaced, the scores of the latter are dropped.
-        where = at + np.arange(t, t + T)[:, None]
         symbols: Array = stretch[where.clip(0, len(stretch) - 1)]
         return symbols
 
+    def read(where: Array, h: Array) -> tuple[Array, Array]:
+        x, fresh = window(where), None
+        if resets is not None:
+            fresh = resets.among(where + 1)
+            x[fresh] = resets.symbol
+        return forward(params, x, h, tape, fresh=fresh)
+
+    steps = np.arange(SEGMENT)[:, None]
     for t in range(0, CONTEXT - 1, WINDOW):
-        x = window(t, min(WINDOW, CONTEXT - 1 - t))
-        h = forward(params, x, h, tape)[1]
+        h = read(at + steps[t : min(t + WINDOW, CONTEXT - 1)], h)[1]
     h[0] = 0.0
     for t in range(0, context - 1, WINDOW):
-        x = stretch[t : min(t + WINDOW, context - 1), None]
-        h[:1] = forward(params, x, h[:1], tape)[1]
+        h[:1] = read(steps[t : min(t + WINDOW, context - 1)], h[:1])[1]
 
     for t in range(0, SEGMENT, WINDOW):
-        x, y = window(CONTEXT - 1 + t, WINDOW), window(CONTEXT + t, WINDOW)
-        logits, h = forward(params, x, h, tape)
+        where = at + CONTEXT - 1 + steps[t : t + WINDOW]
+        y = window(where + 1)
+        logits, h = read(where, h)
         right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
         nats[t : t + WINDOW] = surprisal(logits, y.ravel())[0].reshape(WINDOW, B)
     return nats.T.ravel()[:length], right.T.ravel()[:length]

@@ -85,12 +85,18 @@ class Tape:
 
 @quiet_overflow
 def forward(
-    params: Parameters, x: Array, h0: Array, tape: Tape, mask: Array | None = None
+    params: Parameters,
+    x: Array,
+    h0: Array,
+    tape: Tape,
+    mask: Array | None = None,
+    fresh: Array | None = None,
 ) -> tuple[Array, Array]:
     """Read the window ``x`` (T, B) of symbols from the state ``h0`` (B, L*H).
 
     ``mask`` multiplies the states that leave a layer, upwards and to the output but not to
     the next time step (dropout as in Zaremba et al. 2014); it broadcasts to (T, B, L*H).
+    Where ``fresh`` (T, B) is true, the symbol is read from the zero state: a text begins.
     Returns the logits (T*B, V), a view into ``tape``, and the last state (B, L*H), a copy.
     """
     arch, (T, B) = params.arch, x.shape
@@ -107,7 +113,7 @@ def forward(
             below = rows(out)[:, arch.columns(layer - 1)]
             np.matmul(below, params.W_xh[layer], out=rows(a))
             a += params.b_h[layer]
-        recur(hs[..., mine], a, params.W_hh[layer], arch.activation)
+        recur(hs[..., mine], a, params.W_hh[layer], arch.activation, fresh)
         if mask is not None:
             np.multiply(hs[1:, :, mine], mask[..., mine], out=out[..., mine])
     logits = rows(tape.logits)
@@ -116,11 +122,13 @@ def forward(
     return logits, hs[T].copy()
 
 
-def recur(h: Array, a: Array, W_hh: Array, activation: str) -> None:
+def recur(h: Array, a: Array, W_hh: Array, activation: str, fresh: Array | None = None) -> None:
     """h_t = act(a_t + h_(t-1) W_hh) for every t: fills ``h[1:]`` from ``h[0]`` and ``a``."""
     from_before = repeated_product(W_hh, B=a.shape[1])
-    for a_t, before, after in zip(a, h[:-1], h[1:], strict=True):
+    for t, (a_t, before, after) in enumerate(zip(a, h[:-1], h[1:], strict=True)):
         sent = from_before(before)
+        if fresh is not None:
+            sent[fresh[t]] = 0
         sent += a_t
         if activation == "tanh":
             np.tanh(sent, out=after)
@@ -161,11 +169,12 @@ def backward(
     tape: Tape,
     grad: Parameters,
     mask: Array | None = None,
+    fresh: Array | None = None,
 ) -> Array:
     """Derivatives of the loss: ``forward`` read backwards. Fills ``grad``.
 
-    ``x``, ``tape`` and ``mask`` are those of the ``forward`` before, ``dlogits`` (T*B, V)
-    what ``cross_entropy`` made of its logits. Returns the gradient of h0, (B, L*H); it is
+    ``x``, ``tape``, ``mask`` and ``fresh`` are those of the ``forward`` before, ``dlogits``
+    (T*B, V) what ``cross_entropy`` made of its logits. Returns the gradient of h0, (B, L*H); it is
     not carried to the window before (truncated BPTT: Werbos 1990, Williams & Peng 1990).
     """
     arch, (T, B) = params.arch, x.shape
@@ -190,10 +199,13 @@ def backward(
             np.subtract(1, slope, out=slope)
         else:
             np.greater(h[1:], 0, out=slope, casting="unsafe")
-        dh0[:, mine] = unrecur(da, dh[..., mine], slope, params.W_hh[layer])
+        dh0[:, mine] = unrecur(da, dh[..., mine], slope, params.W_hh[layer], fresh)
 
         np.matmul(ones, rows(da), out=grad.b_h[layer])
-        np.matmul(rows(hs)[: T * B, mine].T, rows(da), out=grad.W_hh[layer])
+        before = rows(hs)[: T * B, mine]
+        if fresh is not None:
+            before = np.where(fresh.reshape(-1, 1), 0, before)
+        np.matmul(before.T, rows(da), out=grad.W_hh[layer])
         if layer > 0:
             below = rows(out)[:, arch.columns(layer - 1)]
             np.matmul(below.T, rows(da), out=grad.W_xh[layer])
@@ -202,17 +214,21 @@ def backward(
     return dh0
 
 
-def unrecur(da: Array, dh: Array, slope: Array, W_hh: Array) -> Array:
+def unrecur(
+    da: Array, dh: Array, slope: Array, W_hh: Array, fresh: Array | None = None
+) -> Array:
     """da_t = slope_t * (dh_t + da_(t+1) W_hh') from the last t to the first.
 
     Returns the gradient that arrives at the state before the window, (B, H).
     """
     carried: Array = np.zeros_like(da[0])
     to_before = repeated_product(W_hh.T, B=len(carried))
-    for da_t, dh_t, slope_t in zip(da[::-1], dh[::-1], slope[::-1], strict=True):
+    for t, (da_t, dh_t, slope_t) in enumerate(zip(da[::-1], dh[::-1], slope[::-1], strict=True)):
         carried += dh_t
         np.multiply(carried, slope_t, out=da_t)
         carried = to_before(da_t)
+        if fresh is not None:
+            carried[fresh[-1 - t]] = 0
     return carried
 
 

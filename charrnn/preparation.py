@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import charrnn
 from charrnn import checkpoint, config, corpus, runtime
 from charrnn.checkpoint import Checkpoint, Progress
 from charrnn.config import Config
-from charrnn.corpus import Lanes, Text
+from charrnn.corpus import Reading, Text
 from charrnn.errors import CorpusError, UsageError
-from charrnn.evaluation import CONTEXT, LANES, WINDOW
+from charrnn.evaluation import CONTEXT, LANES, WINDOW, resets_in
+from charrnn.files import files_of, listed
+from charrnn.lanes import Lanes, Resets, split
 from charrnn.model import Tape
 from charrnn.optim import OPTIMISERS
 from charrnn.parallel import Alone, Ranks
@@ -39,6 +42,7 @@ class Run:
     train_chars: int
     val: Array  # what is scored; empty where nothing is held out
     before_val: Array  # what is read before it
+    resets: Resets | None  # where in it the network begins anew
     checkpoint: Checkpoint
     memory: int  # bytes that training takes, estimated
     continued: bool  # the checkpoint was there before
@@ -99,12 +103,7 @@ def _prepare(request: Request, ranks: Ranks) -> Run:
     ancestor = checkpoint.load(request.init_from) if request.init_from else None
     if ancestor:
         settings = inherit(request, ancestor)
-    text = corpus.read(request.corpora, settings.level, settings.encoding)
-    val_text = None
-    if request.val is not None:
-        val_text = corpus.read([request.val], settings.level, settings.encoding)
-        if len(val_text) == 0:
-            raise CorpusError(f"{val_text.name} is empty: there is nothing to validate on")
+    text, val_text = _read(request, settings, ancestor, ranks)
     origin = {
         "corpus": text.digest,
         "val": None if val_text is None else val_text.digest,
@@ -115,20 +114,20 @@ def _prepare(request: Request, ranks: Ranks) -> Run:
         saved = checkpoint.load(request.path)
         settings = agree(request, settings, saved, origin)
 
-    codes = [part.vocabulary.codes for part in (text, val_text, ancestor) if part is not None]
-    vocabulary = Vocabulary(np.unique(np.concatenate(codes)), settings.level)
-    ids = _recoded(text, vocabulary)
+    vocabulary, resets = text.vocabulary, resets_in(dataclasses.asdict(settings), text)
     start = np.array([vocabulary.start], vocabulary.dtype)
     if val_text is not None:
-        train, val, before_val = ids, _recoded(val_text, vocabulary), start
+        train, val, before_val = text.ids, val_text.ids, start
+        val_resets = resets_in(dataclasses.asdict(settings), val_text)
     else:
-        train, val = corpus.split(ids, settings.val_fraction)
+        train, val = split(text.ids, settings.val_fraction)
         before_val = np.concatenate([start, train[-CONTEXT:]])
+        val_resets = resets and resets.moved(len(train))
     if len(train) < 2:
         held_out = f", of which {len(val):,} are held out" if len(text) > len(train) else ""
         raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
                           "needed to train on")
-    lanes = Lanes(train, settings.seq_length, settings.batch_size)
+    lanes = Lanes(train, settings.seq_length, settings.batch_size, resets)
     if lanes.B % ranks.size:
         raise UsageError(f"{lanes.B} lanes cannot be shared evenly by {ranks.size} processes: "
                          f"choose a --batch-size that is a multiple of {ranks.size}"
@@ -136,7 +135,7 @@ def _prepare(request: Request, ranks: Ranks) -> Run:
 
     arch = checkpoint.architecture(dataclasses.asdict(settings), len(vocabulary))
     slots = OPTIMISERS[settings.optimizer][1]
-    memory = memory_needed(arch, lanes, slots, ranks.size) + ids.nbytes
+    memory = memory_needed(arch, lanes, slots, ranks.size) + text.in_memory * text.ids.nbytes
     _check_memory(memory * ranks.neighbours, arch)
     if saved is None:
         params = initialise(arch, generator(settings.seed, Purpose.PARAMETERS))
@@ -157,26 +156,54 @@ def _prepare(request: Request, ranks: Ranks) -> Run:
     run = Run(
         config=settings,
         path=request.path,
-        text=dataclasses.replace(text, ids=ids, vocabulary=vocabulary),
+        text=text,
         lanes=lanes,
         train_chars=len(train),
         val=val,
         before_val=before_val,
+        resets=val_resets,
         checkpoint=saved,
         memory=memory,
         continued=saved.progress.step > 0,
         ranks=ranks,
     )
-    _take_notes(run)
+    _take_notes(run, request)
     _set_workers(run, request.default_threads)
     return run
 
 
-def _recoded(text: Text, vocabulary: Vocabulary) -> Array:
-    """The symbols of a text in a larger vocabulary."""
-    if np.array_equal(text.vocabulary.codes, vocabulary.codes):
-        return text.ids
-    return vocabulary.lookup(text.vocabulary.codes).astype(vocabulary.dtype)[text.ids]
+def _read(
+    request: Request, settings: Config, ancestor: Checkpoint | None, ranks: Ranks
+) -> tuple[Text, Text | None]:
+    """The text and that of ``--val``, in one vocabulary, which has that of ``ancestor``, too."""
+    how = Reading(settings.level, settings.encoding, settings.min_count,
+                  request.cache or request.path.parent)
+    more, val = [corpus.NO_CODES], None
+    if ancestor:
+        more.append(ancestor.vocabulary.codes)
+    if request.val is not None and settings.min_count == 1:
+        val = corpus.read([request.val], dataclasses.replace(how, folder=None))
+        more.append(val.vocabulary.codes)
+    text = _read_together(request.corpora, how, np.unique(np.concatenate(more)), ranks)
+    vocabulary = text.vocabulary
+    if val is not None:
+        ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
+        val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
+    elif request.val is not None:  # rare characters are such in the text, not in this one
+        val = corpus.read_known([request.val], vocabulary, settings.encoding)
+    if val is not None and len(val) == 0:
+        raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
+    return text, val
+
+
+def _read_together(paths: Sequence[str], how: Reading, more: Array, ranks: Ranks) -> Text:
+    """The text, in every process; a large one is encoded by one of those that share a folder."""
+    text = ranks.agree(lambda: corpus.read(paths, how, more) if ranks.first else None)
+    if not ranks.share(text is None or text.in_memory):
+        # Other machines may see the file that the first process made, or not.
+        leads = ranks.leads and not ranks.first
+        text = ranks.agree(lambda: corpus.read(paths, how, more) if leads else None) or text
+    return text or corpus.read(paths, how, more, verify=False)
 
 
 def _transplant(ancestor: Checkpoint, params: Parameters, vocabulary: Vocabulary) -> None:
@@ -213,9 +240,18 @@ def _check_memory(needed: int, arch: Architecture) -> None:
         )
 
 
-def _take_notes(run: Run) -> None:
+def _take_notes(run: Run, request: Request) -> None:
     """What a user should know before the first step."""
-    lanes, settings = run.lanes, run.config
+    lanes, settings, text = run.lanes, run.config, run.text
+    files = files_of(request.corpora)
+    if len(files) > 1:
+        run.notes.append(f"{len(files):,} files are read as one text: {listed(files)}")
+    if text.unknown:
+        run.notes.append(f"{text.unknown:,} characters, each of a kind that occurs less than "
+                         f"{settings.min_count} times, are U+FFFD")
+    if isinstance(text.ids, np.memmap):
+        run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
+                         f"in {text.ids.filename}, which the next run finds again")
     shrunk = [
         f"{key} shrinks from {asked} to {fits}"
         for key, asked, fits in (("batch_size", settings.batch_size, lanes.B),

@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 import charrnn
 from charrnn.console import printable, say, stderr_is_terminal
-from charrnn.corpus import Text
+from charrnn.corpus import Pieces, Text
 from charrnn.evaluation import Score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.preparation import workers
@@ -30,6 +31,7 @@ Array = NDArray[Any]
 SMOOTHING = 0.02  # of the loss and speed that are shown: about the last 50 steps
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
 BAR = "{percentage:3.0f}% {bar} {unit} {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+COUNTER = "{n_fmt} {unit}s, {rate_fmt}{postfix}"
 
 
 def bits(nats: float) -> float:
@@ -197,14 +199,15 @@ def against_ngrams(event: Eval) -> str:
     return f"{event.trigram - event.nats_per_char:.3f} below trigrams"
 
 
-def live_bar(unit: str, total: int, initial: int = 0) -> tqdm[NoReturn]:
-    """A bar on standard error, which is a terminal."""
+def live_bar(unit: str, total: int | None, initial: int = 0) -> tqdm[NoReturn]:
+    """A bar on standard error, which is a terminal; without a ``total`` it only counts."""
     from tqdm import tqdm
 
     # Some terminals do not know their size, and tqdm would show nothing on them.
     sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
     size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
-    return tqdm(total=total, initial=initial, unit=unit, bar_format=BAR, file=sys.stderr, **size)
+    form = COUNTER if total is None else BAR
+    return tqdm(total=total, initial=initial, unit=unit, bar_format=form, file=sys.stderr, **size)
 
 
 def progress(blocks: Iterable[tuple[Array, Array]], total: int) -> Iterator[tuple[Array, Array]]:
@@ -218,18 +221,46 @@ def progress(blocks: Iterable[tuple[Array, Array]], total: int) -> Iterator[tupl
             bar.update(len(block[0]))
 
 
+@contextmanager
+def running() -> Iterator[Callable[[Score], None]]:
+    """A function that shows the score so far: as a bar without end, or as a line now and then."""
+    bar: tqdm[NoReturn] | None = None
+    last = time.monotonic()
+
+    def show(score: Score) -> None:
+        nonlocal bar, last
+        text = f"{score.nats_per_char:.4f} nats/char, {score.bits_per_char:.4f} bits/char"
+        if time.monotonic() - last < (0.2 if bar else PLAIN_SECONDS):
+            return
+        last = time.monotonic()
+        if not stderr_is_terminal():
+            say(f"so far {text}, {score.chars:,} characters")
+            return
+        if bar is None:
+            bar = live_bar("character", None)
+        bar.set_postfix_str(text, refresh=False)
+        bar.update(score.chars - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
 def json_lines(write: Callable[[bytes], None]) -> Callable[[Event], None]:
     """A listener that writes each event as one line of JSON."""
     return lambda event: write(json.dumps(event.as_json()).encode() + b"\n")
 
 
 def score_line(
-    score: Score, text: Text, split: str, path: Path, dynamic: bool, as_json: bool,
+    score: Score, text: Text | Pieces, split: str, path: Path, dynamic: bool, as_json: bool,
     baselines: dict[str, float] | None = None,
 ) -> bytes:
     """The result of ``eval``: for people, or with all that is needed to get it again."""
     if not as_json:
-        unknown = f", {text.unknown:,} unknown left out" if text.unknown else ""
+        fate = "read as U+FFFD" if text.vocabulary.replaces else "left out"
+        unknown = f", {text.unknown:,} unknown {fate}" if text.unknown else ""
         learning = ", learning on the way (dynamic)" if dynamic else ""
         return f"{score}{unknown}{learning}\n".encode()
     result = {

@@ -12,6 +12,7 @@ from charrnn import config
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.errors import UsageError
+from charrnn.files import files_of
 
 INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
 
@@ -29,11 +30,13 @@ class Request:
     overwrite: bool = False
     config_file: str | None = None
     default_threads: int = 1  # where neither the settings nor the run so far name a number
+    cache: Path | None = None  # for large texts; by default the folder of the checkpoint
 
 
 def keep_inputs(request: Request) -> None:
     """Raise UsageError where the checkpoint would replace what it is made from."""
-    inputs = (*request.corpora, request.val, request.init_from, request.config_file)
+    texts = files_of([*request.corpora, *([request.val] if request.val else [])])
+    inputs = (*texts, request.init_from, request.config_file)
     for source in inputs:
         both_exist = source and request.path.exists() and Path(source).exists()
         if both_exist and request.path.samefile(str(source)):

@@ -7,7 +7,7 @@ import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ DRAWS = 256  # random numbers drawn at once for each sample
 
 def samples(
     params: Parameters,
-    prime: Array,
+    prime: Array | Iterable[Array],
     *,
     count: int,
     length: int,
@@ -44,14 +44,15 @@ def samples(
 ) -> Iterator[Piece]:
     """Pieces of ``count`` samples of up to ``length`` symbols, in order, as (number, ids).
 
-    ``prime`` (at least one symbol) is read first, from the zero state, and not repeated.
+    ``prime`` (at least one symbol), an array or pieces of it, is read first, from the zero
+    state, and not repeated.
     Sample i depends on (seed, i) alone, to rounding. A sample ends before the first
     occurrence of ``stop`` in it. The pieces of the first come as they are written; others are
     written meanwhile, LANES side by side in each of the ``threads``.
     DivergedError where a state overflows, as those of relu units may.
     """
     assert count > 0, count
-    h, logits = read(params, prime)
+    h, logits = read(params, [prime] if isinstance(prime, np.ndarray) else prime)
     draw = functools.partial(choose, temperature=temperature, top_k=top_k, top_p=top_p)
 
     def batch_from(first: int) -> Iterator[Piece]:
@@ -152,12 +153,17 @@ def batch(
         yield first + lane, np.array([x[lane] for x in drawn[: lengths[lane]]], np.intp)
 
 
-def read(params: Parameters, prime: Array) -> tuple[Array, Array]:
-    """Read ``prime`` (N,) from the zero state: the state (1, L*H) and the logits (1, V)."""
-    tape = Tape(params.arch, min(WINDOW, len(prime)), 1)
-    h = params.zero_state(1)
-    for start in range(0, len(prime), WINDOW):
-        logits, h = forward(params, prime[start : start + WINDOW, None], h, tape)
+def read(params: Parameters, pieces: Iterable[Array]) -> tuple[Array, Array]:
+    """Read a text from the zero state: the state (1, L*H) and the logits (1, V)."""
+    tape, h = Tape(params.arch, WINDOW, 1), params.zero_state(1)
+    waiting = NOTHING
+    for piece in itertools.chain(pieces, [None]):
+        # Whole windows, so that the result does not depend on how the text is cut.
+        waiting = waiting if piece is None else np.concatenate([waiting, piece])
+        count = len(waiting) if piece is None else len(waiting) // WINDOW * WINDOW
+        for start in range(0, count, WINDOW):
+            logits, h = forward(params, waiting[start : start + WINDOW, None], h, tape)
+        waiting = waiting[count:]
     return h, logits[-1:].copy()
 
 

@@ -98,6 +98,10 @@ class Trainer:
         if index == 0:  # an epoch begins with nothing read
             h = np.zeros_like(h)
         x, y = self.lanes.window(index, self.start(epoch), self.mine)
+        fresh = self.lanes.fresh(index, self.start(epoch), self.mine)
+        if fresh is not None:
+            assert self.lanes.resets is not None
+            x[fresh] = self.lanes.resets.symbol
         mask = self.dropout_mask(step)
         self.chars = len(x) * self.lanes.B
         after = np.empty_like(h)
@@ -106,11 +110,12 @@ class Trainer:
             for shard in range(thread, len(self.shards), self.threads):
                 mine, tape = self.shards[shard], self.tapes[thread]
                 masked = None if mask is None else mask[mine]
-                logits, after[mine] = forward(params, x[:, mine], h[mine], tape, masked)
+                begun = None if fresh is None else fresh[:, mine]
+                logits, after[mine] = forward(params, x[:, mine], h[mine], tape, masked, begun)
                 tail = self.parts[shard, params.flat.size :]
                 tail[:] = 0
                 tail[0] = cross_entropy(logits, y[:, mine], self.chars)
-                backward(params, x[:, mine], logits, tape, self.grads[shard], masked)
+                backward(params, x[:, mine], logits, tape, self.grads[shard], masked, begun)
 
         # This thread takes the first part itself: one thread less to wake up.
         others = [self.others.submit(work, thread) for thread in range(1, self.threads)]

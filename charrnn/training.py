@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from charrnn import checkpoint, sampling
-from charrnn.corpus import oddities
 from charrnn.errors import DivergedError
 from charrnn.evaluation import score
 from charrnn.events import End, Eval, Event, Sample, Save, Start, Step
@@ -112,7 +111,7 @@ def start(run: Run) -> Start:
         continued=run.continued,
         path=str(run.path),
         settings={key: run.checkpoint.settings[key] for key in run.checkpoint.changed},
-        notes=oddities(run.text) + run.notes,
+        notes=[*run.text.notes, *run.notes],
     )
 
 
@@ -160,7 +159,7 @@ def seconds_per_step(run: Run, trainer: Trainer) -> float:
     if len(run.val):
         some = run.val[: 64 * 1024]
         begin = time.perf_counter()
-        score(params, some, run.before_val, saved.threads, run.ranks)
+        score(params, some, run.before_val, saved.threads, run.resets, run.ranks)
         step += (time.perf_counter() - begin) * len(run.val) / len(some) / run.eval_every
     return step
 
@@ -180,7 +179,8 @@ def validate(run: Run) -> float | None:
     than the windows they learn from; a later step may mend it.
     """
     saved, progress = run.checkpoint, run.checkpoint.progress
-    nats = score(saved.last, run.val, run.before_val, saved.threads, run.ranks).nats_per_char
+    found = score(saved.last, run.val, run.before_val, saved.threads, run.resets, run.ranks)
+    nats = found.nats_per_char
     progress.stale += 1
     if not math.isfinite(nats):
         return None

@@ -14,17 +14,19 @@ from charrnn.errors import CorpusError
 Array = NDArray[Any]
 
 CODE_POINTS = sys.maxunicode + 1
+REPLACEMENT = 0xFFFD  # Unicode's own sign for a character that is not there
 
 
 class Vocabulary:
     """Symbols in the order of their code points; ``ids[i]`` stands for ``codes[i]``.
 
-    ``codes`` is uint32 (V,): Unicode code points, or 0 .. 255 where ``level`` is "byte".
+    ``codes`` is uint32 (V,): Unicode code points, or 0 .. 255 where ``level`` is "byte". A
+    vocabulary that ``replaces`` has U+FFFD, which stands for every character that it lacks.
     """
 
-    def __init__(self, codes: Array, level: str) -> None:
+    def __init__(self, codes: Array, level: str, replaces: bool = False) -> None:
         self.codes = np.asarray(codes, np.uint32)
-        self.level = level
+        self.level, self.replaces = level, replaces
         self.dtype = smallest_dtype(len(codes))
         # One entry per code point would be 1.1 million; up to the largest is enough.
         self._table = np.full(int(self.codes.max(initial=0)) + 2, len(codes), np.uint32)
@@ -49,14 +51,24 @@ class Vocabulary:
         found: Array = self._table.take(codes, mode="clip")  # the last entry is unknown
         return found
 
+    def unknown(self, codes: Array) -> int:
+        """How many of ``codes`` have no id."""
+        return int(np.count_nonzero(self.lookup(codes) >= len(self)))
+
     def encode(self, codes: Array, skip_unknown: bool = False) -> Array:
-        """The ids of ``codes``, without the unknown ones, or raise CorpusError naming them."""
+        """The ids of ``codes``.
+
+        Those that are unknown are left out, or replaced, or else a CorpusError names them.
+        """
         ids = self.lookup(codes)
         known = ids < len(self)
         if not known.all():
-            if not skip_unknown:
+            if skip_unknown:
+                ids = ids[known]
+            elif self.replaces:
+                ids[~known] = self.lookup(np.array([REPLACEMENT]))
+            else:
                 raise CorpusError(unknown_message(np.asarray(codes)[~known], len(self)))
-            ids = ids[known]
         return ids.astype(self.dtype)
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> Array:

@@ -315,7 +315,6 @@ def test_stop_texts_with_unknown_characters_are_refused(home):
     ["eval", "nothing.txt"],
     ["eval", "corpus.txt", "--per-line", "--split", "val"],
     ["eval"],
-    ["train", "."],
     ["train", "nothing.txt"],
     ["train", "-", "-"],
     ["train", "corpus.txt", "-c", "nothing.yaml"],

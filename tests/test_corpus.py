@@ -13,11 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn import corpus
-from charrnn.corpus import Lanes, split
+from charrnn import corpus, files
+from charrnn.corpus import Reading
 from charrnn.errors import CharrnnError, CorpusError, UsageError
+from charrnn.lanes import Lanes, split
 from charrnn.vocabulary import Vocabulary
 
+UTF8 = Reading("char", "utf-8")
 CHUNKS = st.integers(1, 9)
 
 
@@ -30,11 +32,11 @@ def path(tmp_path_factory):
 def read(path):
     """Read bytes from a file, ``chunk`` at a time."""
 
-    def read(data, chunk=corpus.CHUNK, level="char", encoding="utf-8"):
+    def read(data, chunk=files.CHUNK, level="char", encoding="utf-8"):
         path.write_bytes(data)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(corpus, "CHUNK", chunk)
-            return corpus.read([str(path)], level, encoding)
+            patch.setattr(files, "CHUNK", chunk)
+            return corpus.read([str(path)], Reading(level, encoding))
 
     return read
 
@@ -80,7 +82,7 @@ def test_any_bytes_are_read_as_they_are_at_byte_level(read, data, chunk):
 @pytest.mark.parametrize(
     ("size", "dtype"), [(256, np.uint8), (257, np.uint16), (2**16 + 1, np.uint32)]
 )
-@pytest.mark.parametrize("chunk", [100, 2**15, corpus.CHUNK])
+@pytest.mark.parametrize("chunk", [100, 2**15, files.CHUNK])
 def test_the_type_of_the_ids_widens_without_loss(read, size, dtype, chunk):
     alphabet = "".join(map(chr, range(0x10000, 0x10000 + size)))
     text = alphabet[::-1] + alphabet[:5] + alphabet[-5:]
@@ -95,12 +97,12 @@ def test_files_are_one_text_in_the_order_given(tmp_path):
     (tmp_path / "a").write_text("xé\n")
     (tmp_path / "b").write_text("ba")
     paths = [str(tmp_path / name) for name in "bab"]
-    found = corpus.read(paths, "char", "utf-8")
+    found = corpus.read(paths, UTF8)
     assert decoded(found) == "baxé\nba"
     assert found.digest == hashlib.sha256("baxé\nba".encode()).hexdigest()
     assert found.name == "b and 2 more"
-    assert corpus.read(paths[:2], "char", "utf-8").digest != corpus.read(
-        paths[1::-1], "char", "utf-8"
+    assert corpus.read(paths[:2], UTF8).digest != corpus.read(
+        paths[1::-1], UTF8
     ).digest
 
 
@@ -108,19 +110,19 @@ def test_a_character_does_not_go_on_in_the_next_file(tmp_path):
     (tmp_path / "a").write_bytes(b"ab\xe2\x82")
     (tmp_path / "b").write_bytes(b"\xac")
     with pytest.raises(CorpusError, match=r"a: byte 2 \(0xE2\)"):
-        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], "char", "utf-8")
+        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], UTF8)
 
 
 def test_offsets_are_counted_in_each_file(tmp_path):
     (tmp_path / "a").write_bytes(b"abcdef")
     (tmp_path / "b").write_bytes(b"ab\xff")
     with pytest.raises(CorpusError, match=r"b: byte 2 \(0xFF\)"):
-        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], "char", "utf-8")
+        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], UTF8)
 
 
 def test_standard_input_is_a_text(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("hé\r\n".encode()), "ascii"))
-    found = corpus.read(["-"], "char", "utf-8")
+    found = corpus.read(["-"], UTF8)
     assert decoded(found) == "hé\r\n"
     assert found.name == "standard input"
 
@@ -128,13 +130,13 @@ def test_standard_input_is_a_text(monkeypatch):
 def test_what_is_wrong_with_standard_input_is_said_of_it(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
     with pytest.raises(CorpusError, match="standard input: byte 2 "):
-        corpus.read(["-"], "char", "utf-8")
+        corpus.read(["-"], UTF8)
 
 
 def test_a_standard_input_that_is_closed_is_said_to_be(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(CharrnnError, match="standard input"):
-        corpus.read(["-"], "char", "utf-8")
+        corpus.read(["-"], UTF8)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
@@ -144,7 +146,7 @@ def test_a_fifo_is_a_text(tmp_path):
     data = ("a line é\n" * 20_000).encode()  # more than a pipe holds
     writer = threading.Thread(target=path.write_bytes, args=[data], daemon=True)
     writer.start()
-    found = corpus.read([str(path)], "char", "utf-8")
+    found = corpus.read([str(path)], UTF8)
     writer.join(10)
     assert decoded(found) == data.decode()
     assert found.digest == hashlib.sha256(data).hexdigest()
@@ -236,7 +238,7 @@ def test_what_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
     (tmp_path / "file").touch()
     known = Vocabulary.of_bytes()
     for reader in (
-        lambda path: corpus.read([path], "char", "utf-8"),
+        lambda path: corpus.read([path], UTF8),
         lambda path: corpus.read_known([path], known, "utf-8"),
         lambda path: list(corpus.read_lines([path], known, "utf-8")),
     ):
@@ -249,7 +251,7 @@ def test_what_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
 def test_an_unreadable_file_is_a_usage_error_that_names_it(tmp_path):
     (tmp_path / "secret").touch(0)
     with pytest.raises(UsageError, match="secret"):
-        corpus.read([str(tmp_path / "secret")], "char", "utf-8")
+        corpus.read([str(tmp_path / "secret")], UTF8)
 
 
 def test_an_empty_file_is_an_empty_text(read):
@@ -262,7 +264,7 @@ def test_a_text_is_read_with_a_vocabulary_that_is_given(read, path, text, more, 
     known = vocabulary(text + more)
     path.write_bytes(text.encode(encoding))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CHUNK", chunk)
+        patch.setattr(files, "CHUNK", chunk)
         found = corpus.read_known([str(path)], known, encoding)
     assert found.vocabulary is known
     assert decoded(found) == text
@@ -280,10 +282,10 @@ def test_unknown_characters_are_refused_or_left_out_and_counted(path):
     assert found.unknown == 2
 
 
-def lines(path, data, known, chunk=corpus.CHUNK, skip_unknown=False, encoding="utf-8"):
+def lines(path, data, known, chunk=files.CHUNK, skip_unknown=False, encoding="utf-8"):
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CHUNK", chunk)
+        patch.setattr(files, "CHUNK", chunk)
         found = list(corpus.read_lines([str(path)], known, encoding, skip_unknown))
     return [(line, ids.tolist(), unknown) for line, ids, unknown in found]
 

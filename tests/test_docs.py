@@ -100,7 +100,7 @@ def test_the_model_in_ten_lines_of_numpy_computes_what_charrnn_does(tmp_path):
     exec(compile(code, "docs/checkpoint.md", "exec"), names)
     run = checkpoint.load(Path(path))
     prime = np.concatenate([[run.vocabulary.start], run.vocabulary.encode_text(text)])
-    logits = sampling.read(run.best, prime)[1][0]
+    logits = sampling.read(run.best, [prime])[1][0]
     expected = np.exp(logits - logits.max())
     np.testing.assert_allclose(names["p"], expected / expected.sum(), rtol=1e-4)
 

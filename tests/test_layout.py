@@ -13,7 +13,8 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
-    "errors", "runtime", "parallel", "randomness", "vocabulary", "corpus", "ngram", "baselines",
+    "errors", "runtime", "parallel", "randomness", "vocabulary", "files",
+    "encoded", "corpus", "lanes", "ngram", "baselines",
     "novelty", "parameters", "products", "model", "optim", "config", "configfile", "lock",
     "archive", "checkpoint", "sampling", "evaluation", "dynamic", "request", "preparation",
     "events",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import corpus, ngram
+from charrnn import corpus, lanes, ngram
 
 SHAKESPEARE = Path(__file__).parents[1] / "corpora/shakespeare.txt"
 
@@ -127,8 +127,8 @@ def test_few_symbols_and_large_vocabularies_will_do():
 
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason="make corpora/shakespeare.txt was not run")
 def test_the_figures_of_tiny_shakespeare():
-    text = corpus.read([str(SHAKESPEARE)], "char", "utf-8")
-    train, val = corpus.split(text.ids, 0.1)
+    text = corpus.read([str(SHAKESPEARE)], corpus.Reading("char", "utf-8"))
+    train, val = lanes.split(text.ids, 0.1)
     means = [nats.mean() for nats in ngram.surprisals(train, val, train[-7:], 65, 7)]
     assert means[:3] == pytest.approx([3.347, 2.484, 2.038], abs=6e-4)
     assert means[6] == pytest.approx(1.5165, abs=6e-5)

@@ -77,7 +77,7 @@ def test_what_fails_in_another_thread_is_raised(params, monkeypatch):
 
 
 def test_temperature_zero_takes_the_likeliest_each_time(params):
-    h, z = read(params, np.array([0]))
+    h, z = read(params, [np.array([0])])
     expected = []
     for _ in range(15):
         x = z.argmax(axis=1)
@@ -88,7 +88,7 @@ def test_temperature_zero_takes_the_likeliest_each_time(params):
 
 def test_the_prime_is_read_in_windows_as_in_one(params):
     prime = np.random.default_rng(0).integers(0, V, 150)
-    h, z = read(params, prime)
+    h, z = read(params, [prime])
     tape = Tape(params.arch, 150, 1)
     logits, h_once = forward(params, prime[:, None], params.zero_state(1), tape)
     np.testing.assert_allclose(z, logits[-1:], rtol=1e-12)

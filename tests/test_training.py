@@ -368,7 +368,7 @@ def test_the_time_of_a_step_is_measured_with_its_share_of_validation(corpus, tmp
         now[0] += 0.2
         return h, 0.0, 0.0, 0.0
 
-    def score(params, text, before, threads, ranks):
+    def score(params, text, before, threads, resets, ranks):
         now[0] += 0.7
 
     monkeypatch.setattr(trainer.Trainer, "step", step)

@@ -1,0 +1,242 @@
+"""Large texts, encoded once: files of small integers that are mapped into memory, not read.
+
+A text of less than LIMIT is kept in memory and never touches the disk. The symbols of a larger
+one go to a file, and from there to the network as windows need them; how much of it is in
+memory at a time is the operating system's business.
+
+A file holds the symbols, then what is known of the text as JSON, then a seal of fixed length.
+Its name says which text it is and how that was encoded, so that the next run finds it. It is
+written under another name and renamed when it is whole: two processes may make the same file
+at once, and nobody ever sees a part of one. Whoever finds one reads it through once and
+compares its digest; one that is damaged is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import CharrnnError
+
+Array = NDArray[Any]
+
+LIMIT = 1 << 27  # bytes of symbols that are kept in memory
+PIECE = 1 << 20  # symbols that are looked at together
+SEAL = struct.Struct("<8sQ32s32s")  # MAGIC, length of the JSON, SHA-256 of symbols and of JSON
+MAGIC = b"charrnn\x01"
+SETTLED = 2.0  # seconds after which a change of a file changes its times, too
+DTYPES = ("|u1", "<u2", "<u4")
+
+
+class Store:
+    """Symbols on their way: in memory, or, where there is a ``folder``, from LIMIT on in a file.
+
+    Raises CharrnnError where the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.count = 0
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()  # of the translated symbols in the file
+
+    def append(self, ids: Array) -> None:
+        """Add symbols at the end."""
+        self.count += len(ids)
+        self._memory += ids.astype(self.dtype).data
+        if self._file is None and self.folder is not None and len(self._memory) > LIMIT:
+            self._file = self._open(self.folder)
+        if self._file is not None and len(self._memory) >= PIECE:
+            self._empty_into(self._file)
+
+    def widen(self, dtype: Any) -> None:
+        """Take symbols of ``dtype`` from now on, and turn those that are there into such."""
+        if self.dtype == dtype:
+            return
+        before, old = self.array(), self._file
+        self.dtype, self.count = np.dtype(dtype), 0
+        self._memory = bytearray()
+        if self.folder is not None and old is not None:
+            self._file = self._open(self.folder)
+        for start in range(0, len(before), PIECE):
+            self.append(before[start : start + PIECE])
+        if old is not None:
+            _remove(old)
+
+    def translate(self, to: Array, dtype: Any) -> Array:
+        """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place.
+
+        Returns all of them.
+        """
+        before = self.array()
+        after: Array = before.view(dtype)[: self.count]
+        self._digest = hashlib.sha256()
+        for start in range(0, self.count, PIECE):
+            piece = to.take(before[start : start + PIECE], mode="clip").astype(dtype)
+            after[start : start + PIECE] = piece
+            if self._file is not None:
+                self._digest.update(piece.data)
+        return after
+
+    def array(self) -> Array:
+        """All symbols, writable in their place."""
+        if self._file is None:
+            return np.frombuffer(self._memory, self.dtype)
+        self._empty_into(self._file)
+        return np.memmap(self._file, self.dtype, "r+")
+
+    def seal(self, ids: Array, facts: dict[str, Any]) -> Path | None:
+        """Give the file of the translated symbols ``ids`` its end and its name.
+
+        None where there is no file.
+        """
+        if self._file is None:
+            return None
+        assert self.folder is not None
+        size, digest = ids.nbytes, self._digest.digest()
+        text = json.dumps({**facts, "dtype": ids.dtype.str}).encode()
+        path = self.folder / name_of(facts["key"])
+        try:
+            self._file.truncate(size)
+            self._file.seek(size)
+            self._file.write(text)
+            self._file.write(SEAL.pack(MAGIC, len(text), digest, hashlib.sha256(text).digest()))
+            self._file.close()
+            os.replace(self._file.name, path)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        return path
+
+    def discard(self) -> None:
+        """Leave no file behind, where one was begun and not sealed."""
+        if self._file is not None:
+            _remove(self._file)
+
+    def _open(self, folder: Path) -> BinaryIO:
+        path = folder / f".{os.getpid()}-{time.monotonic_ns()}.ids.tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return open(path, "w+b")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def _empty_into(self, file: BinaryIO) -> None:
+        try:
+            file.write(self._memory)
+            file.flush()
+        except OSError as error:
+            raise _unwritable(Path(file.name), error) from None
+        self._memory = bytearray()
+
+
+def _remove(file: BinaryIO) -> None:
+    with suppress(OSError):
+        file.close()
+    with suppress(OSError):
+        os.unlink(file.name)
+
+
+def _unwritable(path: Path, error: OSError) -> CharrnnError:
+    return CharrnnError(
+        f"{path.parent}: the text is larger than {LIMIT >> 20} MB, and its encoded form cannot "
+        f"be written there: {error.strerror or error}; name another folder with --cache"
+    )
+
+
+def name_of(key: dict[str, Any]) -> str:
+    """The name of the file for a text, the same wherever that is read in the same way."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20] + ".ids"
+
+
+def load(path: Path, verify: bool = True) -> tuple[Array, dict[str, Any]] | None:
+    """The symbols of a file, read-only, and the facts; None where it is not whole.
+
+    Without ``verify`` the symbols are not looked at, since another process just did.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            facts, digest = _facts(file, size)
+            dtype = np.dtype(facts["dtype"])
+            ids = np.memmap(file, dtype, "r", shape=(_length(size, facts) // dtype.itemsize,))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    found = hashlib.sha256()
+    largest = 0
+    for start in range(0, len(ids) if verify else 0, PIECE):
+        piece = ids[start : start + PIECE]
+        found.update(piece.data)
+        largest = max(largest, int(piece.max()))
+    if verify and (found.digest() != digest or largest >= len(facts["codes"])):
+        return None
+    return ids, facts
+
+
+def _length(size: int, facts: dict[str, Any]) -> int:
+    length: int = size - SEAL.size - facts["length"]
+    return length
+
+
+def _facts(file: BinaryIO, size: int) -> tuple[dict[str, Any], bytes]:
+    """What a file says of itself and the digest of its symbols, or ValueError."""
+    file.seek(max(0, size - SEAL.size))
+    end = file.read()
+    if len(end) != SEAL.size:
+        raise ValueError("it is too short")
+    magic, length, digest, expected = SEAL.unpack(end)
+    if magic != MAGIC or length > size - SEAL.size:
+        raise ValueError("it is no such file")
+    file.seek(size - SEAL.size - length)
+    text = file.read(length)
+    if hashlib.sha256(text).digest() != expected:
+        raise ValueError("its facts are damaged")
+    facts: dict[str, Any] = json.loads(text)
+    if facts["dtype"] not in DTYPES:
+        raise ValueError("its symbols are of no type that is used")
+    return {**facts, "length": length}, digest
+
+
+def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Path | None:
+    """The file in ``folder`` for ``sources`` that have not changed since, read by the ``key``.
+
+    The key lacks the digest of the text, which is known from the file.
+    """
+    for path in sorted(folder.glob("*.ids")):
+        with suppress(OSError, ValueError, KeyError, TypeError), open(path, "rb") as file:
+            facts, _ = _facts(file, os.fstat(file.fileno()).st_size)
+            known = {name: facts["key"][name] for name in key}
+            if known == key and sources and facts["sources"] == sources:
+                return path
+    return None
+
+
+def fingerprints(files: Iterable[str]) -> list[list[int]]:
+    """What changes with a file: size, times of change, place; empty where one has none of that.
+
+    A file that was changed a moment ago could change again and look the same.
+    """
+    found = []
+    for path in files:
+        try:
+            about = os.stat(path)
+        except OSError:
+            return []
+        newest = max(about.st_mtime, about.st_ctime)
+        if not stat.S_ISREG(about.st_mode) or not newest < time.time() - SETTLED:
+            return []
+        found.append([about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_dev,
+                      about.st_ino])
+    return found
