@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import encoded
-from charrnn.encoded import PIECE, Store
+from charrnn.encoded import Store
 from charrnn.errors import CorpusError
 from charrnn.files import CONVERT, files_of, name_of, shown, stream
 from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, describe, smallest_dtype
@@ -21,6 +21,8 @@ from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, describe, s
 Array = NDArray[Any]
 
 NO_CODES = np.zeros(0, np.uint32)
+UNSEEN = np.iinfo(np.uint32).max
+CR, LF, MARK = 0x0D, 0x0A, 0xFEFF
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,17 @@ def read(paths: Sequence[str], how: Reading, more: Array = NO_CODES, verify: boo
         kept = np.unique(np.concatenate([codes[~rare], more, extra_codes(how)]))
         vocabulary = Vocabulary(kept, how.level, replaces=how.min_count > 1)
         to = vocabulary.lookup(np.where(rare, REPLACEMENT, codes))
-        ids = store.translate(to, vocabulary.dtype)
-        text = Text(name, ids, vocabulary, digest, len(np.unique(to)), int(counts[rare].sum()),
-                    begins)
-        text = dataclasses.replace(text, notes=oddities(text))
-        path = store.seal(ids, {
+        store.translate(to, vocabulary.dtype)
+        facts = {
             "key": {**key, "corpus": digest}, "sources": sources, "codes": kept.tolist(),
-            "distinct": text.distinct, "unknown": text.unknown, "begins": text.begins,
-            "notes": text.notes,
-        })
+            "distinct": len(np.unique(to)), "unknown": int(counts[rare].sum()), "begins": begins,
+            "notes": oddities(store.pieces, vocabulary),
+        }
+        path = store.seal(facts)
     finally:
         store.discard()
-    found = path and encoded.load(path, verify=False)
-    return _mapped(name, how, *found) if found else text
+    found = (encoded.load(path, verify=False) if path else None) or (store.array(), facts)
+    return _mapped(name, how, *found)
 
 
 def _collect(
@@ -103,27 +103,26 @@ def _collect(
     (where that matters), and where files begin. The type of the symbols has room for the codes
     ``more``.
     """
-    digest, reserve = hashlib.sha256(), len(more) + len(extra_codes(how))
-    reserve *= how.level == "char"
-    unseen = np.iinfo(np.uint32).max
-    table = np.full(CODE_POINTS, unseen, np.uint32)
-    codes, counts = NO_CODES, np.zeros(0, np.int64)
-    begins = [0]
+    digest, codes, counts, begins = hashlib.sha256(), NO_CODES, np.zeros(0, np.int64), [0]
+    reserve = len(more) + len(extra_codes(how)) if how.level == "char" else 0
+    table = np.full(CODE_POINTS, UNSEEN, np.uint32)
+    small = table.astype(np.uint8)  # the same, as far as it goes: its largest number is UNSEEN
     for chunk in stream(paths, how.level, how.encoding, digest):
         if len(chunk) == 0:  # a file has ended
             begins.append(store.count)
             continue
         # "clip" is twice as fast as indexing, which looks for indices out of bounds first.
-        ids = table.take(chunk, mode="clip")
-        if ids.max() == unseen:
-            new = np.unique(chunk[ids == unseen]).astype(np.uint32)
+        ids = small.take(chunk, mode="clip")
+        if ids.max() >= len(codes):
+            new = np.unique(chunk[table.take(chunk, mode="clip") == UNSEEN]).astype(np.uint32)
             table[new] = np.arange(len(codes), len(codes) + len(new))
             codes = np.concatenate([codes, new])
-            ids = table.take(chunk, mode="clip")
             store.widen(smallest_dtype(len(codes) + reserve))
+            small = table.astype(smallest_dtype(len(codes) + 1))
+            ids = small.take(chunk, mode="clip")
         store.append(ids)
         if how.min_count > 1:
-            counts.resize(len(codes))
+            counts = np.pad(counts, (0, len(codes) - len(counts)))
             counts += np.bincount(ids, minlength=len(codes))
     if how.min_count == 1:
         counts = np.ones(len(codes), np.int64)
@@ -226,27 +225,28 @@ def read_lines(
             yield line(path, number, np.concatenate(rest))
 
 
-def oddities(text: Text) -> list[str]:
-    """What a user may not expect in a text: its line ends, marks and control characters."""
-    if text.vocabulary.level == "byte":
-        return []
-    ids = {int(code): i for i, code in enumerate(text.vocabulary.codes)}
+def oddities(pieces: Callable[[], Iterable[Array]], vocabulary: Vocabulary) -> list[str]:
+    """What a user may not expect in a text: its line ends, marks and control characters.
 
-    def count(code: int) -> int:
-        if code not in ids:
-            return 0
-        # In pieces, so that no second array of the text's length is made.
-        pieces = (text.ids[at : at + PIECE] for at in range(0, len(text), PIECE))
-        return sum(int(np.count_nonzero(piece == ids[code])) for piece in pieces)
+    ``pieces`` gives the symbols. They are looked at only where the vocabulary raises a question.
+    """
+    if vocabulary.level == "byte":
+        return []
+    ids = {int(code): i for i, code in enumerate(vocabulary.codes)}
+    controls = [c for c in ids if (c < 32 and c not in (9, 10, 13)) or 127 <= c < 160]
+    odd = [code for code in (CR, REPLACEMENT, MARK, *controls) if code in ids]
+    counts, pairs = Counter(dict.fromkeys([*odd, LF], 0)), 0
+    first = before = -1
+    for piece in pieces() if odd else ():
+        for code in counts:
+            counts[code] += int(np.count_nonzero(piece == ids.get(code, -1)))
+        if CR in ids and LF in ids:
+            pairs += int(np.count_nonzero((piece[:-1] == ids[CR]) & (piece[1:] == ids[LF])))
+            pairs += before == ids[CR] and int(piece[0]) == ids[LF]
+        first, before = int(piece[0]) if first < 0 else first, int(piece[-1])
 
     notes = []
-    returns, pairs = count(0x0D), 0
-    # Lines are counted only where that is a question: the usual text is not read again.
-    newlines = count(0x0A) if returns else int(0x0A in ids)
-    if returns and newlines:
-        for at in range(0, len(text), PIECE):
-            piece = text.ids[at : at + PIECE + 1]
-            pairs += int(np.count_nonzero((piece[:-1] == ids[0x0D]) & (piece[1:] == ids[0x0A])))
+    returns, newlines = counts[CR], counts[LF]
     if pairs and pairs == returns == newlines:
         notes.append("CRLF line ends")
     elif returns and not newlines:
@@ -255,16 +255,14 @@ def oddities(text: Text) -> list[str]:
         notes.append(
             f"mixed line ends: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
         )
-    elif not newlines:
+    elif LF not in ids:
         notes.append("no line ends")
-    if 0xFEFF in ids:
-        where = "a byte order mark" if text.ids[0] == ids[0xFEFF] else "U+FEFF inside"
-        notes.append(where)
-    if REPLACEMENT in ids and not text.vocabulary.replaces:
-        notes.append(f"{count(REPLACEMENT):,} replacement characters (U+FFFD): "
+    if counts[MARK]:
+        notes.append("a byte order mark" if first == ids[MARK] else "U+FEFF inside")
+    if counts[REPLACEMENT] and not vocabulary.replaces:
+        notes.append(f"{counts[REPLACEMENT]:,} replacement characters (U+FFFD): "
                      "decoded badly before?")
-    controls = [c for c in ids if (c < 32 and c not in (9, 10, 13)) or 127 <= c < 160]
-    if controls:
-        notes.append(f"control characters: {sum(map(count, controls)):,}, "
+    if any(counts[code] for code in controls):
+        notes.append(f"control characters: {sum(counts[code] for code in controls):,}, "
                      f"such as {describe(controls[0])}")
     return notes

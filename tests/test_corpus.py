@@ -356,14 +356,14 @@ def test_a_line_ends_where_its_file_does(tmp_path):
     ],
 )
 def test_what_is_odd_about_a_text_is_told_in_numbers(read, text, notes):
-    found = corpus.oddities(read(text.encode()))
+    found = read(text.encode()).notes
     assert len(found) == len(notes)
     for note, words in zip(found, notes, strict=True):
         assert words in note
 
 
 def test_bytes_are_never_odd(read):
-    assert corpus.oddities(read(b"\0\r\n\r", level="byte")) == []
+    assert read(b"\0\r\n\r", level="byte").notes == []
 
 
 @pytest.mark.parametrize(
