@@ -13,6 +13,7 @@ compares its digest; one that is damaged is made anew.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -71,16 +72,14 @@ class Store:
         """Take symbols of ``dtype`` from now on, and turn those that are there into such."""
         if self.dtype == dtype:
             return
-        pieces, old = self.pieces(), self._file
-        if old is None:
-            pieces = iter([*pieces])
+        before = copy.copy(self)
         self.dtype, self.count, self._memory = np.dtype(dtype), 0, bytearray()
-        if self.folder is not None and old is not None:
+        if self.folder is not None and self._file is not None:
             self._file = self._open(self.folder)
-        for piece in pieces:
+        for piece in before.pieces():
             self.append(piece)
-        if old is not None:
-            _remove(old)
+        if before._file is not None:
+            _remove(before._file)
 
     def pieces(self) -> Iterator[Array]:
         """All symbols, in arrays of up to PIECE of them."""

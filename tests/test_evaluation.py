@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from conftest import step
 from charrnn import evaluation
 from charrnn.errors import DivergedError
 from charrnn.evaluation import Score, score, score_lines, surprisals
+from charrnn.lanes import Resets
 from charrnn.model import Tape, forward
 from charrnn.parameters import Architecture, Parameters, initialise
 
@@ -61,6 +63,54 @@ def test_every_symbol_has_the_surprisal_of_the_definition(params, length, before
     nats = np.concatenate([nats for nats, _ in surprisals(params, text(length), preceding)])
     expected = by_segments(params, preceding, text(length))
     np.testing.assert_allclose(nats, expected, rtol=1e-10)
+
+
+def by_documents(params, before, ids, begins, start):
+    """The definition: as ``by_segments``, but each document is read from ``start`` on."""
+    whole, n = np.concatenate([before, ids]), len(before)
+    nats = np.full(len(whole), np.nan)
+    for segment in range(n, len(whole), 1024):
+        first, end = max(0, segment - 128), min(len(whole), segment + 1024)
+        inside = [begin + n for begin in begins if first < begin + n < end]
+        for here, there in pairwise([first, *inside, end]):
+            anew = here - n in begins
+            context = [start] if anew else whole[here : here + 1]
+            at = here + (not anew)
+            scored = sequential(params, np.array(context), whole[at:there])
+            nats[max(at, segment) : there] = scored[max(at, segment) - at :]
+    return nats[n:]
+
+
+@pytest.mark.parametrize(
+    "begins", [[], [1], [500, 1020, 1024, 1025, 2047], [0, 3, 2499], [-20, 30], [896, 897, 1920]]
+)
+def test_where_a_document_begins_it_is_read_from_the_zero_state(params, begins):
+    ids, before = text(2500), text(60, seed=1)
+    resets = Resets(np.array([*begins, 2500]), 4)
+    nats = np.concatenate([n for n, _ in surprisals(params, ids, before, resets=resets)])
+    np.testing.assert_allclose(nats, by_documents(params, before, ids, begins, 4), rtol=1e-9)
+
+
+def test_a_text_in_pieces_has_the_same_score_wherever_it_is_cut(params):
+    ids, bits = text(70_000), set()
+    for size in (100, 1024, 33_000, 70_000):
+        pieces = [ids[at : at + size] for at in range(0, len(ids), size)]
+        nats = np.concatenate([n for n, _ in evaluation.streamed(params, pieces, text(1), 2)])
+        bits.add(nats.tobytes())
+    assert len(bits) == 1
+    whole = np.concatenate([n for n, _ in surprisals(params, ids, text(1))])
+    np.testing.assert_allclose(nats, whole, rtol=1e-10)
+
+
+def test_documents_that_come_in_pieces_are_read_each_from_its_beginning(params):
+    ids, none = text(3000), text(0)
+    pieces = [ids[:10], ids[10:1500], none, ids[1500:], none]
+    nats = [n for n, _ in evaluation.streamed(params, pieces, text(1), restart=True)]
+    parts = ids[:1500], ids[1500:]
+    expected = [n for part in parts for n, _ in surprisals(params, part, text(1))]
+    np.testing.assert_array_equal(np.concatenate(nats), np.concatenate(expected))
+    joined = np.concatenate([n for n, _ in evaluation.streamed(params, pieces, text(1))])
+    assert not np.allclose(joined[1500:1600], np.concatenate(nats)[1500:1600], rtol=1e-6)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

@@ -42,7 +42,7 @@ def kernel(request, monkeypatch):
 class Case:
     """A small network with every parameter away from zero, and a window to read."""
 
-    def __init__(self, layers, activation, masked=False, V=V):
+    def __init__(self, layers, activation, masked=False, V=V, fresh=None):
         rng = np.random.default_rng(7)
         self.arch = Architecture(V, H, layers, activation, "float64")
         self.params = initialise(self.arch, rng)
@@ -52,16 +52,17 @@ class Case:
         self.h0 = rng.normal(0, 0.5, (B, layers * H))
         self.mask = (rng.random((B, layers * H)) > 0.3) / 0.7 if masked else None
         self.tape = Tape(self.arch, T, B)
+        self.fresh = fresh
 
     def loss(self):
-        logits, _ = forward(self.params, self.x, self.h0, self.tape, self.mask)
+        logits, _ = forward(self.params, self.x, self.h0, self.tape, self.mask, self.fresh)
         return cross_entropy(logits, self.y)
 
     def gradient(self):
         grad = Parameters(self.arch)
-        logits, _ = forward(self.params, self.x, self.h0, self.tape, self.mask)
+        logits, _ = forward(self.params, self.x, self.h0, self.tape, self.mask, self.fresh)
         cross_entropy(logits, self.y)
-        dh0 = backward(self.params, self.x, logits, self.tape, grad, self.mask)
+        dh0 = backward(self.params, self.x, logits, self.tape, grad, self.mask, self.fresh)
         return grad, dh0
 
 
@@ -90,6 +91,33 @@ def test_gradient_of_every_element_is_its_central_difference(kernel, layers, act
     np.testing.assert_allclose(
         dh0, central_differences(case.loss, case.h0), rtol=1e-6, atol=1e-9, err_msg="h0"
     )
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gradients_are_central_differences_where_lanes_begin_anew(kernel, layers):
+    fresh = np.zeros((T, B), bool)
+    fresh[[0, 2, 4], [1, 0, 1]] = True
+    case = Case(layers, "tanh", masked=True, fresh=fresh)
+    grad, dh0 = case.gradient()
+    for name, analytic in grad.named.items():
+        numeric = central_differences(case.loss, case.params.named[name])
+        np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(
+        dh0, central_differences(case.loss, case.h0), rtol=1e-6, atol=1e-9, err_msg="h0"
+    )
+    assert not dh0[1].any(), "a lane that begins anew at once has nothing from before"
+    assert dh0[[0, 2]].all()
+
+
+def test_a_lane_that_begins_anew_reads_as_from_the_zero_state():
+    case = Case(2, "tanh", fresh=np.arange(T)[:, None] == [1, 3, T])
+    logits, h = forward(case.params, case.x, case.h0, case.tape, fresh=case.fresh)
+    logits, zero = logits.reshape(T, B, V).copy(), np.zeros_like(case.h0)
+    for lane, begin in ((0, 1), (1, 3)):
+        alone = Tape(case.arch, T, 1)
+        rest, after = forward(case.params, case.x[begin:, [lane]], zero[:1], alone)
+        np.testing.assert_allclose(logits[begin:, lane], rest, rtol=1e-12)
+        np.testing.assert_allclose(h[lane], after[0], rtol=1e-12)
 
 
 def twin(case):
