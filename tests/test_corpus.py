@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from charrnn import corpus, files
 from charrnn.corpus import Reading
 from charrnn.errors import CharrnnError, CorpusError, UsageError
-from charrnn.lanes import Lanes, split
 from charrnn.vocabulary import Vocabulary
 
 UTF8 = Reading("char", "utf-8")
@@ -364,94 +363,3 @@ def test_what_is_odd_about_a_text_is_told_in_numbers(read, text, notes):
 
 def test_bytes_are_never_odd(read):
     assert read(b"\0\r\n\r", level="byte").notes == []
-
-
-@pytest.mark.parametrize(
-    ("N", "fraction", "train"),
-    [
-        (1_115_394, 0.1, 1_003_854),  # tinyshakespeare
-        (20, 0.1, 18),
-        (29, 0.1, 26),
-        (10, 0.5, 5),
-        (3, 0.5, 1),
-        (10, 0, 10),
-        (4, 0.75, 1),
-        (10, 0.9, 1),  # 1 - 0.9 is a little less than 0.1
-        # a tail of fewer than two characters is not held out
-        (19, 0.1, 17),
-        (10, 0.1, 10),
-        (2, 0.5, 2),
-        (3, 0.25, 3),
-        (1, 0.9, 1),
-        (0, 0.1, 0),
-    ],
-)
-def test_the_held_out_part_is_the_tail(N, fraction, train):
-    text = np.arange(N)
-    before, after = split(text, fraction)
-    assert (len(before), len(after)) == (train, N - train)
-    assert np.array_equal(np.concatenate([before, after]), text)
-
-
-def test_the_tail_of_tinyshakespeare_has_111_540_characters():
-    assert len(split(np.zeros(1_115_394, np.uint8), 0.1)[1]) == 111_540
-
-
-def test_lanes_by_hand():
-    # N = 12: 11 pairs, 5 in each of 2 lanes, 1 left over
-    lanes = Lanes(np.arange(12, dtype=np.uint8), 3, 2)
-    assert (lanes.T, lanes.B, lanes.length, lanes.left_over, lanes.windows) == (3, 2, 5, 1, 2)
-    x, y = lanes.window(0)
-    assert x.tolist() == [[0, 5], [1, 6], [2, 7]]
-    assert y.tolist() == [[1, 6], [2, 7], [3, 8]]
-    x, y = lanes.window(1)
-    assert x.tolist() == [[3, 8], [4, 9]]
-    assert y.tolist() == [[4, 9], [5, 10]]
-    assert x.dtype == y.dtype == np.uint8
-    assert x.flags.c_contiguous and y.flags.c_contiguous
-
-
-@pytest.mark.parametrize(
-    ("N", "seq_length", "batch_size", "T", "B", "n", "left_over", "windows"),
-    [
-        (5, 64, 32, 4, 1, 4, 0, 1),  # hello
-        (2, 64, 32, 1, 1, 1, 0, 1),
-        (3, 64, 32, 2, 1, 2, 0, 1),
-        (3, 1, 32, 1, 2, 1, 0, 1),
-        (10, 4, 8, 4, 2, 4, 1, 1),
-        (13, 2, 5, 2, 5, 2, 2, 1),
-        (13, 4, 2, 4, 2, 6, 0, 2),
-        (100, 7, 1, 7, 1, 95, 4, 14),  # slack 4, a twentieth of the text
-        (101, 7, 1, 7, 1, 95, 5, 14),  # slack 5: a twentieth of 100 pairs
-        (1_003_854, 64, 32, 64, 32, 31_368, 77, 491),  # slack 63
-    ],
-)
-def test_window_and_batch_shrink_with_the_text(
-    N, seq_length, batch_size, T, B, n, left_over, windows
-):
-    lanes = Lanes(np.zeros(N, np.uint8), seq_length, batch_size)
-    assert (lanes.T, lanes.B, lanes.length) == (T, B, n)
-    assert (lanes.left_over, lanes.windows) == (left_over, windows)
-
-
-@pytest.mark.parametrize("N", [0, 1])
-def test_too_few_characters_are_refused_with_their_number(N):
-    with pytest.raises(CorpusError, match=f"there are {N} characters") as caught:
-        Lanes(np.zeros(N, np.uint8), 64, 32)
-    assert caught.value.exit_code == 1
-
-
-@given(st.integers(2, 200), st.integers(1, 70), st.integers(1, 40), st.data())
-def test_an_epoch_reads_every_lane_once_in_order_and_predicts_its_true_successors(N, T, B, data):
-    lanes = Lanes(np.arange(N), T, B)
-    assert 0 <= lanes.slack < lanes.T
-    start = data.draw(st.integers(0, lanes.slack))
-    windows = [lanes.window(index, start) for index in range(lanes.windows)]
-    assert all(1 <= len(x) <= lanes.T and x.shape == y.shape for x, y in windows)
-    assert all(len(x) == lanes.T for x, _ in windows[:-1])
-    xs = np.concatenate([x for x, _ in windows])
-    ys = np.concatenate([y for _, y in windows])
-    assert np.array_equal(xs.T.ravel(), start + np.arange(lanes.B * lanes.length))
-    assert np.array_equal(ys, xs + 1)
-    assert lanes.B * lanes.length + lanes.left_over == N - 1
-    assert lanes.left_over - lanes.slack < lanes.B

@@ -5,12 +5,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from charrnn import checkpoint, config, dynamic, evaluation, preparation, report, trainer, training
+from charrnn import (
+    checkpoint,
+    config,
+    dynamic,
+    encoded,
+    evaluation,
+    preparation,
+    report,
+    trainer,
+    training,
+)
+from charrnn import corpus as corpora
 from charrnn.errors import CorpusError, DivergedError, UsageError
 from charrnn.events import End, Eval, Sample, Save, Start, Step
 from charrnn.model import Tape, backward, cross_entropy, forward
@@ -170,6 +182,8 @@ def test_same_seed_same_bytes_and_another_seed_others(corpus, tmp_path):
     ("adam", 0.5, "constant", {"patience": 1, "dtype": "float64"}),
     ("adam", 0.1, "cosine", {"weight_decay": 0.3}),
     ("adam", 0.1, "cosine", {"threads": 2, "batch_size": 16}),
+    ("adam", 0.1, "cosine", {"threads": 3, "batch_size": 16, "deterministic": True}),
+    ("adam", 0.1, "cosine", {"min_count": 25}),
 ])
 @pytest.mark.parametrize("at", [3, 5, 10, 19])
 def test_killed_and_continued_equals_never_killed_byte_for_byte(
@@ -663,3 +677,83 @@ def test_dropout_masks_depend_on_the_step_alone_and_keep_the_mean(corpus, tmp_pa
     values = np.concatenate([stepper.dropout_mask(step).ravel() for step in range(1, 200)])
     assert set(np.unique(values)) == {0.0, np.float32(1 / 0.75)}
     assert values.mean() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_a_deterministic_run_is_the_same_for_any_number_of_threads(corpus, tmp_path, threads):
+    options = {"batch_size": 40, "dropout": 0.2, "deterministic": True}
+    train(corpus, tmp_path / "one.npz", threads=1, **options)
+    train(corpus, tmp_path / "more.npz", threads=threads, **options)
+    one, more = (checkpoint.load(tmp_path / f"{name}.npz") for name in ("one", "more"))
+    for array in ("last.flat", "best.flat", "moments", "state"):
+        get = attrgetter(array)
+        np.testing.assert_array_equal(get(more), get(one))
+    assert more.history == one.history
+    assert (more.threads, more.processes) == (one.threads, one.processes) == (1, 1)
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Three files, of which the last is held out in part."""
+    (tmp_path / "library").mkdir()
+    for name, lines in (("a", 7), ("b", 5), ("c", 8)):
+        (tmp_path / "library" / name).write_text(TEXT[: 79 * lines + 3])
+    return tmp_path / "library"
+
+
+def test_borders_reset_the_state_where_a_file_begins(library, tmp_path):
+    run = prepared(library, tmp_path / "a.npz", borders="reset")
+    assert run.lanes.resets.at.tolist() == [79 * 7 + 3, 79 * 12 + 6]
+    assert run.lanes.resets.symbol == run.checkpoint.vocabulary.start
+    assert run.resets.at.tolist() == [at - run.train_chars for at in run.lanes.resets.at]
+    kept = train(library, tmp_path / "kept.npz", steps=60)
+    reset = train(library, tmp_path / "reset.npz", steps=60, borders="reset")
+    losses = [[event.nats_per_char for event in of(Step, events)] for events in (kept, reset)]
+    first = next(i for i, (a, b) in enumerate(zip(*losses, strict=True)) if a != b)
+    found = (run.lanes.fresh(i, trainer.Trainer(run).start(0)) for i in range(run.lanes.windows))
+    assert first == next(i for i, fresh in enumerate(found) if fresh is not None)
+    assert any("3 files are read as one text: " in note for note in kept[0].notes)
+
+
+def test_the_state_after_a_border_depends_on_nothing_before_it(library, tmp_path):
+    run = prepared(library, tmp_path / "a.npz", borders="reset", batch_size=1, seq_length=600)
+    stepper, saved = trainer.Trainer(run), run.checkpoint
+    after = []
+    for value in (0.0, 0.7):
+        h, _, _ = stepper.gradient(saved.last, np.full_like(saved.state, value), 2)
+        after.append(h)
+    assert run.lanes.fresh(1, stepper.start(0)) is not None
+    np.testing.assert_array_equal(*after)
+
+
+@pytest.mark.parametrize("borders", ["ignore", "reset"])
+def test_the_score_of_validation_is_that_of_the_part_with_borders_too(library, tmp_path, borders):
+    options = {"borders": borders, "val_fraction": 0.5, "min_count": 2}
+    events = train(library, tmp_path / "a.npz", steps=60, **options)
+    run = checkpoint.load(tmp_path / "a.npz")
+    text = corpora.read_known([str(library)], run.vocabulary, "utf-8")
+    part, before, resets = evaluation.part_of(run, text, "val")
+    score = evaluation.score(run.best, part, before, 1, resets)
+    assert score.nats_per_char == events[-1].best_nats_per_char
+    assert resets is None or resets.at.tolist() == [at - 794 for at in (556, 954)]
+
+
+def test_rare_characters_become_one_and_stand_for_unknown_ones(corpus, tmp_path):
+    (tmp_path / "rare.txt").write_text(TEXT + "äöü" + "ß" * 4)
+    (tmp_path / "val.txt").write_text("the quick äö\u4e00 fox")
+    events = train(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=5,
+                   val=tmp_path / "val.txt")
+    assert "7 characters, each of a kind that occurs less than 5 times" in events[0].notes[-1]
+    run = checkpoint.load(tmp_path / "a.npz")
+    assert sorted(map(chr, run.vocabulary.codes)) == sorted({*TEXT, "\ufffd"})
+    assert run.vocabulary.decode(run.vocabulary.encode_text("aß\u4e00")) == "a\ufffd\ufffd"
+    with pytest.raises(UsageError, match="min_count 5 there, 1 now"):
+        prepared(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=1, val=tmp_path / "val.txt")
+
+
+def test_a_text_in_a_file_is_learned_as_one_in_memory(corpus, tmp_path, monkeypatch):
+    train(corpus, tmp_path / "memory.npz")
+    monkeypatch.setattr(encoded, "LIMIT", 300)
+    events = train(corpus, tmp_path / "file.npz")
+    assert any("the text is large" in note for note in events[0].notes)
+    assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "memory.npz").read_bytes()
