@@ -1,0 +1,138 @@
+"""What it costs and brings to share the lanes over processes that MPI started.
+
+    python benchmarks/scaling.py                 measure, in about five minutes
+    python benchmarks/scaling.py steps ...       what each of the processes does
+
+Runs mpiexec, beside this Python, with one and two processes in turn, over and over again; the
+figures are medians, and a ratio is the median of the ratios within each round. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from charrnn import runtime
+
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+WORKERS = [(1, 1, False), (1, 2, False), (2, 1, False), (2, 1, True)]  # the last: deterministic
+NETWORKS = [(2, 256, 64, 32), (4, 384, 64, 64), (2, 1024, 64, 64)]  # L, H, B, T
+SIZES = [4, 200_000, 1_000_000, 8_000_000]
+LANES = [64, 32, 16, 8, 4, 2, 1]
+
+
+def ask(processes: int, task: str, *numbers: object) -> dict[str, float]:
+    """What the first of so many processes found."""
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in (*runtime.BLAS_VARIABLES, "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+    command = [MPIEXEC, "-n", processes, sys.executable, __file__, task, *numbers]
+    done = subprocess.run([*map(str, command)], env=environment, stdout=subprocess.PIPE,
+                          check=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def timed(work: Callable[[], object], go_on: Callable[[bool], bool], seconds: float) -> float:
+    """The median time of ``work`` in seconds, done for so long by all processes together."""
+    times: list[float] = []
+    while go_on(sum(times) < seconds or len(times) < 5):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return median(times)
+
+
+def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seconds: float) -> None:
+    """Steps of training."""
+    runtime.use_one_blas_thread()
+    import tempfile
+
+    import numpy as np
+
+    from charrnn import config, parallel, preparation
+    from charrnn.request import Request
+    from charrnn.trainer import Trainer
+
+    ranks = parallel.join()
+    settings = config.Config(
+        layers=L, hidden_size=H, batch_size=B, seq_length=T, threads=threads, val_fraction=0.0,
+        learning_rate=1e-4, dropout=0.0, deterministic=bool(deterministic))
+    with tempfile.TemporaryDirectory() as folder:
+        ids = np.random.default_rng(1).integers(65, size=max(300_000, 4 * B * T))
+        Path(folder, "text.txt").write_bytes((ids + 32).astype(np.uint8).tobytes())
+        run = preparation.prepare(
+            Request([str(Path(folder, "text.txt"))], Path(folder, "model.npz"), settings), ranks)
+    saved, trainer = run.checkpoint, Trainer(run)
+    saved.state = saved.state[trainer.mine]
+
+    def step() -> None:
+        saved.progress.step += 1
+        saved.state, *_ = trainer.step(
+            saved.last, saved.moments, saved.state, saved.progress.step, 10**9)
+
+    step()
+    found = timed(step, ranks.share, seconds)
+    if ranks.first:
+        print(json.dumps({"seconds": found, "chars": B * T, "parameters": saved.last.flat.size}))
+
+
+def sums(size: int, seconds: float) -> None:
+    """Sums of vectors, of ``size`` float32 of each process."""
+    runtime.use_one_blas_thread()
+    import numpy as np
+
+    from charrnn import parallel
+
+    ranks = parallel.join()
+    parts = np.ones((1, size), np.float32)
+    found = {"plain": timed(lambda: ranks.add(parts), ranks.share, seconds),
+             "ordered": timed(lambda: ranks.add_in_order(parts), ranks.share, seconds)}
+    if ranks.first:
+        print(json.dumps(found))
+
+
+def measure(repeat: int, seconds: float) -> None:
+    """All tables."""
+    print("| layers x H, B, T | parameters | 1 process of 1 thread, chars/s | 1 of 2 | 2 of 1 "
+          "| 2 of 1 against 1 of 2 | against 1 of 1 | 2 of 1, deterministic, against 2 of 1 |")
+    print("|" + "---|" * 8)
+    for network in NETWORKS:
+        rounds = [[ask(n, "steps", *network, threads, int(ordered), seconds)
+                   for n, threads, ordered in WORKERS] for _ in range(repeat)]
+        rates = [[each["chars"] / each["seconds"] for each in one] for one in rounds]
+        one, two, ranks, _ = map(median, zip(*rates, strict=True))
+        ratios = [median(r[a] / r[b] for r in rates) for a, b in ((2, 1), (2, 0), (3, 2))]
+        L, H, B, T = network
+        print(f"| {L} x {H}, {B}, {T} | {rounds[0][0]['parameters']:,} | {one:,.0f} | {two:,.0f} "
+              f"| {ranks:,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} | {ratios[2]:.2f} |", flush=True)
+    print("\n| parameters | sum of 2 processes, ms | GB/s | in order, ms |\n|---|---|---|---|")
+    for size in SIZES:
+        found = [ask(2, "sums", size, seconds) for _ in range(repeat)]
+        plain, ordered = (median(each[kind] for each in found) for kind in ("plain", "ordered"))
+        print(f"| {size:,} | {1e3 * plain:.3f} | {4 * size / plain / 1e9:.2f} "
+              f"| {1e3 * ordered:.3f} |", flush=True)
+    print("\n| lanes of one thread | step of 2 x 256, T = 32, ms | chars/s |\n|---|---|---|")
+    for B in LANES:
+        found = [ask(1, "steps", 2, 256, B, 32, 1, 0, seconds) for _ in range(repeat)]
+        spent = median(each["seconds"] for each in found)
+        print(f"| {B} | {1e3 * spent:.2f} | {B * 32 / spent:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["steps"]:
+        steps(*map(int, sys.argv[2:8]), seconds=float(sys.argv[8]))
+    elif sys.argv[1:2] == ["sums"]:
+        sums(int(sys.argv[2]), float(sys.argv[3]))
+    else:
+        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+        parser.add_argument("--repeat", type=int, default=5)
+        parser.add_argument("--seconds", type=float, default=2.0)
+        arguments = parser.parse_args()
+        measure(arguments.repeat, arguments.seconds)
