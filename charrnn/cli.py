@@ -128,14 +128,9 @@ def train(
         signals = stack.enter_context(runtime.listening())
         if ranks.first:  # which alone writes
             stack.enter_context(lock.locked(path))
-        try:
-            for event in training.train(preparation.prepare(request, ranks), signals):
-                for listener in listeners:
-                    listener(event)
-        except SystemExit:
-            if ranks.first:
-                say("stopped before the first step: there was nothing to save")
-            raise
+        for event in training.train(preparation.prepare(request, ranks), signals):
+            for listener in listeners:
+                listener(event)
     return 128 + event.signal if isinstance(event, End) and event.signal is not None else 0
 
 

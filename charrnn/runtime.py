@@ -54,28 +54,35 @@ def launched() -> tuple[int, int]:
     """The number of this process among those that a launcher started together; their number."""
     for rank, size in LAUNCHERS:
         values = os.environ.get(rank, ""), os.environ.get(size, "")
-        if all(value.isascii() and value.isdigit() for value in values):
-            return int(values[0]), int(values[1])
+        if all(value.isascii() and value.isdigit() and len(value) < 10 for value in values):
+            number, count = int(values[0]), int(values[1])
+            if number < count:
+                return number, count
     return 0, 1
 
 
 def leave(
     code: int, line: str, say: Callable[[str], None], finished: bool, training: bool
 ) -> NoReturn:
-    """End this process, one of those that train together if it has joined them.
+    """End this process, one of those that train together where a launcher started several.
 
     Where it has not ``finished``, no other can go on, and all are ended. What all of them have
     to say is said once, by the first; the others wait for that, and a moment later one says
     what happened to it alone.
     """
-    MPI: Any = sys.modules.get("mpi4py.MPI")
     rank, size = launched()
-    together = MPI is not None and MPI.Is_initialized() and MPI.COMM_WORLD.size == size > 1
-    if together and rank > 0 and not finished:
-        time.sleep(2)
-        line = line and f"{line} (process {rank} of {size})"
-    if line and (together or rank == 0 or not training):
+    failed = training and size > 1 and not finished
+    if line and (rank == 0 or not training):
         say(line)
+    if failed:
+        with suppress(Exception):  # the others may wait for this one, and are ended by MPI
+            import mpi4py.MPI  # noqa: F401 - looked up below
+    MPI: Any = sys.modules.get("mpi4py.MPI")
+    together = MPI is not None and MPI.Is_initialized() and MPI.COMM_WORLD.size == size > 1
+    if failed and rank > 0:
+        time.sleep(2)
+        if together and code:
+            say(f"{line or f'charrnn: ended with code {code}'} (process {rank} of {size})")
     if together and not (finished and code == 0):
         if finished:
             MPI.COMM_WORLD.Barrier()
