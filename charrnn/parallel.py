@@ -9,6 +9,7 @@ is a group of one, with nothing to send: the rest of the program knows no other 
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -82,13 +83,13 @@ class Ranks:
         """Raise UsageError in all processes where some find other ``facts`` than the first."""
         every = self.all(facts)
         for rank, found in enumerate(every):
-            other = [name for name in facts if found[name] != every[0][name]]
-            if other:
-                raise UsageError(
-                    f"process {rank} of {self.size} has {other[0]} that is not that of process 0 "
-                    f"({found[other[0]]!s:.60}, {every[0][other[0]]!s:.60}): start all of them "
-                    "with the same command, files and versions"
-                )
+            for name, first in every[0].items():
+                if found.get(name) != first:
+                    raise UsageError(
+                        f"process {rank} of {self.size} has another {name} than process 0 "
+                        f"({found.get(name)!s:.60}, {first!s:.60}): start all of them with the "
+                        "same command, files and versions"
+                    )
 
     def mine(self, items: Any) -> Any:
         """The share of this process of items that are as many for each."""
@@ -154,7 +155,9 @@ def join() -> Ranks:
         import mpi4py
 
         mpi4py.rc.thread_level = "funneled"  # only the main thread sends
-        from mpi4py import MPI
+        with warnings.catch_warnings():  # of another launcher: that is looked at below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            from mpi4py import MPI
     except ModuleNotFoundError:
         raise UsageError(
             f"{size} processes were started together, and mpi4py, by which they would talk, is "

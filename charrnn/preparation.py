@@ -85,14 +85,14 @@ def prepare(request: Request, ranks: Ranks | None = None) -> Run:
     ranks = ranks or Ranks(Alone())
     run = ranks.agree(lambda: _prepare(request, ranks))
     ranks.alike({
-        "a version of charrnn": charrnn.__version__,
-        "a version of NumPy": np.__version__,
-        "settings": run.checkpoint.settings,
-        "a text": run.checkpoint.origin["corpus"],
-        "a validation text": run.checkpoint.origin["val"],
-        "a checkpoint to begin from": run.checkpoint.origin["init_from"],
-        "a checkpoint to go on from": run.checkpoint.digest,
-        "a number of threads": run.checkpoint.threads,
+        "version of charrnn": charrnn.__version__,
+        "version of NumPy": np.__version__,
+        **run.checkpoint.settings,
+        "text": run.checkpoint.origin["corpus"],
+        "validation text": run.checkpoint.origin["val"],
+        "checkpoint to begin from": run.checkpoint.origin["init_from"],
+        "checkpoint to go on from": run.checkpoint.digest,
+        "number of threads": run.checkpoint.threads,
     })
     return run
 

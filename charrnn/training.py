@@ -206,7 +206,7 @@ def save(run: Run) -> None:
     weights that are not those of all processes.
     """
     saved = run.checkpoint
-    run.ranks.alike({"weights": zlib.crc32(saved.last.flat.data)})
+    run.ranks.alike({"sum of weights": zlib.crc32(saved.last.flat.data)})
     for what, array in (("weights", saved.last.flat), ("moments", saved.moments),
                         ("state", saved.state)):
         if not np.isfinite(array).all():
