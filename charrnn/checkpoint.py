@@ -112,8 +112,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     meta = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "settings": checkpoint.settings,
-        "changed": checkpoint.changed,
+        "settings": checkpoint.settings | ({} if counts else {"threads": 0}),
+        "changed": [key for key in checkpoint.changed if counts or key != "threads"],
         "vocabulary_size": len(checkpoint.vocabulary),
         "lanes": len(checkpoint.state),
         "progress": asdict(checkpoint.progress),
