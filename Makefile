@@ -16,8 +16,8 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser mutants test-lowest lint types check coverage bench bench-peers dist clean \
-  train sample eval install
+.PHONY: help demo test test-slow test-browser test-mpi mutants test-lowest lint types check coverage bench bench-peers \
+  dist clean train sample eval install
 
 help: ## list the targets
 	@grep -hE '^[a-zA-Z_/%.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -48,7 +48,7 @@ demo: $(VENV)/installed corpora/python.txt ## learn a text for a minute, score i
 	@echo "  $(BIN)/charrnn train YOUR_TEXT.txt"
 
 test: $(VENV)/dev ## run the tests (under 3 minutes)
-	$(BIN)/python -m pytest -m 'not slow and not browser' $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow and not browser and not mpi' $(ARGS)
 
 test-slow: $(VENV)/dev ## run the storms: 120,000 mutations, 200 kills (minutes)
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -59,6 +59,10 @@ test-browser: $(VENV)/dev ## open a report in headless Chromium (which has to be
 	  echo "There is no Chromium here, so nothing can be opened: install the packages chromium and chromium-driver."
 	$(BIN)/python -m pytest -m browser -rs $(ARGS)
 
+test-mpi: $(VENV)/dev ## train in several processes by MPI, and break them (a minute)
+	$(BIN)/python -m pip install --quiet --editable '.[mpi]' mpich
+	$(BIN)/python -m pytest -m mpi -rs $(ARGS)
+
 mutants: $(VENV)/dev ## break the numerics in each place: does a test fail? (half an hour)
 	$(BIN)/python tests/mutants.py $(ARGS)
 
@@ -66,7 +70,7 @@ LOWEST := numpy==2.0.0 click==8.1.4 tqdm==4.60.0 pyyaml==6.0.1
 test-lowest: ## run the tests with the oldest versions of what charrnn needs
 	$(PYTHON) -m venv $(VENV)-lowest
 	PIP_CONSTRAINT= $(VENV)-lowest/bin/python -m pip install --quiet --editable '.[test]' $(LOWEST)
-	$(VENV)-lowest/bin/python -m pytest -m 'not slow and not browser' $(ARGS)
+	$(VENV)-lowest/bin/python -m pytest -m 'not slow and not browser and not mpi' $(ARGS)
 
 lint: $(VENV)/dev ## look for mistakes and untidiness
 	$(BIN)/ruff check .
@@ -77,7 +81,7 @@ types: $(VENV)/dev ## check the types
 check: lint types test ## all three
 
 coverage: $(VENV)/dev ## which lines and branches the tests run
-	$(BIN)/coverage run -m pytest -m 'not slow and not browser'
+	$(BIN)/coverage run -m pytest -m 'not slow and not browser and not mpi'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,0 +1,327 @@
+"""Processes that train together, for real: started, stopped, killed and misused under mpiexec."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from charrnn import checkpoint, runtime
+
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+
+pytestmark = [
+    pytest.mark.mpi,
+    pytest.mark.skipif(not MPIEXEC.exists() or importlib.util.find_spec("mpi4py") is None,
+                       reason="mpi4py or mpiexec is not installed beside Python"),
+]
+
+TEXT = "Wer reitet so spät durch Nacht und Wind? Es ist der Vater mit seinem Kind.\n" * 80
+PYTHON = [sys.executable, "-W", "error"]
+COMMAND = [*PYTHON, "-m", "charrnn"]
+ENVIRONMENT = {key: value for key, value in os.environ.items()
+               if not key.startswith(("PMI_", "OMPI_", "SLURM_"))} | {"OPENBLAS_NUM_THREADS": "1"}
+TINY = ["train", "a.txt", "-o", "a.npz", "--hidden-size", "8", "--layers", "1", "--batch-size",
+        "32", "--seq-length", "16", "--dropout", "0.1", "--eval-every", "20", "--quiet"]
+SAME = [*TINY, "--steps", "60", "--save-every", "10", "--deterministic"]
+LONG = [*TINY, "--steps", "1000000", "--eval-every", "1000000", "--save-every", "1000000"]
+SOON = 10  # seconds in which a job has to end
+
+# charrnn, in which the process WHO does something before it computes a step.
+CHANGED = """
+import os, signal, sys
+from charrnn import __main__, trainer
+step = trainer.Trainer.step
+def changed(self, params, moments, h, number, steps):
+    if number == 25 and self.ranks.rank == int(os.environ["WHO"]):
+        {}
+    return step(self, params, moments, h, number, steps)
+trainer.Trainer.step = changed
+__main__.main()
+"""
+
+
+def started(size, command):
+    """The command line that starts ``size`` processes."""
+    return [*map(str, [MPIEXEC, "-n", size] if size else []), *map(str, command)]
+
+
+def mpi(size, args, cwd, command=COMMAND, **env):
+    """Run charrnn in ``size`` processes, without a launcher where that is 0."""
+    return subprocess.run(started(size, [*command, *args]), cwd=cwd, capture_output=True,
+                          stdin=subprocess.DEVNULL, timeout=60, env=ENVIRONMENT | env)
+
+
+def changed(size, who, what, args, cwd):
+    """Run a charrnn in which one process does ``what``, and see that the job ends soon."""
+    begin = time.monotonic()
+    result = mpi(size, args, cwd, [*PYTHON, "-c", CHANGED.format(what)], WHO=str(who))
+    assert time.monotonic() - begin < SOON
+    return result
+
+
+def background(size, args, cwd):
+    return subprocess.Popen(started(size, [*COMMAND, *args, "--json"]), cwd=cwd,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=ENVIRONMENT)
+
+
+def until(process, kind, count=1):
+    """Read events of a run up to the ``count``-th of a kind, which is returned."""
+    for line in process.stdout:
+        event = json.loads(line)
+        count -= event["event"] == kind
+        if count == 0:
+            return event
+    raise AssertionError(process.communicate())
+
+
+def ended(process):
+    """What a run that was asked to end said."""
+    said = process.communicate(timeout=SOON)[1].decode()
+    assert said.count("\n") <= 1, said
+    return said
+
+
+def one_line(result, code):
+    line = result.stderr.decode()
+    assert result.returncode == code, result
+    assert line.count("\n") == 1 and line.startswith("charrnn"), line
+    assert result.stdout == b""
+    return line
+
+
+def events(result):
+    assert (result.returncode, result.stderr) == (0, b""), result
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The file of a deterministic run of a single process."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "a.txt").write_text(TEXT, encoding="utf-8")
+    assert mpi(0, SAME, folder).returncode == 0
+    return (folder / "a.npz").read_bytes()
+
+
+def finishes(folder, size, whole):
+    """The same command goes on, and ends with what would have been without a break."""
+    result = mpi(size, SAME, folder)
+    assert result.returncode == 0, result
+    assert (folder / "a.npz").read_bytes() == whole
+
+
+def test_any_number_of_processes_learns_the_same_and_says_so_once(folder):
+    found = {}
+    for size in (0, 1, 2, 4):
+        args = [*TINY, "--steps", "20", "--json", "--overwrite"]
+        found[size] = events(mpi(size, args, folder))
+        kinds = [event["event"] for event in found[size]]
+        assert kinds == ["start", *["step"] * 20, "eval", "save", "end"]
+        assert found[size][0]["processes"] == max(1, size)
+        assert checkpoint.load(folder / "a.npz").processes == max(1, size)
+    for size in (1, 2, 4):
+        for event, alone in zip(found[size][1:22], found[0][1:22], strict=True):
+            assert event["nats_per_char"] == pytest.approx(alone["nats_per_char"], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_deterministic_run_is_the_same_file_on_any_number_of_processes(folder, whole, size):
+    finishes(folder, size, whole)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.npz", "a.txt"]
+
+
+def test_people_are_told_once(folder):
+    result = mpi(4, [*TINY[:-1], "--steps", "5"], folder)
+    said = result.stderr.decode()
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert "4 processes of 1 thread" in said
+    for once in ("distinct", "parameters", "done: 5 steps", "checkpoint: a.npz"):
+        assert said.count(once) == 1
+
+
+@pytest.mark.parametrize(("size", "who"), [(2, 0), (2, 1), (4, 3)])
+def test_a_process_that_is_killed_ends_the_job_and_what_was_saved_goes_on(
+    folder, whole, size, who
+):
+    result = changed(size, who, "os.kill(os.getpid(), signal.SIGKILL)", SAME, folder)
+    assert result.returncode != 0
+    assert checkpoint.load(folder / "a.npz").progress.step == 20
+    finishes(folder, 2, whole)
+
+
+def test_a_process_that_exits_ends_the_job(folder, whole):
+    assert changed(2, 1, "os._exit(3)", SAME, folder).returncode != 0
+    assert checkpoint.load(folder / "a.npz").progress.step == 20
+    finishes(folder, 4, whole)
+
+
+@pytest.mark.parametrize(("size", "who"), [(2, 0), (4, 2)])
+def test_a_process_that_raises_ends_the_job_with_one_line(folder, whole, size, who):
+    line = one_line(changed(size, who, "1 / 0", SAME, folder), 1)
+    assert "a mistake in charrnn, ZeroDivisionError" in line
+    assert ("(process 2 of 4)" in line) == (who > 0)
+    assert checkpoint.load(folder / "a.npz").progress.step == 20
+    finishes(folder, 1, whole)
+
+
+def test_what_all_raise_is_said_once(folder):
+    wild = ["--optimizer", "sgd", "--activation", "relu", "--learning-rate", "100", "--warmup", "0",
+            "--clip-norm", "0", "--schedule", "constant", "--steps", "300"]
+    assert "training diverged at step" in one_line(mpi(2, [*TINY, *wild], folder), 1)
+
+
+@pytest.mark.parametrize(("number", "code", "size", "then"), [
+    (signal.SIGINT, 130, 2, 4), (signal.SIGTERM, 143, 4, 2), (signal.SIGTERM, 143, 2, 0),
+])
+def test_a_signal_to_the_launcher_saves_and_other_processes_go_on(
+    folder, number, code, size, then
+):
+    # With a rate that does not depend on the length, which is only known afterwards.
+    args = [*SAME, "--schedule", "constant", "--warmup", "0", "--steps", "1000000"]
+    with background(size, args, folder) as process:
+        until(process, "step", 5)
+        process.send_signal(number)
+        assert ended(process) == ""
+    assert process.returncode == code
+    step = checkpoint.load(folder / "a.npz").progress.step
+    args[-1] = str(step + 20)
+    start = events(mpi(then, [*args, "--json"], folder))[0]
+    assert (start["step"], start["continued"]) == (step, True)
+    assert mpi(0, [*args, "-o", "whole.npz"], folder).returncode == 0
+    assert (folder / "a.npz").read_bytes() == (folder / "whole.npz").read_bytes()
+
+
+def test_that_a_job_was_stopped_is_said_once(folder):
+    with background(2, [arg for arg in LONG if arg != "--quiet"], folder) as process:
+        until(process, "step", 5)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=SOON)[1].decode()
+    assert process.returncode == 143
+    assert said.count("stopped after step") == 1
+
+
+@pytest.mark.parametrize(("who", "name", "code"), [(1, "SIGTERM", 143), (0, "SIGINT", 130)])
+def test_a_signal_to_one_process_stops_all(folder, whole, who, name, code):
+    result = changed(2, who, f"os.kill(os.getpid(), signal.{name})", SAME, folder)
+    assert (result.returncode, result.stderr) == (code, b"")
+    assert checkpoint.load(folder / "a.npz").progress.step == 25
+    finishes(folder, 4, whole)
+
+
+def test_usr1_to_the_launcher_saves_and_the_run_goes_on(folder):
+    with background(2, LONG, folder) as process:
+        until(process, "step", 5)
+        assert not (folder / "a.npz").exists()
+        process.send_signal(signal.SIGUSR1)
+        saved = until(process, "save")
+        assert checkpoint.load(folder / "a.npz").progress.step == saved["step"]
+        assert until(process, "step", 5)["step"] == saved["step"] + 5
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == ""
+    assert process.returncode == 143
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    ([*TINY, "--no-such-option"], "No such option"),
+    (["train", "missing.txt"], "missing.txt: no such file"),
+    (["train", "-"], "standard input reaches one of 4 processes"),
+    ([*TINY, "-c", "missing.yaml"], "missing.yaml"),
+    ([*TINY, "-c", "bad.yaml"], "bad.yaml"),
+    ([*TINY, "--batch-size", "30"], "30 lanes cannot be shared evenly by 4 processes"),
+    ([*TINY, "--batch-size", "8", "--deterministic"], "of 8 lanes cannot be shared evenly"),
+    ([*TINY, "-o", "."], "is a folder"),
+])
+def test_what_is_asked_wrongly_is_one_line_and_exit_2(folder, args, words):
+    (folder / "bad.yaml").write_text("no_such_setting: 1\n")
+    begin = time.monotonic()
+    assert words in one_line(mpi(4, args, folder), 2)
+    assert time.monotonic() - begin < SOON
+    assert not (folder / "a.npz").exists()
+
+
+def test_without_mpi4py_it_is_said_once_what_to_install(folder):
+    (folder / "hidden").mkdir()
+    (folder / "hidden/mpi4py.py").write_text("raise ModuleNotFoundError")
+    path = os.pathsep.join([str(folder / "hidden"), os.environ.get("PYTHONPATH", "")])
+    line = one_line(mpi(2, TINY, folder, PYTHONPATH=path), 2)
+    assert "2 processes" in line and "pip install 'charrnn[mpi]'" in line
+
+
+def each(command):
+    """A command for each process, with its number in $PMI_RANK."""
+    return ["sh", "-c", f'exec "$0" {command}', *COMMAND]
+
+
+def test_processes_that_find_other_files_are_refused(folder):
+    for rank in (0, 1):
+        (folder / f"{rank}.txt").write_text(TEXT + str(rank))
+    line = one_line(mpi(2, TINY, folder, each('"$@" $PMI_RANK.txt')), 2)
+    assert "process 1 of 2 has another text" in line
+    line = one_line(mpi(2, TINY, folder, each('"$@" --seed $PMI_RANK')), 2)
+    assert "process 1 of 2 has another seed than process 0 (1, 0)" in line
+    assert not (folder / "a.npz").exists()
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_process_that_fails_before_the_others_know_it_ends_the_job(folder, who):
+    (folder / f"{1 - who}.yaml").write_text("seed: 3\n")
+    begin = time.monotonic()
+    line = one_line(mpi(2, LONG, folder, each('"$@" -c $PMI_RANK.yaml')), 2)
+    assert time.monotonic() - begin < SOON
+    assert f"{who}.yaml" in line
+    assert ("(process 1 of 2)" in line) == (who == 1)
+
+
+def test_a_launcher_that_mpi_does_not_know_is_refused(folder):
+    alone = ["sh", "-c", 'unset PMI_FD PMI_PORT; exec "$0" "$@"', *COMMAND]
+    line = one_line(mpi(2, TINY, folder, alone), 2)
+    assert "the launcher started 2 processes, and MPI finds 1" in line
+    other = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}
+    assert "started 3 processes" in one_line(mpi(0, TINY, folder, **other), 2)
+
+
+def test_a_reader_that_has_enough_ends_the_job(folder):
+    command = " ".join(started(2, [*COMMAND, *LONG, "--json"]))
+    result = subprocess.run(["bash", "-c", f"{command} | head -1"], cwd=folder, timeout=SOON,
+                            capture_output=True, env=ENVIRONMENT)
+    assert json.loads(result.stdout)["event"] == "start"
+    end = time.monotonic() + SOON
+    while b"is locked" in (result := mpi(0, [*TINY, "--steps", "3"], folder)).stderr:
+        assert time.monotonic() < end
+    assert result.returncode == 0
+
+
+def test_two_jobs_on_one_checkpoint_are_kept_apart(folder):
+    with background(2, LONG, folder) as process:
+        until(process, "step")
+        line = one_line(mpi(2, LONG, folder), 1)
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == ""
+    assert "a.npz is locked: process" in line
+    assert process.returncode == 143
+
+
+def test_the_cores_are_divided_among_the_processes(folder):
+    free = dict.fromkeys(runtime.BLAS_VARIABLES, "")
+    for size in (1, 2, 4):
+        (start,) = events(mpi(size, [*TINY, "--dry-run", "--json"], folder, **free))
+        assert start["threads"] == max(1, len(runtime.affinity()) // size)
+        assert start["processes"] == size
+    (start,) = events(mpi(2, [*TINY, "--dry-run", "--json"], folder, OPENBLAS_NUM_THREADS="3"))
+    assert start["threads"] == 3
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
