@@ -72,6 +72,8 @@ def leave(
     """
     rank, size = launched()
     failed = training and size > 1 and not finished
+    if training and size > 1:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the others wait for this one to end
     if line and (rank == 0 or not training):
         say(line)
     if failed:

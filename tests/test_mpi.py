@@ -179,6 +179,12 @@ def test_a_process_that_raises_ends_the_job_with_one_line(folder, whole, size, w
     finishes(folder, 1, whole)
 
 
+def test_a_process_that_has_failed_ends_the_job_although_it_is_interrupted(folder):
+    what = ("import threading; "
+            "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start(); 1 / 0")
+    assert "ZeroDivisionError" in one_line(changed(2, 1, what, SAME, folder), 1)
+
+
 def test_what_all_raise_is_said_once(folder):
     wild = ["--optimizer", "sgd", "--activation", "relu", "--learning-rate", "100", "--warmup", "0",
             "--clip-norm", "0", "--schedule", "constant", "--steps", "300"]
