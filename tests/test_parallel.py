@@ -16,7 +16,17 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from charrnn import archive, checkpoint, config, parallel, preparation, runtime, trainer, training
+from charrnn import (
+    archive,
+    checkpoint,
+    config,
+    evaluation,
+    parallel,
+    preparation,
+    runtime,
+    trainer,
+    training,
+)
 from charrnn.errors import CharrnnError, CorpusError, DivergedError, UsageError
 from charrnn.evaluation import score
 from charrnn.events import End, Save, Step
@@ -108,11 +118,13 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(trainer, "LANES_PER_SHARD", 1)
 
 
-def prepared(ranks, corpus, out, *, workers=1, init_from=None, overwrite=False, **settings):
+def prepared(
+    ranks, corpus, out, *, workers=1, val=None, init_from=None, overwrite=False, **settings
+):
     settings = {key: value for key, value in (TINY | settings).items() if value is not None}
     request = Request(
         [str(corpus)], Path(out), config.resolve({}, settings), frozenset(settings),
-        None, init_from, overwrite, None, workers,
+        val, init_from, overwrite, None, workers,
     )
     return preparation.prepare(request, ranks)
 
@@ -170,8 +182,32 @@ def test_without_determinism_the_first_losses_are_nearly_the_same(corpus, tmp_pa
     assert losses(deterministic[0]) == pytest.approx(alone, rel=1e-4)
 
 
+@pytest.mark.parametrize(("size", "workers", "shards"), [
+    (1, 5, 5), (1, 40, 12), (2, 2, 2), (4, 2, 2), (4, 5, 3), (12, 2, 1),
+])
+def test_each_process_shares_its_lanes_out_over_its_threads(
+    corpus, tmp_path, size, workers, shards
+):
+    def work(ranks):
+        made = trainer.Trainer(prepared(ranks, corpus, tmp_path / "a.npz", workers=workers))
+        return len(made.shards), made.threads, made.mine
+
+    each = 12 // size
+    assert together(size, work) == [
+        (shards, shards, slice(rank * each, (rank + 1) * each)) for rank in range(size)
+    ]
+
+
+def test_a_process_needs_memory_for_its_own_lanes():
+    arch = Architecture(50, 64, 1, "tanh", "float32")
+    few, many = (SimpleNamespace(T=100, B=B) for B in (1000, 4000))
+    needed = preparation.memory_needed
+    assert needed(arch, many, 2, processes=4) == needed(arch, few, 2) < needed(arch, many, 2)
+
+
 @pytest.mark.parametrize("length", [1, 1024, 5000, 70_000])
-def test_a_score_is_the_same_to_the_last_bit_whoever_shares_the_work(length):
+def test_a_score_is_the_same_to_the_last_bit_whoever_shares_the_work(length, monkeypatch):
+    monkeypatch.setattr(evaluation, "LANES", 2)  # many sums, whose order matters
     params = initialise(Architecture(5, 6, 1, "tanh", "float32"), np.random.default_rng(1))
     text, before = np.random.default_rng(2).integers(0, 5, length), np.zeros(1, int)
     alone = score(params, text, before)
@@ -429,6 +465,7 @@ def test_processes_that_see_other_texts_or_settings_are_refused(corpus, tmp_path
     text = refused(3, corpus, out, seed=(1, 1, 2))
     assert "process 2 of 3 has another seed than process 0 (2, 1)" in text
     assert "number of threads" in refused(2, corpus, out, workers=(1, 2))
+    assert "another validation text" in refused(2, corpus, out, val=(str(corpus), str(other)))
     train(1, corpus, out, steps=5)
     first = (out, tmp_path / "elsewhere.npz")
     assert "another checkpoint to go on from" in refused(2, corpus, first)
@@ -639,6 +676,7 @@ def leave(monkeypatch):
     """End a process: what it said, how long it waited, and its code where MPI did not end it."""
     def leave(*args, **how):
         said, slept = [], []
+        monkeypatch.setattr(runtime.signal, "signal", lambda *handler: None)
         monkeypatch.setattr(runtime.time, "sleep", slept.append)
         monkeypatch.setattr(runtime.os, "dup2", lambda *files: None)
         with pytest.raises((SystemExit, Left)) as end:
