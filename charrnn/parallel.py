@@ -73,10 +73,11 @@ class Ranks:
             if raised.agreed:
                 raise
             error = raised
-        for found in self.all(error):
+        for rank, found in enumerate(self.all(error)):
             if found is not None:
-                found.agreed = True
-                raise found
+                first = error if error and rank == self.rank else found  # with its traceback
+                first.agreed = True
+                raise first
         return result  # type: ignore[return-value]
 
     def alike(self, facts: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pickle
 import signal
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -333,6 +334,15 @@ def test_all_raise_the_first_error_that_one_raised():
         return ranks.agree(fail)
 
     assert raised(CorpusError, together(4, work)) == "1 cannot read it"
+
+
+def test_the_process_that_raised_an_error_still_shows_where():
+    def deep_inside():
+        raise CorpusError("no")
+
+    outcomes = together(2, lambda ranks: ranks.agree(deep_inside if ranks.first else lambda: None))
+    last = [traceback.extract_tb(error.__traceback__)[-1].name for error in outcomes]
+    assert last == ["deep_inside", "agree"]
 
 
 def test_where_nobody_fails_each_has_its_own_result():
