@@ -82,7 +82,7 @@ def leave(
     MPI: Any = sys.modules.get("mpi4py.MPI")
     together = MPI is not None and MPI.Is_initialized() and MPI.COMM_WORLD.size == size > 1
     if failed and rank > 0:
-        time.sleep(2)
+        time.sleep(1.5 + min(rank, 8) / 2)  # one after the other, in case the first is stuck
         if together and code:
             say(f"{line or f'charrnn: ended with code {code}'} (process {rank} of {size})")
     if together and not (finished and code == 0):

@@ -185,6 +185,24 @@ def test_a_process_that_has_failed_ends_the_job_although_it_is_interrupted(folde
     assert "ZeroDivisionError" in one_line(changed(2, 1, what, SAME, folder), 1)
 
 
+def test_while_the_first_process_is_stuck_one_of_the_others_speaks(folder):
+    stuck = """
+import os
+from charrnn import __main__, preparation
+prepare = preparation._prepare
+def changed(request, ranks):
+    if ranks.first:
+        return prepare(request, ranks)
+    raise SystemExit(143)
+preparation._prepare = changed
+__main__.main()
+"""
+    result = mpi(4, TINY, folder, [*PYTHON, "-c", stuck])
+    assert result.returncode == 143
+    assert result.stderr.decode() == (
+        "stopped before the first step: there was nothing to save (process 1 of 4)\n")
+
+
 def test_what_all_raise_is_said_once(folder):
     wild = ["--optimizer", "sgd", "--activation", "relu", "--learning-rate", "100", "--warmup", "0",
             "--clip-norm", "0", "--schedule", "constant", "--steps", "300"]

@@ -721,6 +721,15 @@ def test_another_process_that_fails_waits_for_the_first_and_says_who_it_is(world
     assert said == ["charrnn: ended with code 130 (process 3 of 4)"]
 
 
+def test_where_the_first_process_is_stuck_the_next_one_speaks_before_the_others(world, leave):
+    waits = []
+    for rank in (1, 2, 5, 1000):
+        world(rank, 1001, 1001)
+        waits.append(leave(1, "no", **FAILED)[1])
+    assert np.diff(waits).min() >= 0.5
+    assert waits[-1] < 6
+
+
 def test_who_has_finished_leaves_the_end_to_mpi(world, leave):
     for rank in (0, 1):
         MPI = world(rank, 2, 2)
