@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -188,6 +189,7 @@ def test_a_process_that_has_failed_ends_the_job_although_it_is_interrupted(folde
 def test_while_the_first_process_is_stuck_one_of_the_others_speaks(folder):
     stuck = """
 import os
+import shlex
 from charrnn import __main__, preparation
 prepare = preparation._prepare
 def changed(request, ranks):
@@ -320,7 +322,7 @@ def test_a_launcher_that_mpi_does_not_know_is_refused(folder):
 
 
 def test_a_reader_that_has_enough_ends_the_job(folder):
-    command = " ".join(started(2, [*COMMAND, *LONG, "--json"]))
+    command = shlex.join(started(2, [*COMMAND, *LONG, "--json"]))
     result = subprocess.run(["bash", "-c", f"{command} | head -1"], cwd=folder, timeout=SOON,
                             capture_output=True, env=ENVIRONMENT)
     assert json.loads(result.stdout)["event"] == "start"
