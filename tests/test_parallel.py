@@ -215,7 +215,8 @@ def test_a_score_is_the_same_to_the_last_bit_whoever_shares_the_work(length, mon
     assert alone.chars == length
     for size in (1, 2, 3, 5):
         for threads in (1, 2):
-            every = together(size, lambda ranks, n=threads: score(params, text, before, n, ranks))
+            every = together(size, lambda ranks, n=threads: score(
+                params, text, before, n, ranks=ranks))
             assert every == [alone] * size
 
 
