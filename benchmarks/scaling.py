@@ -23,7 +23,7 @@ from charrnn import runtime
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 WORKERS = [(1, 1, False), (1, 2, False), (2, 1, False), (2, 1, True)]  # the last: deterministic
-NETWORKS = [(2, 256, 64, 32), (4, 384, 64, 64), (2, 1024, 64, 64)]  # L, H, B, T
+NETWORKS = [(1, 128, 64, 64), (2, 256, 64, 32), (4, 384, 64, 64), (2, 1024, 64, 64)]  # L, H, B, T
 SIZES = [4, 200_000, 1_000_000, 8_000_000]
 LANES = [64, 32, 16, 8, 4, 2, 1]
 

@@ -37,11 +37,13 @@ class Ranks:
     """The processes of a run, ``size`` of them; this one is number ``rank``.
 
     Every method is collective: all processes have to call it, in the same order. ``comm`` is
-    a communicator of mpi4py, of which allgather, Allgatherv, Allreduce and Alltoallv are used.
+    a communicator of mpi4py, of which allgather, Allgatherv, Allreduce and Alltoallv are used,
+    and ``in_place`` what says to the third that it receives where it sends.
     """
 
-    def __init__(self, comm: Any) -> None:
-        self._comm = comm
+    def __init__(self, comm: Any, in_place: Any = None) -> None:
+        self._comm, self._in_place = comm, in_place
+        self._buffers: dict[str, Array] = {}
         self.rank: int = comm.rank
         self.size: int = comm.size
         machines = self.all((platform.node(), runtime.affinity()))
@@ -108,13 +110,12 @@ class Ranks:
     def add(self, parts: Array) -> Array:
         """The sum of the rows of ``parts`` (s, N) of all processes, (N,), in all of them.
 
-        The rows are overwritten. Each process adds up its own rows first, so the last bits
-        depend on the number of processes.
+        The first row becomes the sum. Each process adds up its own rows before, so the last
+        bits depend on the number of processes.
         """
-        total: Array = _sum(parts)
+        total = _sum(parts)
         if self.size > 1:
-            mine, total = total, np.empty_like(total)
-            self._comm.Allreduce(mine, total)
+            self._comm.Allreduce(self._in_place, total)
         return total
 
     def add_in_order(self, parts: Array) -> Array:
@@ -122,18 +123,27 @@ class Ranks:
 
         The same rows give the same bits, whoever has them. Each process receives a stretch of
         the columns of all rows, adds it up and passes it on: s times the traffic of ``add``.
+        The sum lies in memory that the next call uses again.
         """
         if self.size == 1:
             return _sum(parts)
         s, N = parts.shape
         edges = [N * rank // self.size for rank in range(self.size + 1)]
         widths = np.diff(edges)
-        sent = np.concatenate([parts[:, a:b].ravel() for a, b in pairwise(edges)])
-        stretch = np.empty((self.size * s, widths[self.rank]), parts.dtype)
+        sent = self._buffer("sent", (s * N,), parts.dtype)
+        np.concatenate([parts[:, a:b].ravel() for a, b in pairwise(edges)], out=sent)
+        stretch = self._buffer("stretch", (self.size * s, widths[self.rank]), parts.dtype)
         self._comm.Alltoallv([sent, s * widths], [stretch, [s * widths[self.rank]] * self.size])
-        total = np.empty(N, parts.dtype)
-        self._comm.Allgatherv(np.ascontiguousarray(_sum(stretch)), [total, widths])
+        total = self._buffer("total", (N,), parts.dtype)
+        self._comm.Allgatherv(_sum(stretch), [total, widths])
         return total
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Memory that stays: to get it anew in every step takes longer than to send it."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.shape != shape or buffer.dtype != dtype:
+            buffer = self._buffers[name] = np.empty(shape, dtype)
+        return buffer
 
 
 def _sum(rows: Array) -> Array:
@@ -176,5 +186,5 @@ def join() -> Ranks:
             f"the launcher started {size} processes, and MPI finds {comm.size}: mpi4py uses "
             f"{library}, which is not the launcher's; use the mpiexec that belongs to it"
         )
-    return Ranks(comm)
+    return Ranks(comm, MPI.IN_PLACE)
 

@@ -69,8 +69,9 @@ class Comm:
         buffer, counts = into if isinstance(into, list) else (into, [mine.size] * self.size)
         fill(buffer, counts, parts)
 
-    def Allreduce(self, mine, into):
-        into[:] = sum(self.swap("Allreduce", mine.copy()))
+    def Allreduce(self, in_place, into):
+        assert in_place is None, "what is sent stands where the sum will"
+        into[:] = sum(self.swap("Allreduce", into.copy()))
 
     def Alltoallv(self, sent, into):
         buffer, counts = sent
