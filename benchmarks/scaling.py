@@ -42,7 +42,8 @@ def ask(processes: int, task: str, *numbers: object) -> dict[str, float]:
 def timed(work: Callable[[], object], go_on: Callable[[bool], bool], seconds: float) -> float:
     """The median time of ``work`` in seconds, done for so long by all processes together."""
     times: list[float] = []
-    while go_on(sum(times) < seconds or len(times) < 5):
+    end = time.perf_counter() + seconds
+    while go_on(time.perf_counter() < end or len(times) < 5):
         begin = time.perf_counter()
         work()
         times.append(time.perf_counter() - begin)
@@ -84,16 +85,24 @@ def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seco
 
 
 def sums(size: int, seconds: float) -> None:
-    """Sums of vectors, of ``size`` float32 of each process."""
+    """Sums of vectors of ``size`` float32 of each process, and what each makes of the sum."""
     runtime.use_one_blas_thread()
     import numpy as np
 
-    from charrnn import parallel
+    from charrnn import optim, parallel
 
     ranks = parallel.join()
-    parts = np.ones((1, size), np.float32)
+    parts, moments = np.zeros((1, size), np.float32), np.zeros((2, size), np.float32)
+    theta, grad = np.random.default_rng(1).normal(size=(2, size)).astype(np.float32)
+
+    def update() -> None:
+        optim.clip(grad, 1.0, 0.0)
+        theta[:] *= 1 - 1e-4
+        optim.adam(theta, grad, moments, 100, 1e-4)
+
     found = {"plain": timed(lambda: ranks.add(parts), ranks.share, seconds),
-             "ordered": timed(lambda: ranks.add_in_order(parts), ranks.share, seconds)}
+             "ordered": timed(lambda: ranks.add_in_order(parts), ranks.share, seconds),
+             "update": timed(update, ranks.share, seconds)}
     if ranks.first:
         print(json.dumps(found))
 
@@ -112,12 +121,14 @@ def measure(repeat: int, seconds: float) -> None:
         L, H, B, T = network
         print(f"| {L} x {H}, {B}, {T} | {rounds[0][0]['parameters']:,} | {one:,.0f} | {two:,.0f} "
               f"| {ranks:,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} | {ratios[2]:.2f} |", flush=True)
-    print("\n| parameters | sum of 2 processes, ms | GB/s | in order, ms |\n|---|---|---|---|")
+    print("\n| parameters | sum of 2 processes, ms | GB/s | in order, ms | update, ms |\n"
+          "|---|---|---|---|---|")
     for size in SIZES:
         found = [ask(2, "sums", size, seconds) for _ in range(repeat)]
-        plain, ordered = (median(each[kind] for each in found) for kind in ("plain", "ordered"))
+        plain, ordered, update = (median(each[kind] for each in found)
+                                  for kind in ("plain", "ordered", "update"))
         print(f"| {size:,} | {1e3 * plain:.3f} | {4 * size / plain / 1e9:.2f} "
-              f"| {1e3 * ordered:.3f} |", flush=True)
+              f"| {1e3 * ordered:.3f} | {1e3 * update:.3f} |", flush=True)
     print("\n| lanes of one thread | step of 2 x 256, T = 32, ms | chars/s |\n|---|---|---|")
     for B in LANES:
         found = [ask(1, "steps", 2, 256, B, 32, 1, 0, seconds) for _ in range(repeat)]

@@ -163,9 +163,6 @@ def join() -> Ranks:
     if size == 1:
         return Ranks(Alone())
     try:
-        import mpi4py
-
-        mpi4py.rc.thread_level = "funneled"  # only the main thread sends
         with warnings.catch_warnings():  # of another launcher: that is looked at below
             warnings.simplefilter("ignore", RuntimeWarning)
             from mpi4py import MPI
