@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UsageError
 
 Array = NDArray[Any]
 
 
+LANES_PER_SHARD = 8  # at least; fewer rows make slow products
 HELD_OUT = 1_000_000  # characters that are held out, by default, of a long text
 
 
@@ -81,6 +82,24 @@ class Lanes:
         self.length = pairs // self.B  # n
         self.left_over = len(text) - 1 - self.B * self.length  # that an epoch leaves out
         self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
+
+    @property
+    def shards(self) -> int:
+        """Into how many groups the lanes are cut, for threads and processes, at most."""
+        return max(1, self.B // LANES_PER_SHARD)
+
+    def check_shares(self, processes: int, deterministic: bool) -> None:
+        """Raise UsageError where the processes would not all have as much to do."""
+        shards, least, why = self.B, 1, ""
+        if deterministic and self.B % processes == 0:
+            shards, least = self.shards, LANES_PER_SHARD
+            why = f" are summed in {shards} shards with --deterministic, which"
+        if shards % processes:
+            raise UsageError(
+                f"{self.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
+                f"--batch-size that is a multiple of {least * processes}, for which the text has "
+                "to be long enough"
+            )
 
     def window(
         self, index: int, start: int = 0, lanes: slice = slice(None)

@@ -128,10 +128,7 @@ def _prepare(request: Request, ranks: Ranks) -> Run:
         raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
                           "needed to train on")
     lanes = Lanes(train, settings.seq_length, settings.batch_size, resets)
-    if lanes.B % ranks.size:
-        raise UsageError(f"{lanes.B} lanes cannot be shared evenly by {ranks.size} processes: "
-                         f"choose a --batch-size that is a multiple of {ranks.size}"
-                         + (", or a longer text" if settings.batch_size > lanes.B else ""))
+    lanes.check_shares(ranks.size, settings.deterministic)
 
     arch = checkpoint.architecture(dataclasses.asdict(settings), len(vocabulary))
     slots = OPTIMISERS[settings.optimizer][1]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import option
-from charrnn.errors import DivergedError, UsageError
+from charrnn.errors import DivergedError
 from charrnn.model import Tape, backward, cross_entropy, forward
 from charrnn.optim import OPTIMISERS, clip, learning_rate
 from charrnn.parameters import Parameters
@@ -21,7 +21,6 @@ from charrnn.runtime import Signals, wished
 
 Array = NDArray[Any]
 
-LANES_PER_SHARD = 8  # at least; fewer rows make slow products
 TAIL = 4  # numbers that ride along with a gradient: the loss, and what signals asked for
 
 
@@ -40,16 +39,11 @@ class Trainer:
         self.optimise = OPTIMISERS[run.config.optimizer][0]
         # Each thread works on lanes of its own, with BLAS on one thread: for the small
         # products of the loop over time that is faster than BLAS sharing out each of them.
-        threads, most = run.checkpoint.threads, max(1, B // LANES_PER_SHARD)
+        threads, processes = run.checkpoint.threads, self.ranks.size
         if self.config.deterministic:
-            shards, self.add = most, self.ranks.add_in_order
-            if shards % self.ranks.size:
-                raise UsageError(f"{shards} shards of {B} lanes cannot be shared evenly by "
-                                 f"{self.ranks.size} processes, as --deterministic needs it: "
-                                 f"choose a --batch-size that is a multiple of "
-                                 f"{LANES_PER_SHARD * self.ranks.size}")
+            shards, self.add = run.lanes.shards, self.ranks.add_in_order
         else:
-            shards = self.ranks.size * max(1, min(threads, most // self.ranks.size))
+            shards = processes * max(1, min(threads, run.lanes.shards // processes))
             self.add = self.ranks.add
         edges = self.ranks.mine([*pairwise(B * shard // shards for shard in range(shards + 1))])
         self.mine = slice(edges[0][0], edges[-1][1])  # the lanes of this process

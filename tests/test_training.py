@@ -17,6 +17,7 @@ from charrnn import (
     dynamic,
     encoded,
     evaluation,
+    lanes,
     preparation,
     report,
     trainer,
@@ -127,7 +128,7 @@ def test_a_run_is_what_a_plain_loop_over_the_text_computes(corpus, tmp_path):
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_share_the_lanes_and_learn_the_same(corpus, tmp_path, monkeypatch, threads):
-    monkeypatch.setattr(trainer, "LANES_PER_SHARD", 2)
+    monkeypatch.setattr(lanes, "LANES_PER_SHARD", 2)
     options = {"batch_size": 10, "dtype": "float64", "dropout": 0.2}
     train(corpus, tmp_path / "one.npz", threads=1, **options)
     train(corpus, tmp_path / "more.npz", threads=threads, **options)
@@ -140,8 +141,8 @@ def test_threads_share_the_lanes_and_learn_the_same(corpus, tmp_path, monkeypatc
 
 
 def test_few_lanes_are_not_shared_out(corpus, tmp_path):
-    for lanes, shards in ((1, 1), (15, 1), (16, 2), (64, 3)):
-        run = prepared(corpus, tmp_path / "a.npz", threads=3, batch_size=lanes, seq_length=4)
+    for B, shards in ((1, 1), (15, 1), (16, 2), (64, 3)):
+        run = prepared(corpus, tmp_path / "a.npz", threads=3, batch_size=B, seq_length=4)
         assert len(trainer.Trainer(run).shards) == shards
 
 
