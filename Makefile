@@ -16,7 +16,7 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-mpi mutants test-lowest lint types check coverage bench bench-peers \
+.PHONY: help demo test test-slow test-browser test-mpi mutants test-lowest lint types check coverage bench bench-peers bench-mpi \
   dist clean train sample eval install
 
 help: ## list the targets
@@ -90,6 +90,10 @@ bench: $(VENV)/dev ## measure speed and memory (10 minutes; ARGS='train sample' 
 
 bench-peers: $(VENV)/dev ## install what make bench compares with: PyTorch
 	$(BIN)/python -m pip install --quiet --editable '.[peers]'
+
+bench-mpi: $(VENV)/dev ## measure processes that train together (8 minutes)
+	$(BIN)/python -m pip install --quiet --editable '.[mpi]' mpich
+	@$(BIN)/python benchmarks/scaling.py $(ARGS)
 
 dist: $(VENV)/dev ## build the wheel and the source archive in dist/
 	rm -rf dist build

@@ -26,6 +26,7 @@ WORKERS = [(1, 1, False), (1, 2, False), (2, 1, False), (2, 1, True)]  # the las
 NETWORKS = [(1, 128, 64, 64), (2, 256, 64, 32), (4, 384, 64, 64), (2, 1024, 64, 64)]  # L, H, B, T
 SIZES = [4, 200_000, 1_000_000, 8_000_000]
 LANES = [64, 32, 16, 8, 4, 2, 1]
+SHARED = [(2, 256, 32), (2, 1024, 32)]  # L, H, T, of which one thread has so many lanes
 
 
 def ask(processes: int, task: str, *numbers: object) -> dict[str, float]:
@@ -129,11 +130,16 @@ def measure(repeat: int, seconds: float) -> None:
                                   for kind in ("plain", "ordered", "update"))
         print(f"| {size:,} | {1e3 * plain:.3f} | {4 * size / plain / 1e9:.2f} "
               f"| {1e3 * ordered:.3f} | {1e3 * update:.3f} |", flush=True)
-    print("\n| lanes of one thread | step of 2 x 256, T = 32, ms | chars/s |\n|---|---|---|")
+    heads = [f"step of {L} x {H}, T = {T}, ms | chars/s" for L, H, T in SHARED]
+    print("\n| lanes of one thread | " + " | ".join(heads) + " |")
+    print("|" + "---|" * (1 + 2 * len(heads)))
     for B in LANES:
-        found = [ask(1, "steps", 2, 256, B, 32, 1, 0, seconds) for _ in range(repeat)]
-        spent = median(each["seconds"] for each in found)
-        print(f"| {B} | {1e3 * spent:.2f} | {B * 32 / spent:,.0f} |", flush=True)
+        cells = [str(B)]
+        for L, H, T in SHARED:
+            found = [ask(1, "steps", L, H, B, T, 1, 0, seconds) for _ in range(repeat)]
+            spent = median(each["seconds"] for each in found)
+            cells += [f"{1e3 * spent:.2f}", f"{B * T / spent:,.0f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,14 @@ TARGETS = {
         ["adam", "rmsprop", "adagrad", "sgd", "norm", "clip", "learning_rate"],
         ["optim", "training"],
     ),
-    "corpus": (["Lanes", "split"], ["corpus", "training"]),
-    "trainer": (["Trainer"], ["training"]),
-    "evaluation": (["surprisals", "_score_block", "score_lines"], ["evaluation", "cli"]),
+    "randomness": (["uniform_rows"], ["parallel"]),
+    "lanes": (["Resets", "split", "Lanes"], ["lanes", "training", "parallel"]),
+    "trainer": (["Trainer"], ["training", "parallel"]),
+    "parallel": (["Ranks", "_sum"], ["parallel"]),
+    "evaluation": (
+        ["score", "surprisals", "streamed", "_score_block", "score_lines"],
+        ["evaluation", "cli", "parallel"],
+    ),
     "dynamic": (["surprisals", "learn"], ["dynamic"]),
 }
 
