@@ -113,7 +113,7 @@ class Lanes:
         span = slice(index * self.T, (index + 1) * self.T)
         inputs = self.text[start:stop].reshape(self.B, self.length)[lanes, span]
         targets = self.text[start + 1 : stop + 1].reshape(self.B, self.length)[lanes, span]
-        return np.ascontiguousarray(inputs.T), np.ascontiguousarray(targets.T)
+        return inputs.T.copy(), targets.T.copy()  # never a view: the text stays as it is
 
     def fresh(self, index: int, start: int = 0, lanes: slice = slice(None)) -> Array | None:
         """At which steps of a window which lanes begin anew, (T, B) of bool; None where none do."""

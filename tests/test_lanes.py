@@ -147,6 +147,15 @@ def test_lanes_begin_anew_where_the_symbol_to_predict_is_the_first_of_a_document
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("B", [1, 2])
+def test_a_window_is_no_view_of_the_text(B):
+    text = np.arange(50)
+    for array in Lanes(text, 5, B).window(0):
+        array[:] = 0
+        assert array.flags.c_contiguous
+    np.testing.assert_array_equal(text, np.arange(50))
+
+
 def test_without_documents_nothing_begins_anew():
     assert Lanes(np.arange(50), 5, 2).fresh(0) is None
     assert Resets(np.array([3, 10]), 1).moved(4).at.tolist() == [-1, 6]

@@ -725,6 +725,8 @@ def test_the_state_after_a_border_depends_on_nothing_before_it(library, tmp_path
         after.append(h)
     assert run.lanes.fresh(1, stepper.start(0)) is not None
     np.testing.assert_array_equal(*after)
+    text = prepared(library, tmp_path / "b.npz", borders="reset").text
+    np.testing.assert_array_equal(run.text.ids, text.ids)
 
 
 @pytest.mark.parametrize("borders", ["ignore", "reset"])
