@@ -22,7 +22,7 @@ def main() -> NoReturn:
         finished = True
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-        if code > 128:  # a signal that came to ``train`` early
+        if code > 128 and "train" in sys.argv[1:3]:  # a signal that came early
             line = "stopped before the first step: there was nothing to save"
     except click.exceptions.Exit as error:
         code = error.exit_code

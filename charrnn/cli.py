@@ -67,7 +67,8 @@ def cli(context: click.Context, debug: bool) -> None:
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
               help="For the encoded form of texts above 128 MB.  [default: where FILE of -o is]")
 @click.option("--overwrite", is_flag=True, help="Replace a checkpoint of another run.")
-@click.option("--dry-run", is_flag=True, help="Say what would be trained, and stop.")
+@click.option("--dry-run", is_flag=True,
+              help="Say what would be trained, and stop; a large text is encoded all the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
 def train(
@@ -139,8 +140,8 @@ def default_checkpoint(corpora: tuple[str, ...]) -> Path:
     from charrnn.files import is_compressed
 
     first = Path(os.path.abspath(corpora[0]))
-    stem = "stdin" if corpora[0] == "-" else first.stem
-    if is_compressed(first.name):
+    stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
+    if is_compressed(first.name) and not first.is_dir():
         stem = Path(stem).stem
     more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
     return Path("checkpoints") / f"{stem}{more}.npz"
@@ -150,7 +151,8 @@ def default_checkpoint(corpora: tuple[str, ...]) -> Path:
 @checkpoint_option
 @click.option("--prime", type=Argument(), metavar="TEXT",
               help="What the sample begins with.")
-@click.option("--prime-file", type=TEXTS, metavar="FILE", help="The same from a file, or -.")
+@click.option("--prime-file", type=TEXTS, metavar="FILE",
+              help="The same from a file or -, which need not end.")
 @click.option("--length", type=click.IntRange(0), default=1000, show_default=True,
               metavar="INTEGER",
               help="New characters.")
@@ -189,6 +191,7 @@ def sample(
 
     from charrnn import corpus, sampling
     from charrnn.checkpoint import load
+    from charrnn.vocabulary import Vocabulary
 
     run = load(path)
     vocabulary, skip = run.vocabulary, unknown == "skip"
@@ -207,7 +210,7 @@ def sample(
         text = corpus.read_known([novelty], vocabulary, encoding, skip_unknown=True)
     if stop:
         try:
-            stop_ids = vocabulary.encode_text(stop)
+            stop_ids = Vocabulary(vocabulary.codes, vocabulary.level).encode_text(stop)
         except CorpusError as error:
             reason = str(error).partition(";")[0]
             raise UsageError(f"--stop would never stop a sample: {reason}") from None

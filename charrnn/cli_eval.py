@@ -57,7 +57,11 @@ def evaluate(
     per_line: bool, learn: bool, surprisal: bool, compare: bool, train_text: str | None,
     as_json: bool,
 ) -> None:
-    """Say how well TEXT is predicted: one or more files as one text, or - for stdin."""
+    """Say how well TEXT is predicted: files and folders as one text, or - for stdin.
+
+    A text is scored as it is read, and need not end; what goes with --split, --dynamic,
+    --surprisal or --baselines is read whole.
+    """
     path = checkpoint or newest_checkpoint()
     if text.count("-") > 1:
         raise UsageError("standard input can be read only once")
@@ -92,8 +96,10 @@ def evaluate(
     if not (split in ("train", "val") or learn or surprisal or compare):
         score_stream(run, path, text, skip, threads, as_json)
         return
-    # The corpus of the run has no unknown characters; that another text is one is said first.
-    whole = corpus.read_known(text, run.vocabulary, encoding, skip or split in ("train", "val"))
+    # The corpus of the run has no unknown characters, or they are replaced; that another text
+    # is not the corpus is said first.
+    parted = split in ("train", "val")
+    whole = corpus.read_known(text, run.vocabulary, encoding, skip or parted, path.parent)
     part, before, resets = evaluation.part_of(run, whole, split)
     if len(part) == 0:
         raise CorpusError(f"{whole.name}: there is nothing to score")
@@ -101,7 +107,7 @@ def evaluate(
     if split is None and whole.digest == run.origin["corpus"]:
         say("note: the model was trained on most of this text; --split val is what it was not")
     if learn:
-        blocks = report.progress(dynamic.surprisals(run.best, part, before), len(part))
+        blocks = report.progress(dynamic.surprisals(run.best, part, before, resets), len(part))
     else:
         blocks = evaluation.surprisals(run.best, part, before, threads, resets)
     blocks = evaluation.finite(blocks, whole.name)
@@ -146,7 +152,7 @@ def score_stream(
     said = f"{path}, step {run.progress.best_step:,}"
     blocks = evaluation.streamed(run.best, pieces, before, threads, restart)
     score = evaluation.NOTHING
-    with report.running() as show:
+    with runtime.listening(), report.running() as show:
         try:
             for block in evaluation.finite(blocks, pieces.name):
                 if said:
@@ -154,9 +160,13 @@ def score_stream(
                 said = ""
                 score += evaluation.score_of(*block)
                 show(score)
-        except KeyboardInterrupt:
+        except SystemExit:  # INT or TERM
             if score.chars:
+                say("interrupted: this is the score of what was read so far")
                 write(report.score_line(score, pieces, "all", path, False, as_json))
+            else:
+                say(f"interrupted before there was a score: there is one for every "
+                    f"{evaluation.LANES * evaluation.SEGMENT:,} characters")
             raise
     if score.chars == 0:
         raise CorpusError(f"{pieces.name}: there is nothing to score")

@@ -54,29 +54,31 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     run = load(path)
     before = start = np.array([run.vocabulary.start])
     scores: list[tuple[str, float]] = []
+    resets = None
     if text:
         encoding = str(run.settings["encoding"])
         whole = corpus.read_known(text, run.vocabulary, encoding, unknown == "skip")
         name = printable(whole.name)
         if whole.digest == run.origin["corpus"] and not run.origin["val"]:
-            ids, before, _ = evaluation.part_of(run, whole, "val")
+            ids, before, resets = evaluation.part_of(run, whole, "val")
             source = f"The held-out part of {name}, from its beginning."
             if len(ids) == 0:
-                ids, before = whole.ids, start
+                ids, before, resets = evaluation.part_of(run, whole, None)
                 source = f"{name}, from its beginning: it was learned from, nothing was held out."
             else:
                 train, *_ = evaluation.part_of(run, whole, "train")
                 scores = [(name, nats) for name, nats in baselines(
                     train, ids, before, run.vocabulary) if name in SHOWN]
         else:
-            ids, source = whole.ids, f"{name}, from its beginning."
+            ids, before, resets = evaluation.part_of(run, whole, None)
+            source = f"{name}, from its beginning."
         if len(ids) == 0:
             raise CorpusError(f"{whole.name}: there is nothing to look at")
     else:
         source = "A text that the model wrote itself: name a text to see how it reads that."
         pieces = sampling.samples(run.best, start, count=1, length=insight.LOOKED_AT, seed=SEED)
         ids = np.concatenate([piece for _, piece in pieces])
-    written = page(run, path, ids, before, source, scores)
+    written = page(run, path, ids, before, source, scores, resets)
     try:
         size = out.write_bytes(written.encode("utf-8", "replace"))
     except OSError as error:

@@ -246,15 +246,20 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
-    if config.level == "byte" and config.min_count > 1:
-        raise UsageError(f"min_count {config.min_count} is for characters: there are 256 bytes, "
-                         "and all are known; leave it out at byte level")
+    check_min_count(config)
     if config.learning_rate * config.decay >= 1:
         raise UsageError(
             f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
             "more, which leaves nothing of a weight: lower one of them"
         )
     return config
+
+
+def check_min_count(config: Config) -> None:
+    """Raise UsageError where bytes are to be counted like characters."""
+    if config.level == "byte" and config.min_count > 1:
+        raise UsageError(f"min_count {config.min_count:,} is for characters: there are 256 bytes, "
+                         "and all are known; leave it out at byte level")
 
 
 def changed(config: Config) -> dict[str, Value]:

@@ -83,7 +83,8 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> config.Value:
     if empty:
         raise refuse(event, f"{key} needs a value")
     if event.style is not None and config.TYPES[key] is not str:
-        raise refuse(event, f"{key}: {event.value!r:.60} is text in quotes, not a number")
+        raise refuse(event, f"{key}: {event.value!r:.60} is text in quotes, not a "
+                            f"{'truth value' if config.TYPES[key] is bool else 'number'}")
     try:
         return config.parse(key, event.value)
     except UsageError as error:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charrnn import encoded
 from charrnn.encoded import Store
-from charrnn.errors import CorpusError
+from charrnn.errors import CharrnnError, CorpusError
 from charrnn.files import CONVERT, files_of, name_of, shown, stream
 from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, describe, smallest_dtype
 
@@ -69,17 +69,20 @@ def read(paths: Sequence[str], how: Reading, more: Array = NO_CODES, verify: boo
     key = {"level": how.level, "encoding": how.encoding, "min_count": how.min_count,
            "more": hashlib.sha256(more.tobytes()).hexdigest()}
     if how.folder is not None and sources:
-        known = encoded.find(how.folder, key, sources)
-        found = known and encoded.load(known, verify)
-        if found:
-            return _mapped(name, how, *found)
+        for known in encoded.find(how.folder, key, sources):
+            found = encoded.load(known, verify)
+            if found:
+                return _mapped(name, _vocabulary(how, found[1]["codes"]), *found)
     store = Store(how.folder)
     try:
         digest, codes, counts, begins = _collect(paths, how, store, more)
         # The order of appearance turns into that of code points, in place.
-        rare = counts < how.min_count
+        rare = (counts < how.min_count) & ~np.isin(codes, more)
+        if len(codes) and rare.all():
+            raise CorpusError(f"{name}: no character occurs {how.min_count:,} times, the commonest "
+                              f"does {counts.max():,} times: lower --min-count")
         kept = np.unique(np.concatenate([codes[~rare], more, extra_codes(how)]))
-        vocabulary = Vocabulary(kept, how.level, replaces=how.min_count > 1)
+        vocabulary = _vocabulary(how, kept)
         to = vocabulary.lookup(np.where(rare, REPLACEMENT, codes))
         store.translate(to, vocabulary.dtype)
         facts = {
@@ -90,8 +93,10 @@ def read(paths: Sequence[str], how: Reading, more: Array = NO_CODES, verify: boo
         path = store.seal(facts)
     finally:
         store.discard()
-    found = (encoded.load(path, verify=False) if path else None) or (store.array(), facts)
-    return _mapped(name, how, *found)
+    found = encoded.load(path, verify=False) if path else (store.array(), facts)
+    if found is None:
+        raise CharrnnError(f"{path} was removed as soon as it was made: start again")
+    return _mapped(name, vocabulary, *found)
 
 
 def _collect(
@@ -136,9 +141,12 @@ def extra_codes(how: Reading) -> Array:
     return np.full(int(how.min_count > 1), REPLACEMENT, np.uint32)
 
 
-def _mapped(name: str, how: Reading, ids: Array, facts: dict[str, Any]) -> Text:
-    """The text that a file of encoded symbols holds."""
-    vocabulary = Vocabulary(np.array(facts["codes"], np.uint32), how.level, how.min_count > 1)
+def _vocabulary(how: Reading, codes: Any) -> Vocabulary:
+    return Vocabulary(np.asarray(codes, np.uint32), how.level, replaces=how.min_count > 1)
+
+
+def _mapped(name: str, vocabulary: Vocabulary, ids: Array, facts: dict[str, Any]) -> Text:
+    """A text, of which ``facts`` say what a file of encoded symbols holds."""
     return Text(name, ids, vocabulary, facts["key"]["corpus"], facts["distinct"],
                 facts["unknown"], facts["begins"], facts["notes"])
 
@@ -161,13 +169,20 @@ class Pieces:
 
     def __iter__(self) -> Iterator[Array]:
         known = self.vocabulary
-        for codes in stream(self.paths, known.level, self.encoding, self._digest, CONVERT):
-            if self.skip or known.replaces:
-                self.unknown += known.unknown(codes)
-            try:
+        for path in files_of(self.paths):
+            count = 0
+            for codes in stream([path], known.level, self.encoding, self._digest, CONVERT):
+                missing = known.unknown(codes)
+                if missing and not (self.skip or known.replaces):
+                    first = int((known.lookup(codes) >= len(known)).argmax())
+                    raise CorpusError(
+                        f"{shown(path)}: character {count + first + 1:,}, "
+                        f"{describe(int(codes[first]))}, is not among the {len(known):,} that the "
+                        "model knows; leave out such with --unknown skip"
+                    )
+                self.unknown += missing
+                count += len(codes)
                 yield known.encode(codes, self.skip)
-            except CorpusError as error:
-                raise CorpusError(f"{self.name}: {error}") from None
 
     @property
     def digest(self) -> str:
@@ -176,9 +191,19 @@ class Pieces:
 
 
 def read_known(
-    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False
+    paths: Sequence[str],
+    vocabulary: Vocabulary,
+    encoding: str,
+    skip_unknown: bool = False,
+    folder: Path | None = None,
 ) -> Text:
-    """Read files as ``Pieces`` into one array."""
+    """Read files as ``Pieces`` into one array, or map what a run left of them in ``folder``."""
+    sources = encoded.fingerprints(files_of(paths)) if folder is not None else []
+    key = {"level": vocabulary.level, "encoding": encoding}
+    for known in encoded.find(folder, key, sources) if folder is not None else ():
+        found = encoded.load(known)
+        if found and np.array_equal(found[1]["codes"], vocabulary.codes):
+            return _mapped(name_of(paths), vocabulary, *found)
     pieces, begins, count = Pieces(paths, vocabulary, encoding, skip_unknown), [], 0
     parts = [np.zeros(0, vocabulary.dtype)]
     for part in pieces:
@@ -212,7 +237,7 @@ def read_lines(
         decoded = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
         return decoded, ids, vocabulary.unknown(symbols)
 
-    for path in paths:
+    for path in files_of(paths):
         number = 1
         rest: list[Array] = []  # the beginning of a line that has not ended yet
         for codes in stream([path], vocabulary.level, encoding, remedy=CONVERT):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.evaluation import CONTEXT
+from charrnn.lanes import Resets
 from charrnn.model import Tape, backward, cross_entropy, forward, quiet_overflow, surprisal
 from charrnn.parameters import Parameters
 
@@ -25,7 +26,9 @@ RATE = 1e-4
 EPSILON = 1e-5
 
 
-def surprisals(params: Parameters, text: Array, before: Array) -> Iterator[tuple[Array, Array]]:
+def surprisals(
+    params: Parameters, text: Array, before: Array, resets: Resets | None = None
+) -> Iterator[tuple[Array, Array]]:
     """For each symbol of ``text`` in order: -ln p, and whether it was the likeliest.
 
     Yields windows, as (nats, right), each of shape (n,). ``before`` holds the symbols read
@@ -40,18 +43,22 @@ def surprisals(params: Parameters, text: Array, before: Array) -> Iterator[tuple
     mean_square = np.zeros_like(params.flat)
     stretch = np.concatenate([before[-CONTEXT:], text])[:, None]  # one lane
     start = len(stretch) - len(text) - 1
-    h = params.zero_state(1)
+    xs, h, fresh = stretch[:-1].copy(), params.zero_state(1), None
+    if resets is not None:
+        fresh = resets.moved(-start - 1).begin(xs, 1 + np.arange(len(xs))[:, None])
     if start:
-        h = forward(params, stretch[:start], h, tape)[1]
+        begun = None if fresh is None else fresh[:start]
+        h = forward(params, xs[:start], h, tape, fresh=begun)[1]
     for count, t in enumerate(range(start, len(stretch) - 1, WINDOW), start=1):
         y = stretch[t + 1 : t + 1 + WINDOW]
-        x = stretch[t : t + len(y)]
-        logits, h = forward(params, x, h, tape)
+        x = xs[t : t + len(y)]
+        begun = None if fresh is None else fresh[t : t + len(y)]
+        logits, h = forward(params, x, h, tape, fresh=begun)
         right = logits.argmax(axis=1) == y.ravel()
         yield surprisal(logits.copy(), y.ravel())[0], right
 
         cross_entropy(logits, y)
-        backward(params, x, logits, tape, grad)
+        backward(params, x, logits, tape, grad, fresh=begun)
         learn(params.flat, grad.flat, mean_square, count)
 
 

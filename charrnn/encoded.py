@@ -28,7 +28,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import lock
 from charrnn.errors import CharrnnError
+from charrnn.files import is_compressed
 
 Array = NDArray[Any]
 
@@ -76,10 +78,12 @@ class Store:
         self.dtype, self.count, self._memory = np.dtype(dtype), 0, bytearray()
         if self.folder is not None and self._file is not None:
             self._file = self._open(self.folder)
-        for piece in before.pieces():
-            self.append(piece)
-        if before._file is not None:
-            _remove(before._file)
+        try:
+            for piece in before.pieces():
+                self.append(piece)
+        finally:
+            if before._file is not None:
+                _remove(before._file)
 
     def pieces(self) -> Iterator[Array]:
         """All symbols, in arrays of up to PIECE of them."""
@@ -89,8 +93,8 @@ class Store:
             return
         file, dtype = self._file, self.dtype
         file.seek(0)
-        for _ in range(0, self.count, PIECE):
-            yield np.frombuffer(file.read(PIECE * dtype.itemsize), dtype)
+        for at in range(0, self.count, PIECE):
+            yield np.frombuffer(file.read(min(PIECE, self.count - at) * dtype.itemsize), dtype)
 
     def translate(self, to: Array, dtype: Any) -> None:
         """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place."""
@@ -144,7 +148,10 @@ class Store:
         path = folder / f".{os.getpid()}-{time.monotonic_ns()}.ids.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return open(path, "w+b")
+            _sweep(folder)
+            file = open(path, "w+b")  # noqa: SIM115 - closed when it is sealed or discarded
+            lock.acquire(file)
+            return file
         except OSError as error:
             raise _unwritable(path, error) from None
 
@@ -161,6 +168,16 @@ def _remove(file: BinaryIO) -> None:
         file.close()
     with suppress(OSError):
         os.unlink(file.name)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left behind that were killed: what nobody holds the lock of."""
+    for path in folder.glob(".*.ids.tmp"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - 60:  # a new one may not be locked yet
+                with open(path, "r+b") as file:
+                    if lock.acquire(file):
+                        path.unlink()
 
 
 def _unwritable(path: Path, error: OSError) -> CharrnnError:
@@ -216,22 +233,23 @@ def _facts(file: BinaryIO, size: int) -> tuple[dict[str, Any], int, bytes]:
     return facts, size - SEAL.size - length, digest
 
 
-def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Path | None:
-    """The file in ``folder`` for ``sources`` that have not changed since, read by the ``key``.
+def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterator[Path]:
+    """The files in ``folder`` for ``sources`` that have not changed since, read by the ``key``.
 
-    The key lacks the digest of the text, which is known from the file.
+    The key lacks what is not asked for, such as the digest of the text, which the file knows.
     """
     for path in sorted(folder.glob("*.ids")):
         with suppress(OSError, ValueError, KeyError, TypeError), open(path, "rb") as file:
             facts, *_ = _facts(file, os.fstat(file.fileno()).st_size)
             known = {name: facts["key"][name] for name in key}
             if known == key and sources and facts["sources"] == sources:
-                return path
-    return None
+                yield path
 
 
 def fingerprints(files: Iterable[str]) -> list[list[int]]:
-    """What changes with a file: size, times of change, place; empty where one has none of that.
+    """What changes with a file and how it is read: size, times, place, whether it is unpacked.
+
+    Empty where one has none of that.
 
     A file that was changed a moment ago could change again and look the same.
     """
@@ -241,9 +259,11 @@ def fingerprints(files: Iterable[str]) -> list[list[int]]:
             about = os.stat(path)
         except OSError:
             return []
+        if path == "-":  # standard input, whatever else has that name
+            return []
         newest = max(about.st_mtime, about.st_ctime)
         if not stat.S_ISREG(about.st_mode) or not newest < time.time() - SETTLED:
             return []
         found.append([about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_dev,
-                      about.st_ino])
+                      about.st_ino, int(is_compressed(path))])
     return found

@@ -226,8 +226,7 @@ def _score_block(
     def read(where: Array, h: Array) -> tuple[Array, Array]:
         x, fresh = window(where), None
         if resets is not None:
-            fresh = resets.among(where + 1)
-            x[fresh] = resets.symbol
+            fresh = resets.begin(x, where + 1)
         return forward(params, x, h, tape, fresh=fresh)
 
     steps = np.arange(SEGMENT)[:, None]

@@ -22,6 +22,7 @@ from charrnn.vocabulary import code_points
 Array = NDArray[Any]
 
 CHUNK = 1 << 20  # bytes read at once
+OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
 COMPRESSED = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}  # the module that opens each
 # What to do about a text that cannot be decoded, in training and where a model is given.
 RENAME = "name the right --encoding, or read any file with --level byte"
@@ -32,19 +33,24 @@ def files_of(paths: Iterable[str]) -> list[str]:
     """The files that are meant, in the order in which they are read.
 
     They come as they are named. In the place of a folder come the files in it, by name, and
-    after them those of its folders, by name again; what begins with a dot is left out.
-    Raises UsageError for a folder that has none.
+    after them those of its folders, by name again. Left out are links to folders, what is no
+    file, what begins with a dot, and what charrnn itself writes there (OWN). Raises UsageError
+    for a folder that has none, or that cannot be read.
     """
+    def unreadable(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}")
+
     files: list[str] = []
     for path in paths:
         if path == "-" or not os.path.isdir(path):
             files.append(path)
             continue
         before = len(files)
-        for folder, folders, names in os.walk(path):
+        for folder, folders, names in os.walk(path, onerror=unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            shown = sorted(name for name in names if not name.startswith("."))
-            files += [os.path.join(folder, name) for name in shown]
+            inside = (os.path.join(folder, name) for name in sorted(names)
+                      if not name.startswith(".") and Path(name).suffix not in OWN)
+            files += [name for name in inside if os.path.isfile(name) or not os.path.exists(name)]
         if len(files) == before:
             raise UsageError(f"{path} is a folder without files")
     return files
@@ -95,9 +101,8 @@ def chunks(path: str) -> Iterator[bytes]:
             try:
                 data = read(CHUNK)
             except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-                if is_compressed(path):
-                    raise CorpusError(f"{path} cannot be unpacked: {error}") from None
-                raise
+                what = "unpacked" if is_compressed(path) else "read"
+                raise CorpusError(f"{shown(path)} cannot be {what}: {error}") from None
             yield data
             if not data:
                 break
@@ -114,7 +119,7 @@ def opened(path: str) -> Iterator[Any]:
     try:
         file: BinaryIO
         if is_compressed(path):
-            unpacker = importlib.import_module(COMPRESSED[Path(path).suffix])
+            unpacker = importlib.import_module(COMPRESSED[Path(path).suffix.lower()])
             file = unpacker.open(path, "rb")
         else:
             file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
@@ -128,7 +133,7 @@ def opened(path: str) -> Iterator[Any]:
 
 def is_compressed(path: str) -> bool:
     """Whether a file is one of those that are unpacked, by the end of its name."""
-    return path != "-" and Path(path).suffix in COMPRESSED
+    return path != "-" and Path(path).suffix.lower() in COMPRESSED
 
 
 def shown(path: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import overflowed
+from charrnn.lanes import Resets
 from charrnn.model import Tape, backward, forward, quiet_overflow, surprisal
 from charrnn.parameters import Parameters
 from charrnn.vocabulary import Vocabulary
@@ -41,17 +42,23 @@ class Reading:
 
 
 @quiet_overflow
-def look(params: Parameters, text: Array, before: Array) -> Reading:
+def look(
+    params: Parameters, text: Array, before: Array, resets: Resets | None = None
+) -> Reading:
     """Read the first symbols of ``text`` after ``before`` (at least one), keeping what was seen.
 
-    DivergedError where a state overflows, as those of relu units may.
+    At ``resets`` the network begins anew. DivergedError where a state overflows, as those of
+    relu units may.
     """
     ids, V = text[:LOOKED_AT].astype(np.intp), params.arch.vocabulary_size
     stretch = np.concatenate([before, ids]).astype(np.intp)
     tape, h = Tape(params.arch, WINDOW, 1), params.zero_state(1)
     logits, states = [], []
     for t in range(0, len(stretch), WINDOW):
-        z, h = forward(params, stretch[t : t + WINDOW, None], h, tape)
+        x, fresh = stretch[t : t + WINDOW, None].copy(), None
+        if resets is not None:
+            fresh = resets.begin(x, t + 1 - len(before) + np.arange(len(x))[:, None])
+        z, h = forward(params, x, h, tape, fresh=fresh)
         logits.append(z.copy())
         states.append(tape.hs[1:, 0].copy())
     z = np.concatenate(logits)[len(before) - 1 : -1]  # row t expects symbol t of the text

@@ -31,6 +31,15 @@ class Resets:
         """The same places in a text that begins ``by`` symbols later."""
         return Resets(self.at - by, self.symbol)
 
+    def begin(self, x: Array, next: Array) -> Array:
+        """Put ``symbol`` wherever ``x`` is followed by a position of ``at``; say where, in bool.
+
+        ``next`` are the positions that follow, of the shape of ``x``.
+        """
+        fresh = self.among(next)
+        x[fresh] = self.symbol
+        return fresh
+
     def among(self, positions: Array) -> Array:
         """Which of some positions these are, of the same shape."""
         if len(self.at) == 0:

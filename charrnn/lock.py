@@ -62,7 +62,7 @@ def locked(path: Path) -> Iterator[None]:
 def _open_locked(path: Path, lock: Path) -> BinaryIO:
     while True:
         file = open(lock, "a+b")  # noqa: SIM115 - kept open, and with it the lock
-        if not _acquire(file):
+        if not acquire(file):
             file.seek(0)
             holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             file.close()
@@ -80,7 +80,8 @@ def _open_locked(path: Path, lock: Path) -> BinaryIO:
 if sys.platform == "win32":
     import msvcrt
 
-    def _acquire(file: BinaryIO) -> bool:
+    def acquire(file: BinaryIO) -> bool:
+        """Whether the lock of an open file was free; it is held until that is closed."""
         file.seek(1 << 30)  # locked bytes cannot be read: far behind the process number
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -90,7 +91,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _acquire(file: BinaryIO) -> bool:
+    def acquire(file: BinaryIO) -> bool:
+        """Whether the lock of an open file was free; it is held until that is closed."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -109,7 +109,8 @@ def checkpoint_option(command: Any) -> Any:
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-        help="What to do about characters the model has never seen.",
+        help="What to do about characters the model has never seen; one that learned with "
+        "--min-count reads them as U+FFFD.",
     )(command)
 
 

@@ -15,6 +15,7 @@ import charrnn
 from charrnn import config, insight
 from charrnn.checkpoint import Checkpoint
 from charrnn.console import printable
+from charrnn.lanes import Resets
 
 Array = NDArray[Any]
 
@@ -23,13 +24,14 @@ UNITS = 512  # that can be picked; of more, the most telling and then the first
 
 
 def page(run: Checkpoint, path: Path, text: Array, before: Array, source: str,
-         baselines: list[tuple[str, float]]) -> str:
+         baselines: list[tuple[str, float]], resets: Resets | None = None) -> str:
     """The page on ``run``, which was read from ``path``, reading ``text`` after ``before``.
 
-    Both have at least one symbol. ``source`` is a sentence on what the text is;
-    ``baselines`` are names and nats per character to compare the curves with.
+    Both have at least one symbol; at ``resets`` the network begins anew. ``source`` is a
+    sentence on what the text is; ``baselines`` are names and nats per character to compare the
+    curves with.
     """
-    data = {**about(run, path), **seen(run, text, before), "source": source,
+    data = {**about(run, path), **seen(run, text, before, resets), "source": source,
             "baselines": baselines}
     # In a script element "<" could end it; JSON may write it as an escape everywhere.
     written = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -71,10 +73,12 @@ def about(run: Checkpoint, path: Path) -> dict[str, Any]:
     }
 
 
-def seen(run: Checkpoint, text: Array, before: Array) -> dict[str, Any]:
+def seen(
+    run: Checkpoint, text: Array, before: Array, resets: Resets | None = None
+) -> dict[str, Any]:
     """What reading a text shows."""
     arch, vocabulary = run.best.arch, run.vocabulary
-    reading = insight.look(run.best, text, before)
+    reading = insight.look(run.best, text, before, resets)
     characters = insight.shown(vocabulary, reading.ids)
     order, p = insight.likeliest(reading.p)
     telling = insight.telling_units(reading.states, insight.features("".join(characters)))

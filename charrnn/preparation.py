@@ -133,6 +133,7 @@ def _prepare(request: Request, ranks: Ranks) -> Run:
     arch = checkpoint.architecture(dataclasses.asdict(settings), len(vocabulary))
     slots = OPTIMISERS[settings.optimizer][1]
     memory = memory_needed(arch, lanes, slots, ranks.size) + text.in_memory * text.ids.nbytes
+    memory += 0 if val_text is None else val_text.ids.nbytes
     _check_memory(memory * ranks.neighbours, arch)
     if saved is None:
         params = initialise(arch, generator(settings.seed, Purpose.PARAMETERS))
@@ -248,7 +249,7 @@ def _take_notes(run: Run, request: Request) -> None:
                          f"{settings.min_count} times, are U+FFFD")
     if isinstance(text.ids, np.memmap):
         run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
-                         f"in {text.ids.filename}, which the next run finds again")
+                         f"in {text.ids.filename}")
     shrunk = [
         f"{key} shrinks from {asked} to {fits}"
         for key, asked, fits in (("batch_size", settings.batch_size, lanes.B),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from charrnn import config
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Config
 from charrnn.errors import UsageError
-from charrnn.files import files_of
+from charrnn.files import OWN, files_of
 
 INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
 
@@ -37,6 +38,11 @@ def keep_inputs(request: Request) -> None:
     """Raise UsageError where the checkpoint would replace what it is made from."""
     texts = files_of([*request.corpora, *([request.val] if request.val else [])])
     inputs = (*texts, request.init_from, request.config_file)
+    for folder in map(Path, filter(os.path.isdir, request.corpora)):
+        inside = folder.resolve() in request.path.resolve().parents
+        if inside and request.path.suffix not in OWN:
+            raise UsageError(f"{request.path} lies in {folder}, and the next run would read it as "
+                             "a text: call it .npz, or put it elsewhere with -o")
     for source in inputs:
         both_exist = source and request.path.exists() and Path(source).exists()
         if both_exist and request.path.samefile(str(source)):
@@ -54,7 +60,9 @@ def inherit(request: Request, ancestor: Checkpoint) -> Config:
                 f"architecture with the weights; leave out {config.option(key)}"
             )
     inherited: dict[str, Any] = {key: ancestor.settings[key] for key in INHERITED}
-    return dataclasses.replace(request.config, **inherited)
+    settings = dataclasses.replace(request.config, **inherited)
+    config.check_min_count(settings)
+    return settings
 
 
 def agree(

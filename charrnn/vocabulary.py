@@ -58,15 +58,16 @@ class Vocabulary:
     def encode(self, codes: Array, skip_unknown: bool = False) -> Array:
         """The ids of ``codes``.
 
-        Those that are unknown are left out, or replaced, or else a CorpusError names them.
+        Those that are unknown are replaced by a vocabulary that does so, or left out, or else
+        a CorpusError names them.
         """
         ids = self.lookup(codes)
         known = ids < len(self)
         if not known.all():
-            if skip_unknown:
-                ids = ids[known]
-            elif self.replaces:
+            if self.replaces:
                 ids[~known] = self.lookup(np.array([REPLACEMENT]))
+            elif skip_unknown:
+                ids = ids[known]
             else:
                 raise CorpusError(unknown_message(np.asarray(codes)[~known], len(self)))
         return ids.astype(self.dtype)

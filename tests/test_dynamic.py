@@ -7,6 +7,7 @@ import pytest
 from conftest import step
 
 from charrnn import dynamic, evaluation
+from charrnn.lanes import Resets
 from charrnn.model import Tape, backward, cross_entropy, forward
 from charrnn.parameters import Architecture, Parameters, initialise
 
@@ -72,3 +73,17 @@ def test_a_text_that_repeats_itself_is_learned(params):
     fixed = evaluation.score(params, again_and_again, text(1))
     assert learned.chars == fixed.chars == 21_000
     assert learned.nats_per_char < fixed.nats_per_char - 0.5
+
+
+@pytest.mark.parametrize("at", [0, 1, 15, 16, 17])
+def test_where_a_document_begins_it_is_read_from_the_zero_state(params, at):
+    ids, start = text(40), 4
+    resets = Resets(np.array([-3, at]), start)
+    blocks = dynamic.surprisals(params, ids, text(30, seed=1), resets)
+    nats = np.concatenate([nats for nats, _ in blocks])
+    end = at // 16 * 16 + 16  # of the window in which nothing is learned yet
+    alone = next(evaluation.surprisals(params, ids[at:end], np.array([start])))[0]
+    if at < 16:  # weights as they are
+        np.testing.assert_allclose(nats[at:end], alone, rtol=1e-9)
+    usual = np.concatenate([n for n, _ in dynamic.surprisals(params, ids, text(30, seed=1))])
+    assert not np.allclose(nats[at:end], usual[at:end], rtol=1e-4)

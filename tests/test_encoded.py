@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import corpus, encoded, files
+from charrnn import corpus, encoded, files, lock
 from charrnn.corpus import Reading
 from charrnn.errors import CharrnnError, CorpusError
+from charrnn.vocabulary import Vocabulary
 
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\r\n" * 40
 
@@ -166,6 +167,22 @@ def test_the_same_text_made_by_many_at_once_is_whole(small_pieces, path, tmp_pat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+def test_what_a_killed_process_left_behind_is_swept_and_nothing_else(
+    small_pieces, path, tmp_path
+):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    old, new, held = (cache / f".{name}.ids.tmp" for name in ("1-old", "2-new", "3-held"))
+    for each in (old, new, held):
+        each.write_bytes(b"a part")
+    for each in (old, held):
+        os.utime(each, (1e9, 1e9))
+    with open(held, "r+b") as file:
+        assert lock.acquire(file)
+        large(path, cache)
+    assert sorted(each.name for each in cache.glob(".*")) == [new.name, held.name]
+
+
 def test_nothing_is_left_of_a_text_that_cannot_be_read_to_its_end(small_pieces, path, tmp_path):
     with open(path, "ab") as file:
         file.write(b"\xff")
@@ -196,6 +213,53 @@ def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
     with pytest.raises(CharrnnError, match="No space left on device; name another folder with "):
         large(path, tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*"))
+
+
+def test_what_is_narrowed_ends_where_it_ends(small_pieces, tmp_path):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) + "ab\r\n" * 100
+    (tmp_path / "text.txt").write_text(text, newline="")
+    made = large(str(tmp_path / "text.txt"), tmp_path / "cache", min_count=5)
+    assert made.ids.dtype == np.uint8
+    assert_same(made, in_memory(str(tmp_path / "text.txt"), min_count=5))
+
+
+def test_standard_input_and_what_is_unpacked_are_not_taken_for_files(path, monkeypatch):
+    monkeypatch.setattr(encoded, "SETTLED", -1)
+    about = os.stat(path)
+    monkeypatch.setattr(encoded.os, "stat", lambda name: about)
+    assert encoded.fingerprints(["-"]) == []
+    assert encoded.fingerprints(["a.gz"]) != encoded.fingerprints(["a.txt"])
+
+
+def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_pieces, tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text("ab" * 500 + "".join(map(chr, range(0x4E00, 0x4F10))))
+    written = []
+
+    def write(self, file, data):
+        written.append(file.name)
+        if len(set(written)) > 1:
+            raise CharrnnError("full")
+        file.write(data)
+
+    monkeypatch.setattr(encoded.Store, "_write", write)
+    with pytest.raises(CharrnnError, match="full"):
+        large(str(tmp_path / "text.txt"), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_file_that_vanishes_as_it_is_made_is_said_to(small_pieces, path, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoded, "load", lambda path, verify: None)
+    with pytest.raises(CharrnnError, match="was removed as soon as it was made"):
+        large(path, tmp_path / "cache")
+
+
+def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path, tmp_path):
+    made = large(path, tmp_path / "cache")
+    found = corpus.read_known([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")
+    assert not found.in_memory
+    assert_same(found, made)
+    other = Vocabulary(made.vocabulary.codes[:-1], "char")
+    assert corpus.read_known([path], other, "utf-8", True, tmp_path / "cache").in_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_DATA")

@@ -107,3 +107,41 @@ def test_what_comes_through_a_pipe_is_there_when_it_comes(tmp_path):
     seen.set()
     assert list(chunks) == [b""]
     writer.join()
+
+
+def test_in_a_folder_only_files_are_read_and_not_those_that_charrnn_writes(tmp_path):
+    for name in ("a.txt", "model.npz", "0123.ids"):
+        (tmp_path / name).write_text("text")
+    os.mkfifo(tmp_path / "pipe")
+    assert files.files_of([str(tmp_path)]) == [str(tmp_path / "a.txt")]
+    (tmp_path / "gone").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="gone: no such file"):
+        read([str(tmp_path)], UTF8)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
+    def scandir(path):
+        if str(path).endswith("B"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match="B: cannot be read: Permission denied"):
+        files.files_of([str(shelf)])
+
+
+def test_a_file_that_cannot_be_read_on_is_named(tmp_path, monkeypatch):
+    class Broken:
+        def read1(self, size):
+            raise OSError(5, "Input/output error")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(files, "open", lambda *args: Broken(), raising=False)
+    with pytest.raises(CorpusError, match="text cannot be read: "):
+        list(files.chunks("text"))

@@ -13,9 +13,9 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
-    "errors", "runtime", "parallel", "randomness", "vocabulary", "files",
+    "errors", "runtime", "parallel", "lock", "randomness", "vocabulary", "files",
     "encoded", "corpus", "lanes", "ngram", "baselines",
-    "novelty", "parameters", "products", "model", "optim", "config", "configfile", "lock",
+    "novelty", "parameters", "products", "model", "optim", "config", "configfile",
     "archive", "checkpoint", "sampling", "evaluation", "dynamic", "request", "preparation",
     "events",
     "trainer", "training", "console", "views", "insight", "page", "report", "options",

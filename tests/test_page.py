@@ -14,6 +14,7 @@ from conftest import step
 from test_checkpoint import run
 
 from charrnn import insight, page
+from charrnn.lanes import Resets
 from charrnn.parameters import Architecture, Parameters, initialise
 from charrnn.vocabulary import Vocabulary
 
@@ -47,6 +48,14 @@ def test_a_reading_is_what_the_equations_give_symbol_by_symbol(params, before):
     assert order.shape == (150, insight.LIKELIEST)
     assert (np.diff(chances, axis=1) <= 0).all()
     np.testing.assert_array_equal(order[:, 0], reading.guess)
+
+
+def test_a_document_inside_a_text_is_read_from_its_beginning(params):
+    text = symbols(150)
+    whole = insight.look(params, text, symbols(70, seed=1), Resets(np.array([80]), 3))
+    alone = insight.look(params, text[80:], np.array([3]))
+    np.testing.assert_allclose(whole.bits[80:], alone.bits, rtol=1e-10)
+    np.testing.assert_allclose(whole.states[80:], alone.states, rtol=1e-10)
 
 
 def test_gradients_reach_as_far_back_as_differences_do(params, monkeypatch):

@@ -64,9 +64,16 @@ def test_a_checkpoint_is_named_after_what_was_packed(tmp_path):
 
 
 def test_a_checkpoint_does_not_replace_a_file_of_the_folder_it_learns(home):
-    result = charrnn("train", "shelf", "-o", "shelf/b.txt", *TINY, cwd=home)
-    assert result.returncode == 2
-    assert b"shelf/b.txt would be replaced" in result.stderr
+    for name, words in (("b.txt", b"lies in shelf"), ("new", b"lies in shelf")):
+        result = charrnn("train", "shelf", "-o", f"shelf/{name}", *TINY, cwd=home)
+        assert result.returncode == 2
+        assert words in result.stderr
+
+
+def test_a_folder_that_holds_its_own_checkpoint_is_learned_again_and_again(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT * 10)
+    assert charrnn("train", ".", *TINY, cwd=tmp_path).returncode == 0
+    assert b"already trained" in charrnn("train", ".", *TINY, cwd=tmp_path).stderr
 
 
 def test_a_text_that_never_ends_is_scored_until_somebody_interrupts(home):
@@ -145,3 +152,75 @@ def test_on_a_terminal_the_score_so_far_is_one_line_that_changes(monkeypatch, ca
             show(Score(chars, chars * 1.5, 0))
     assert shown == ["1.5000 nats/char, 2.1640 bits/char"] * 3 + [4000]
     assert capsys.readouterr().err == ""
+
+
+RARE = "".join(f"{TEXT[:12]}{chr(0x4E00 + i)}{chr(0x5E00 + i)}\n" for i in range(300))
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory):
+    """A model to which rare characters are all the same."""
+    folder = tmp_path_factory.mktemp("rare")
+    (folder / "rare.txt").write_text(RARE)
+    result = charrnn("train", "rare.txt", *TINY, "--min-count", "5", "--json", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder, json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("unknown", ["error", "skip"])
+def test_the_part_of_a_text_with_rare_characters_has_the_score_of_training(rare, unknown):
+    folder, end = rare
+    result = charrnn("eval", "rare.txt", "--split", "val", "--unknown", unknown, "--json",
+                     cwd=folder)
+    score = json.loads(result.stdout)
+    assert score["nats_per_char"] == pytest.approx(end["best_nats_per_char"], abs=1e-12)
+    assert score["chars"] == len(RARE) // 10
+    assert score["unknown_chars"] == 600
+
+
+def test_unknown_characters_are_scored_as_what_they_are_read_as(rare):
+    result = charrnn("eval", "-", "--unknown", "skip", cwd=rare[0], stdin="Am ☃☃\n".encode())
+    assert b"6 characters, 2 unknown read as U+FFFD" in result.stdout
+    assert charrnn("sample", "--stop", "☃", cwd=rare[0]).returncode == 2
+
+
+def test_baselines_and_novelty_see_the_text_as_the_model_does(rare):
+    result = charrnn("eval", "rare.txt", "--baselines", "--train-text", "rare.txt", "--json",
+                     cwd=rare[0])
+    assert json.loads(result.stdout)["baselines"]["8-gram"] < 0.01
+    prime = ["--prime", RARE[:60], "--length", "0", "--novelty", "rare.txt"]
+    assert charrnn("sample", *prime, cwd=rare[0]).returncode == 0
+
+
+def test_where_everything_is_rare_nothing_can_be_learned(rare):
+    result = charrnn("train", "rare.txt", *TINY, "--min-count", "10000", "-o", "b.npz", cwd=rare[0])
+    assert result.returncode == 1
+    assert b"no character occurs 10,000 times, the commonest does 600 times" in result.stderr
+
+
+def test_a_model_of_bytes_has_no_rare_ones_to_go_on_with(home):
+    assert charrnn("train", "shelf", "--level", "byte", *TINY, "-o", "bytes.npz",
+                   cwd=home).returncode == 0
+    result = charrnn("train", "shelf", "--init-from", "bytes.npz", "--min-count", "5", *TINY,
+                     "-o", "other.npz", cwd=home)
+    assert result.returncode == 2
+    assert b"min_count 5 is for characters" in result.stderr
+
+
+def test_what_a_first_run_knew_is_not_rare_in_the_next(rare):
+    folder, _ = rare
+    assert charrnn("train", "rare.txt", *TINY, "-o", "first.npz", cwd=folder).returncode == 0
+    result = charrnn("train", "rare.txt", "--init-from", "first.npz", "--min-count", "5", *TINY,
+                     "-o", "next.npz", "--json", cwd=folder)
+    end = json.loads(result.stdout.splitlines()[-1])
+    result = charrnn("eval", "rare.txt", "--split", "val", "-m", "next.npz", "--json", cwd=folder)
+    score = json.loads(result.stdout)
+    assert score["nats_per_char"] == pytest.approx(end["best_nats_per_char"], abs=1e-12)
+
+
+def test_the_lines_of_a_folder_do_not_run_on_from_file_to_file(home):
+    (home / "lines").mkdir()
+    (home / "lines" / "1").write_text("Am Anfang\nwar")
+    (home / "lines" / "2").write_text("das Wort\n")
+    rows = charrnn("eval", "lines", "--per-line", cwd=home).stdout.decode().splitlines()
+    assert [row.rpartition("\t")[2] for row in rows] == ["Am Anfang", "war", "das Wort"]
