@@ -207,7 +207,7 @@ def sample(
             raise UsageError(f"the prime: {error}") from None
     text = None
     if novelty is not None:
-        text = corpus.read_known([novelty], vocabulary, encoding, skip_unknown=True)
+        text = corpus.read_known([novelty], vocabulary, encoding, True, path.parent)
     if stop:
         try:
             stop_ids = Vocabulary(vocabulary.codes, vocabulary.level).encode_text(stop)

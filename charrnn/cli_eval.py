@@ -122,7 +122,7 @@ def evaluate(
     from charrnn.ngram import LARGEST
     from charrnn.views import baseline_table
 
-    counted = training_text(run, whole, train_text)
+    counted = training_text(run, whole, train_text, path.parent)
     if len(counted) == 0:
         raise CorpusError("there is no training text to count: name it with --train-text")
     if len(counted) > LARGEST:
@@ -214,13 +214,13 @@ def show_surprisal(run: Checkpoint, text: Array, blocks: Iterable[tuple[Array, A
         write(b"\n")
 
 
-def training_text(run: Checkpoint, whole: Text, named: str | None) -> Array:
+def training_text(run: Checkpoint, whole: Text, named: str | None, folder: Path) -> Array:
     """The symbols that the model was trained on: of the corpus, what was not held out."""
     from charrnn import corpus, evaluation
 
     if named is not None:
         encoding = str(run.settings["encoding"])
-        whole = corpus.read_known([named], run.vocabulary, encoding, skip_unknown=True)
+        whole = corpus.read_known([named], run.vocabulary, encoding, True, folder)
         if whole.digest != run.origin["corpus"]:
             say(f"note: {whole.name} is not the text that the model was trained on")
             return whole.ids

@@ -57,7 +57,7 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     resets = None
     if text:
         encoding = str(run.settings["encoding"])
-        whole = corpus.read_known(text, run.vocabulary, encoding, unknown == "skip")
+        whole = corpus.read_known(text, run.vocabulary, encoding, unknown == "skip", path.parent)
         name = printable(whole.name)
         if whole.digest == run.origin["corpus"] and not run.origin["val"]:
             ids, before, resets = evaluation.part_of(run, whole, "val")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import encoded
-from charrnn.encoded import Store
+from charrnn.encoded import Digest, Store
 from charrnn.errors import CharrnnError, CorpusError
 from charrnn.files import CONVERT, files_of, name_of, shown, stream
 from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, describe, smallest_dtype
@@ -108,7 +108,7 @@ def _collect(
     (where that matters), and where files begin. The type of the symbols has room for the codes
     ``more``.
     """
-    digest, codes, counts, begins = hashlib.sha256(), NO_CODES, np.zeros(0, np.int64), [0]
+    digest, codes, counts, begins = Digest(), NO_CODES, np.zeros(0, np.int64), [0]
     reserve = len(more) + len(extra_codes(how)) if how.level == "char" else 0
     table = np.full(CODE_POINTS, UNSEEN, np.uint32)
     small = table.astype(np.uint8)  # the same, as far as it goes: its largest number is UNSEEN
@@ -131,7 +131,7 @@ def _collect(
             counts += np.bincount(ids, minlength=len(codes))
     if how.min_count == 1:
         counts = np.ones(len(codes), np.int64)
-    return digest.hexdigest(), codes, counts, begins[1:-1]
+    return digest.digest().hex(), codes, counts, begins[1:-1]
 
 
 def extra_codes(how: Reading) -> Array:
@@ -165,7 +165,7 @@ class Pieces:
         self.name, self.paths = name_of(paths), paths
         self.vocabulary, self.encoding, self.skip = vocabulary, encoding, skip_unknown
         self.unknown = 0
-        self._digest = hashlib.sha256()
+        self._digest = Digest()
 
     def __iter__(self) -> Iterator[Array]:
         known = self.vocabulary
@@ -187,7 +187,7 @@ class Pieces:
     @property
     def digest(self) -> str:
         """SHA-256 of the bytes so far."""
-        return self._digest.hexdigest()
+        return self._digest.digest().hex()
 
 
 def read_known(
@@ -197,22 +197,29 @@ def read_known(
     skip_unknown: bool = False,
     folder: Path | None = None,
 ) -> Text:
-    """Read files as ``Pieces`` into one array, or map what a run left of them in ``folder``."""
+    """Read files as ``Pieces`` into one array.
+
+    Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
+    large text that is not found is mapped from a file of its own, which nobody else sees.
+    """
     sources = encoded.fingerprints(files_of(paths)) if folder is not None else []
     key = {"level": vocabulary.level, "encoding": encoding}
     for known in encoded.find(folder, key, sources) if folder is not None else ():
         found = encoded.load(known)
         if found and np.array_equal(found[1]["codes"], vocabulary.codes):
             return _mapped(name_of(paths), vocabulary, *found)
-    pieces, begins, count = Pieces(paths, vocabulary, encoding, skip_unknown), [], 0
-    parts = [np.zeros(0, vocabulary.dtype)]
-    for part in pieces:
-        parts.append(part)
-        count += len(part)
-        if len(part) == 0:
-            begins.append(count)
-    return Text(pieces.name, np.concatenate(parts), vocabulary, pieces.digest,
-                unknown=pieces.unknown, begins=begins[:-1])
+    pieces, begins, store = Pieces(paths, vocabulary, encoding, skip_unknown), [], Store(folder)
+    store.widen(vocabulary.dtype)
+    try:
+        for piece in pieces:
+            store.append(piece)
+            if len(piece) == 0:
+                begins.append(store.count)
+        ids = store.array()
+    finally:
+        store.discard()
+    return Text(pieces.name, ids, vocabulary, pieces.digest, unknown=pieces.unknown,
+                begins=begins[:-1])
 
 
 def read_lines(

@@ -42,6 +42,31 @@ SETTLED = 2.0  # seconds after which a change of a file changes its times, too
 DTYPES = ("|u1", "<u2", "<u4")
 
 
+class Digest:
+    """SHA-256 of what is read, computed meanwhile: hashing lets other threads run."""
+
+    def __init__(self) -> None:
+        from concurrent.futures import Future, ThreadPoolExecutor  # 4 ms, where nothing is read
+
+        self._hash, self._pool = hashlib.sha256(), ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def update(self, data: Any) -> None:
+        """Take ``data``, which must not change any more; one piece at most is waiting."""
+        self.wait()
+        self._last = self._pool.submit(self._hash.update, data)
+
+    def wait(self) -> None:
+        """See everything taken."""
+        if self._last is not None:
+            self._last.result()
+
+    def digest(self) -> bytes:
+        """The digest of everything so far."""
+        self.wait()
+        return self._hash.digest()
+
+
 class Store:
     """Symbols on their way: in memory, or, where there is a ``folder``, from LIMIT on in a file.
 
@@ -55,7 +80,7 @@ class Store:
         self.count = 0
         self._memory = bytearray()
         self._file: BinaryIO | None = None
-        self._digest = hashlib.sha256()  # of the translated symbols in the file
+        self._digest: Digest | None = None  # of the translated symbols in the file
 
     def append(self, ids: Array) -> None:
         """Add symbols at the end."""
@@ -99,10 +124,11 @@ class Store:
     def translate(self, to: Array, dtype: Any) -> None:
         """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place."""
         table, written = to.astype(dtype), 0
+        self._digest = Digest() if self._file else None
         for piece in self.pieces():
             # "clip" is twice as fast as indexing, which looks for indices out of bounds first.
             new = table.take(piece, mode="clip")
-            if self._file is None:
+            if self._file is None or self._digest is None:
                 self._memory[written : written + new.nbytes] = new.data
             else:
                 self._digest.update(new.data)
@@ -114,8 +140,12 @@ class Store:
         self.dtype = np.dtype(dtype)
 
     def array(self) -> Array:
-        """All symbols of a store that is in memory."""
-        return np.frombuffer(self._memory, self.dtype)[: self.count]
+        """All symbols: in memory, or mapped from a file that nobody else finds any more."""
+        if self._file is None:
+            return np.frombuffer(self._memory, self.dtype)[: self.count]
+        ids = np.memmap(self._file, self.dtype, "r", shape=(self.count,))
+        _remove(self._file)
+        return ids
 
     def seal(self, facts: dict[str, Any]) -> Path | None:
         """Give the file of the translated symbols its end and its name.
@@ -124,7 +154,7 @@ class Store:
         """
         if self._file is None:
             return None
-        assert self.folder is not None
+        assert self.folder is not None and self._digest is not None
         size = self.count * self.dtype.itemsize
         text = json.dumps({**facts, "dtype": self.dtype.str}).encode()
         end = SEAL.pack(MAGIC, len(text), self._digest.digest(), hashlib.sha256(text).digest())

@@ -259,7 +259,12 @@ def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path
     assert not found.in_memory
     assert_same(found, made)
     other = Vocabulary(made.vocabulary.codes[:-1], "char")
-    assert corpus.read_known([path], other, "utf-8", True, tmp_path / "cache").in_memory
+    before = sorted((tmp_path / "cache").iterdir())
+    found = corpus.read_known([path], other, "utf-8", True, tmp_path / "cache")
+    alone = corpus.read_known([path], other, "utf-8", True)
+    assert alone.in_memory and not found.in_memory
+    assert_same(found, alone)
+    assert sorted((tmp_path / "cache").iterdir()) == before, "a file of its own is seen by nobody"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_DATA")
