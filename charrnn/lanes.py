@@ -124,7 +124,7 @@ class Lanes:
         targets = self.text[start + 1 : stop + 1].reshape(self.B, self.length)[lanes, span]
         return inputs.T.copy(), targets.T.copy()  # never a view: the text stays as it is
 
-    def fresh(self, index: int, start: int = 0, lanes: slice = slice(None)) -> Array | None:
+    def fresh(self, index: int, start: int, lanes: slice = slice(None)) -> Array | None:
         """At which steps of a window which lanes begin anew, (T, B) of bool; None where none do."""
         if self.resets is None:
             return None

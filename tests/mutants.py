@@ -82,6 +82,12 @@ EQUIVALENT: dict[str, str] = {
         'optim.learning_rate: 1 one more, in done = (step - 1 - warmup) / max(1, total_steps '
         '- warmup)'
     ): 'it is divided into zero there',
+    (
+        'randomness.uniform_rows: 1 one more, in chosen: NDArray[Any] = '
+        'draws[before:].reshape(-1, width)'
+    ): "to NumPy every negative size is the one that is left",
+    "lanes.split: 1 one more, in val_fraction = min(0.1, HELD_OUT / max(1, len(text)))":
+        "a tenth in any case",
     "trainer.Trainer: 0 one more, in self.chars = 0  # that the last step read":
         "it is written before it is read",
     (

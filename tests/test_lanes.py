@@ -157,5 +157,5 @@ def test_a_window_is_no_view_of_the_text(B):
 
 
 def test_without_documents_nothing_begins_anew():
-    assert Lanes(np.arange(50), 5, 2).fresh(0) is None
+    assert Lanes(np.arange(50), 5, 2).fresh(0, 0) is None
     assert Resets(np.array([3, 10]), 1).moved(4).at.tolist() == [-1, 6]
