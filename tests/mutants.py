@@ -96,14 +96,18 @@ EQUIVALENT: dict[str, str] = {
     ): 'it is read only with its epoch, which is none yet',
     "trainer.Trainer: 0 one more, in if p == 0:":
         "a mask of ones, which costs time",
+    "trainer.Trainer: b - a another operator, in widest = max(b - a for a, b in edges)":
+        "a tape with more room than is used",
+    "trainer.Trainer: b - a without its second term, in widest = max(b - a for a, b in edges)":
+        "a tape with more room than is used",
     (
-        'trainer.Trainer: b - a another operator, in self.tapes = [Tape(arch, run.lanes.T, b '
-        '- a) for a, b in pairwise(edges)]'
-    ): 'a tape with more room than is used',
+        'trainer.Trainer: 16 one more, in width = -(-(arch.size + TAIL) // 16) * 16  # of '
+        'whole cache lines'
+    ): 'room that is not used',
     (
-        'trainer.Trainer: b - a without its second term, in self.tapes = [Tape(arch, '
-        'run.lanes.T, b - a) for a, b in pairwise(edges)]'
-    ): 'a tape with more room than is used',
+        'trainer.Trainer: -(arch.size + TAIL) // 16 another operator, in width = -(-(arch.size '
+        '+ TAIL) // 16) * 16  # of whole cache lines'
+    ): 'room that is not used',
     (
         'trainer.Trainer: 1 one more, in self.began = (-1, 0)  # the epoch, and where its '
         'lanes start'

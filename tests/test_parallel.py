@@ -547,6 +547,34 @@ def test_cores_are_divided_among_the_processes_of_a_machine(monkeypatch, cores, 
     assert (ranks.neighbours, ranks.cores) == expected
 
 
+@pytest.mark.parametrize(("rank", "leads"), [(0, True), (1, False), (2, True), (3, False)])
+def test_the_first_process_of_each_machine_leads_there(monkeypatch, rank, leads):
+    machines = [(name, frozenset([0])) for name in ("a", "a", "b", "b")]
+    monkeypatch.setattr(parallel.platform, "node", lambda: machines[rank][0])
+    ranks = Ranks(SimpleNamespace(rank=rank, size=4, allgather=lambda mine: machines))
+    assert ranks.leads == leads
+
+
+def test_sums_of_other_sizes_and_types_do_not_share_memory_that_does_not_fit():
+    def work(ranks):
+        sizes = [(1, 10, "f4"), (1, 25, "f4"), (3, 25, "f4"), (3, 25, "f8"), (1, 10, "f8")]
+        return [ranks.add_in_order(np.ones((s, N), dtype)) for s, N, dtype in sizes]
+
+    for first, *_, last in together(2, work):
+        assert (first.dtype, last.dtype) == (np.float32, np.float64)
+        np.testing.assert_array_equal(last, np.full(10, 2.0))
+    for sums in together(2, work):
+        assert [total.shape for total in sums] == [(10,), (25,), (25,), (25,), (10,)]
+
+
+def test_memory_for_sums_is_taken_once():
+    def work(ranks):
+        return [ranks.add_in_order(np.ones((2, 9), np.float32)) for _ in range(2)]
+
+    for first, second in together(2, work):
+        assert first is second
+
+
 def test_a_process_on_its_own_is_a_group_of_one():
     ranks, rows = Ranks(Alone()), np.arange(6.0).reshape(3, 2)
     assert (ranks.rank, ranks.size, ranks.first, ranks.neighbours) == (0, 1, True, 1)
