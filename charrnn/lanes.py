@@ -102,7 +102,8 @@ class Lanes:
         shards, least, why = self.B, 1, ""
         if deterministic and self.B % processes == 0:
             shards, least = self.shards, LANES_PER_SHARD
-            why = f" are summed in {shards} shards with --deterministic, which"
+            many = "s" * (shards > 1)
+            why = f" are summed in {shards} shard{many} with --deterministic, which"
         if shards % processes:
             raise UsageError(
                 f"{self.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
