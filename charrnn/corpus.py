@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import encoded
-from charrnn.encoded import Digest, Store
+from charrnn.encoded import Store
 from charrnn.errors import CharrnnError, CorpusError
-from charrnn.files import CONVERT, files_of, name_of, shown, stream
+from charrnn.files import CONVERT, Digest, files_of, name_of, shown, stream
+from charrnn.remarks import oddities
 from charrnn.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, describe, smallest_dtype
 
 Array = NDArray[Any]
 
 NO_CODES = np.zeros(0, np.uint32)
 UNSEEN = np.iinfo(np.uint32).max
-CR, LF, MARK = 0x0D, 0x0A, 0xFEFF
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ def _collect(
     digest, codes, counts, begins = Digest(), NO_CODES, np.zeros(0, np.int64), [0]
     reserve = len(more) + len(extra_codes(how)) if how.level == "char" else 0
     table = np.full(CODE_POINTS, UNSEEN, np.uint32)
+    ordered = False
     small = table.astype(np.uint8)  # the same, as far as it goes: its largest number is UNSEEN
     for chunk in stream(paths, how.level, how.encoding, digest):
         if len(chunk) == 0:  # a file has ended
@@ -129,6 +129,13 @@ def _collect(
         if how.min_count > 1:
             counts = np.pad(counts, (0, len(codes) - len(counts)))
             counts += np.bincount(ids, minlength=len(codes))
+        if store.in_file and not ordered:
+            # Most texts have shown all their symbols by now. If so, no second pass is needed.
+            order, ordered = np.argsort(codes), True
+            store.translate(np.argsort(order), store.dtype)
+            codes, counts = codes[order], counts[order] if len(counts) else counts
+            table[codes] = np.arange(len(codes))
+            small = table.astype(small.dtype)
     if how.min_count == 1:
         counts = np.ones(len(codes), np.int64)
     return digest.digest().hex(), codes, counts, begins[1:-1]
@@ -255,46 +262,3 @@ def read_lines(
             rest.append(codes[begin:])
         if any(map(len, rest)):
             yield line(path, number, np.concatenate(rest))
-
-
-def oddities(pieces: Callable[[], Iterable[Array]], vocabulary: Vocabulary) -> list[str]:
-    """What a user may not expect in a text: its line ends, marks and control characters.
-
-    ``pieces`` gives the symbols. They are looked at only where the vocabulary raises a question.
-    """
-    if vocabulary.level == "byte":
-        return []
-    ids = {int(code): i for i, code in enumerate(vocabulary.codes)}
-    controls = [c for c in ids if (c < 32 and c not in (9, 10, 13)) or 127 <= c < 160]
-    odd = [code for code in (CR, REPLACEMENT, MARK, *controls) if code in ids]
-    counts, pairs = Counter(dict.fromkeys([*odd, LF], 0)), 0
-    first = before = -1
-    for piece in pieces() if odd else ():
-        for code in counts:
-            counts[code] += int(np.count_nonzero(piece == ids.get(code, -1)))
-        if CR in ids and LF in ids:
-            pairs += int(np.count_nonzero((piece[:-1] == ids[CR]) & (piece[1:] == ids[LF])))
-            pairs += before == ids[CR] and int(piece[0]) == ids[LF]
-        first, before = int(piece[0]) if first < 0 else first, int(piece[-1])
-
-    notes = []
-    returns, newlines = counts[CR], counts[LF]
-    if pairs and pairs == returns == newlines:
-        notes.append("CRLF line ends")
-    elif returns and not newlines:
-        notes.append(f"{returns:,} CR line ends and no LF: most programs see one line")
-    elif returns:
-        notes.append(
-            f"mixed line ends: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
-        )
-    elif LF not in ids:
-        notes.append("no line ends")
-    if counts[MARK]:
-        notes.append("a byte order mark" if first == ids[MARK] else "U+FEFF inside")
-    if counts[REPLACEMENT] and not vocabulary.replaces:
-        notes.append(f"{counts[REPLACEMENT]:,} replacement characters (U+FFFD): "
-                     "decoded badly before?")
-    if any(counts[code] for code in controls):
-        notes.append(f"control characters: {sum(counts[code] for code in controls):,}, "
-                     f"such as {describe(controls[0])}")
-    return notes

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from charrnn import lock
 from charrnn.errors import CharrnnError
-from charrnn.files import is_compressed
+from charrnn.files import Digest, is_compressed
 
 Array = NDArray[Any]
 
@@ -40,31 +40,6 @@ SEAL = struct.Struct("<8sQ32s32s")  # MAGIC, length of the JSON, SHA-256 of symb
 MAGIC = b"charrnn\x01"
 SETTLED = 2.0  # seconds after which a change of a file changes its times, too
 DTYPES = ("|u1", "<u2", "<u4")
-
-
-class Digest:
-    """SHA-256 of what is read, computed meanwhile: hashing lets other threads run."""
-
-    def __init__(self) -> None:
-        from concurrent.futures import Future, ThreadPoolExecutor  # 4 ms, where nothing is read
-
-        self._hash, self._pool = hashlib.sha256(), ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
-
-    def update(self, data: Any) -> None:
-        """Take ``data``, which must not change any more; one piece at most is waiting."""
-        self.wait()
-        self._last = self._pool.submit(self._hash.update, data)
-
-    def wait(self) -> None:
-        """See everything taken."""
-        if self._last is not None:
-            self._last.result()
-
-    def digest(self) -> bytes:
-        """The digest of everything so far."""
-        self.wait()
-        return self._hash.digest()
 
 
 class Store:
@@ -82,12 +57,19 @@ class Store:
         self._file: BinaryIO | None = None
         self._digest: Digest | None = None  # of the translated symbols in the file
 
+    @property
+    def in_file(self) -> bool:
+        """Whether the symbols have left memory."""
+        return self._file is not None
+
     def append(self, ids: Array) -> None:
         """Add symbols at the end."""
         self.count += len(ids)
         data = ids.astype(self.dtype, copy=False).data
         if self._file is not None:
             self._write(self._file, data)
+            if self._digest is not None:
+                self._digest.update(data)
             return
         self._memory += data
         if self.folder is not None and len(self._memory) > LIMIT:
@@ -101,6 +83,7 @@ class Store:
             return
         before = copy.copy(self)
         self.dtype, self.count, self._memory = np.dtype(dtype), 0, bytearray()
+        self._digest = None
         if self.folder is not None and self._file is not None:
             self._file = self._open(self.folder)
         try:
@@ -123,6 +106,9 @@ class Store:
 
     def translate(self, to: Array, dtype: Any) -> None:
         """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place."""
+        same = self.dtype == dtype and np.array_equal(to, np.arange(len(to)))
+        if same and self._digest is not None:  # it was done before, and nothing new has come
+            return
         table, written = to.astype(dtype), 0
         self._digest = Digest() if self._file else None
         for piece in self.pieces():

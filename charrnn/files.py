@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import importlib
 import lzma
 import os
@@ -11,13 +12,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError, UsageError
 from charrnn.vocabulary import code_points
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Array = NDArray[Any]
 
@@ -27,6 +31,31 @@ COMPRESSED = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}  # the module that op
 # What to do about a text that cannot be decoded, in training and where a model is given.
 RENAME = "name the right --encoding, or read any file with --level byte"
 CONVERT = "that is what the model reads; convert the text to it"
+
+
+class Digest:
+    """SHA-256 of what is read, computed meanwhile: hashing lets other threads run."""
+
+    def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # 4 ms, where nothing is read
+
+        self._hash, self._pool = hashlib.sha256(), ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def update(self, data: Any) -> None:
+        """Take ``data``, which must not change any more; one piece at most is waiting."""
+        self.wait()
+        self._last = self._pool.submit(self._hash.update, data)
+
+    def wait(self) -> None:
+        """See everything taken."""
+        if self._last is not None:
+            self._last.result()
+
+    def digest(self) -> bytes:
+        """The digest of everything so far."""
+        self.wait()
+        return self._hash.digest()
 
 
 def files_of(paths: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ import charrnn
 PACKAGE = Path(charrnn.__file__).parent
 ORDER = (
     "errors", "runtime", "parallel", "lock", "randomness", "vocabulary", "files",
-    "encoded", "corpus", "lanes", "ngram", "baselines",
+    "encoded", "remarks", "corpus", "lanes", "ngram", "baselines",
     "novelty", "parameters", "products", "model", "optim", "config", "configfile",
     "archive", "checkpoint", "sampling", "evaluation", "dynamic", "request", "preparation",
     "events",
