@@ -213,7 +213,8 @@ def read_known(
     key = {"level": vocabulary.level, "encoding": encoding}
     for known in encoded.find(folder, key, sources) if folder is not None else ():
         found = encoded.load(known)
-        if found and np.array_equal(found[1]["codes"], vocabulary.codes):
+        same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
+        if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
             return _mapped(name_of(paths), vocabulary, *found)
     pieces, begins, store = Pieces(paths, vocabulary, encoding, skip_unknown), [], Store(folder)
     store.widen(vocabulary.dtype)

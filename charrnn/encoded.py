@@ -265,9 +265,8 @@ def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterato
 def fingerprints(files: Iterable[str]) -> list[list[int]]:
     """What changes with a file and how it is read: size, times, place, whether it is unpacked.
 
-    Empty where one has none of that.
-
-    A file that was changed a moment ago could change again and look the same.
+    Empty where one has none of that, or was changed a moment ago: it could change again and
+    look the same.
     """
     found = []
     for path in files:

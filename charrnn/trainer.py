@@ -129,7 +129,9 @@ class Trainer:
         return self.began[1]
 
     def dropout_mask(self, step: int) -> Array | None:
-        """Zeros, and what keeps the mean: (B, L*H), one mask for all time steps of a window.
+        """Zeros, and what keeps the mean, for the lanes of this process: (its lanes, L*H).
+
+        One mask holds for all time steps of a window.
 
         A mask that stays through the window hides units instead of blurring all of them
         (Gal & Ghahramani 2016), and costs T times fewer random numbers.

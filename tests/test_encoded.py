@@ -258,6 +258,9 @@ def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path
     found = corpus.read_known([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")
     assert not found.in_memory
     assert_same(found, made)
+    replacing = Vocabulary(made.vocabulary.codes, "char", replaces=True)
+    found = corpus.read_known([path], replacing, "utf-8", folder=tmp_path / "cache")
+    assert found.ids.filename != made.ids.filename
     other = Vocabulary(made.vocabulary.codes[:-1], "char")
     before = sorted((tmp_path / "cache").iterdir())
     found = corpus.read_known([path], other, "utf-8", True, tmp_path / "cache")
