@@ -21,6 +21,7 @@ from charrnn import (
     archive,
     checkpoint,
     config,
+    encoded,
     evaluation,
     lanes,
     parallel,
@@ -29,6 +30,7 @@ from charrnn import (
     trainer,
     training,
 )
+from charrnn import corpus as corpora
 from charrnn.errors import CharrnnError, CorpusError, DivergedError, UsageError
 from charrnn.evaluation import score
 from charrnn.events import End, Save, Step
@@ -171,6 +173,28 @@ def test_a_deterministic_run_is_the_same_file_for_any_number_of_processes_and_th
         files.add(out.read_bytes())
     train(2, corpus, tmp_path / "named.npz", threads=3, deterministic=True)
     assert files == {(tmp_path / "named.npz").read_bytes()}
+
+
+@pytest.mark.parametrize("machines", [["a", "a", "a"], ["a", "a", "b"]])
+def test_a_large_text_is_encoded_by_one_process_and_mapped_by_all(
+    corpus, tmp_path, monkeypatch, machines
+):
+    train(1, corpus, tmp_path / "memory.npz", deterministic=True)
+    monkeypatch.setattr(encoded, "LIMIT", 300)
+    monkeypatch.setattr(encoded, "SETTLED", -1)
+    encodings = []
+    collect = corpora._collect
+    monkeypatch.setattr(corpora, "_collect", lambda *args: (encodings.append(1), collect(*args))[1])
+
+    def work(ranks):
+        ranks.leads = machines.index(machines[ranks.rank]) == ranks.rank
+        run = prepared(ranks, corpus, tmp_path / "file.npz", deterministic=True)
+        list(training.train(run, Signals()))
+        return run.text.in_memory
+
+    assert together(3, work) == [False] * 3
+    assert len(encodings) == 1
+    assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "memory.npz").read_bytes()
 
 
 def test_without_determinism_the_first_losses_are_nearly_the_same(corpus, tmp_path):
