@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from charrnn import runtime
+from charrnn.system import machine
 
-runtime.use_one_blas_thread()
+machine.use_one_blas_thread()
 
 import numpy as np  # noqa: E402
 from worker import Work, serve  # noqa: E402

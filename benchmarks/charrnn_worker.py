@@ -6,17 +6,21 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from charrnn import runtime
+from charrnn.system import machine
 
-runtime.use_one_blas_thread()  # as the program does, before NumPy is there
+machine.use_one_blas_thread()  # as the program does, before NumPy is there
 
 import numpy as np  # noqa: E402
 from worker import Work, serve  # noqa: E402
 
-from charrnn import config, corpus, evaluation, preparation, sampling  # noqa: E402
-from charrnn.parameters import Architecture, initialise  # noqa: E402
-from charrnn.request import Request  # noqa: E402
-from charrnn.trainer import Trainer  # noqa: E402
+from charrnn.config.settings import Config  # noqa: E402
+from charrnn.inference import sampling, scoring  # noqa: E402
+from charrnn.nn.parameters import Architecture, initialize  # noqa: E402
+from charrnn.text import corpus  # noqa: E402
+from charrnn.text.split import Split  # noqa: E402
+from charrnn.training.prepare import prepare  # noqa: E402
+from charrnn.training.run import Request  # noqa: E402
+from charrnn.training.step import TrainingStep  # noqa: E402
 
 SEED = 1
 
@@ -35,29 +39,29 @@ def train(
 ) -> Work:
     """Whole steps: window, forward, backward, clip, Adam."""
     settings = dataclasses.replace(
-        config.Config(), layers=L, hidden_size=H, batch_size=B, seq_length=T, dropout=dropout,
+        Config(), layers=L, hidden_size=H, batch_size=B, seq_length=T, dropout=dropout,
         weight_decay=weight_decay, threads=threads, val_fraction=0.0, learning_rate=1e-4,
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
         path.write_text(text_of(V, max(chars, 4 * B * T)))
         request = Request([str(path)], Path(folder, "model.npz"), settings)
-        run = preparation.prepare(request)
-    assert (run.lanes.B, run.lanes.T) == (B, T), "the text is too short for this"
-    saved, trainer = run.checkpoint, Trainer(run)
+        run = prepare(request)
+    assert (run.batches.B, run.batches.T) == (B, T), "the text is too short for this"
+    checkpoint, one = run.checkpoint, TrainingStep(run)
 
     def step() -> int:
-        saved.progress.step += 1
-        saved.state, *_ = trainer.step(
-            saved.last, saved.moments, saved.state, saved.progress.step, 10**9
-        )
-        return trainer.chars
+        checkpoint.progress.step += 1
+        gradient = one.update(checkpoint.last, checkpoint.moments, checkpoint.state,
+                              checkpoint.progress.step, 10**9).gradient
+        checkpoint.state = gradient.state
+        return gradient.chars
 
     return step
 
 
 def model(L: int, H: int, V: int):
-    return initialise(Architecture(V, H, L), np.random.default_rng(SEED))
+    return initialize(Architecture(V, H, L), np.random.default_rng(SEED))
 
 
 def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work:
@@ -66,7 +70,7 @@ def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work
     text = np.random.default_rng(SEED).integers(V, size=chars).astype(np.uint8)
 
     def score() -> int:
-        return evaluation.score(params, text, text[:1], threads).chars
+        return scoring.score(params, Split(text, text[:1]), threads).chars
 
     return score
 
@@ -78,7 +82,7 @@ def sample(threads: int, L: int, H: int, V: int, streams: int, length: int = 100
     def write() -> int:
         pieces = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
                                   threads=threads)
-        return sum(len(ids) for _, ids in pieces)
+        return sum(len(piece.ids) for piece in pieces)
 
     return write
 
@@ -88,7 +92,7 @@ def read(path: str) -> Work:
     size = Path(path).stat().st_size
 
     def encode() -> int:
-        corpus.read([path], corpus.Reading("char", "utf-8"))
+        corpus.read([path], corpus.TextOptions("char", "utf-8"))
         return size
 
     return encode

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from charrnn import runtime
+from charrnn.system import machine
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 WORKERS = [(1, 1, False), (1, 2, False), (2, 1, False), (2, 1, True)]  # the last: deterministic
@@ -32,7 +32,7 @@ SHARED = [(2, 256, 32), (2, 1024, 32)]  # L, H, T, of which one thread has so ma
 def ask(processes: int, task: str, *numbers: object) -> dict[str, float]:
     """What the first of so many processes found."""
     environment = {key: value for key, value in os.environ.items()
-                   if key not in (*runtime.BLAS_VARIABLES, "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+                   if key not in (*machine.BLAS_VARIABLES, "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     command = [MPIEXEC, "-n", processes, sys.executable, __file__, task, *numbers]
     done = subprocess.run([*map(str, command)], env=environment, stdout=subprocess.PIPE,
                           check=True, text=True)
@@ -53,58 +53,64 @@ def timed(work: Callable[[], object], go_on: Callable[[bool], bool], seconds: fl
 
 def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seconds: float) -> None:
     """Steps of training."""
-    runtime.use_one_blas_thread()
+    machine.use_one_blas_thread()
     import tempfile
 
     import numpy as np
 
-    from charrnn import config, parallel, preparation
-    from charrnn.request import Request
-    from charrnn.trainer import Trainer
+    from charrnn.config.settings import Config
+    from charrnn.training import processes
+    from charrnn.training.prepare import prepare
+    from charrnn.training.run import Request
+    from charrnn.training.step import TrainingStep
 
-    ranks = parallel.join()
-    settings = config.Config(
+    group = processes.join()
+    settings = Config(
         layers=L, hidden_size=H, batch_size=B, seq_length=T, threads=threads, val_fraction=0.0,
         learning_rate=1e-4, dropout=0.0, deterministic=bool(deterministic))
     with tempfile.TemporaryDirectory() as folder:
         ids = np.random.default_rng(1).integers(65, size=max(300_000, 4 * B * T))
         Path(folder, "text.txt").write_bytes((ids + 32).astype(np.uint8).tobytes())
-        run = preparation.prepare(
-            Request([str(Path(folder, "text.txt"))], Path(folder, "model.npz"), settings), ranks)
-    saved, trainer = run.checkpoint, Trainer(run)
-    saved.state = saved.state[trainer.mine]
+        run = prepare(
+            Request([str(Path(folder, "text.txt"))], Path(folder, "model.npz"), settings), group)
+    checkpoint, one = run.checkpoint, TrainingStep(run)
+    checkpoint.state = checkpoint.state[one.own]
 
     def step() -> None:
-        saved.progress.step += 1
-        saved.state, *_ = trainer.step(
-            saved.last, saved.moments, saved.state, saved.progress.step, 10**9)
+        checkpoint.progress.step += 1
+        update = one.update(checkpoint.last, checkpoint.moments, checkpoint.state,
+                            checkpoint.progress.step, 10**9)
+        checkpoint.state = update.gradient.state
 
     step()
-    found = timed(step, ranks.share, seconds)
-    if ranks.first:
-        print(json.dumps({"seconds": found, "chars": B * T, "parameters": saved.last.flat.size}))
+    found = timed(step, group.broadcast, seconds)
+    if group.is_first:
+        print(json.dumps({"seconds": found, "chars": B * T,
+                          "parameters": checkpoint.last.flat.size}))
 
 
 def sums(size: int, seconds: float) -> None:
     """Sums of vectors of ``size`` float32 of each process, and what each makes of the sum."""
-    runtime.use_one_blas_thread()
+    machine.use_one_blas_thread()
     import numpy as np
 
-    from charrnn import optim, parallel
+    from charrnn.nn import optimizers
+    from charrnn.training import processes
 
-    ranks = parallel.join()
+    group = processes.join()
     parts, moments = np.zeros((1, size), np.float32), np.zeros((2, size), np.float32)
     theta, grad = np.random.default_rng(1).normal(size=(2, size)).astype(np.float32)
 
     def update() -> None:
-        optim.clip(grad, 1.0, 0.0)
+        optimizers.clip(grad, 1.0, 0.0)
         theta[:] *= 1 - 1e-4
-        optim.adam(theta, grad, moments, 100, 1e-4)
+        optimizers.adam(theta, grad, moments, 100, 1e-4)
 
-    found = {"plain": timed(lambda: ranks.add(parts), ranks.share, seconds),
-             "ordered": timed(lambda: ranks.add_in_order(parts), ranks.share, seconds),
-             "update": timed(update, ranks.share, seconds)}
-    if ranks.first:
+    share = group.broadcast
+    found = {"plain": timed(lambda: group.allreduce(parts), share, seconds),
+             "ordered": timed(lambda: group.allreduce_in_order(parts), share, seconds),
+             "update": timed(update, share, seconds)}
+    if group.is_first:
         print(json.dumps(found))
 
 

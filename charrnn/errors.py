@@ -1,21 +1,21 @@
-"""The errors a user may see: one line with the fact, the numbers and the remedy.
+"""The errors a user may see, with their exit codes: the fact, the numbers and the remedy.
 
-They are raised where the fact is known and caught once, in ``cli``. Anything else that is
-raised is a mistake in charrnn.
+They are raised where the fact is known and caught once, in ``cli.main``. Anything else that is
+raised is a bug in charrnn.
 """
 
 from __future__ import annotations
 
 
 class CharrnnError(Exception):
-    """It failed: bad data, a full disk."""
+    """A failure: bad data, a full disk."""
 
     exit_code = 1
-    agreed = False  # whether all processes of a run raise it
+    raised_by_all = False  # whether all processes of a run raise it
 
 
 class UsageError(CharrnnError):
-    """It was asked wrongly: an option, a config, a file that is not there."""
+    """A usage error: an option, a config, a file that is not there."""
 
     exit_code = 2
 
@@ -25,7 +25,7 @@ class CorpusError(CharrnnError):
 
 
 class CheckpointError(CharrnnError):
-    """A file that is not a whole checkpoint, or not one that this version reads."""
+    """A file that is not a complete checkpoint, or not one that this version reads."""
 
 
 class LockedError(CharrnnError):
@@ -33,7 +33,7 @@ class LockedError(CharrnnError):
 
 
 class DivergedError(CharrnnError):
-    """The loss is no number any more, or far above that of guessing."""
+    """The loss is not finite, or far above that of guessing."""
 
 
 def overflowed(where: str) -> DivergedError:

@@ -1,16 +1,21 @@
+"""Fixtures for tests of more than one sub-package."""
+
 from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
+from fake_mpi import World
 from hypothesis import settings
 
-from charrnn import archive
+from charrnn.storage import archive
+from charrnn.system.launcher import LAUNCHERS
 
 settings.register_profile("charrnn", deadline=None, derandomize=True)
 settings.load_profile("charrnn")
@@ -43,19 +48,35 @@ def forge() -> Callable[..., None]:
     return forge
 
 
-def step(params, x, h):
-    """One step as the equations have it: symbols ``x`` (B,) and state ``h`` (B, L*H).
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set the environment variables of launchers that are named, and no others."""
 
-    Returns the logits (B, V) and the new state; the reference for what the package does in
-    other ways.
-    """
-    arch, new = params.arch, np.empty_like(h)
-    for layer in range(arch.layers):
-        mine = arch.columns(layer)
-        if layer == 0:
-            a = params.W_xh[0][x]
-        else:
-            a = new[:, arch.columns(layer - 1)] @ params.W_xh[layer]
-        a = a + h[:, mine] @ params.W_hh[layer] + params.b_h[layer]
-        new[:, mine] = np.tanh(a) if arch.activation == "tanh" else np.maximum(a, 0)
-    return new @ params.W_hy + params.b_y, new
+    def launch(**variables: str) -> None:
+        for pair in LAUNCHERS:
+            for name in pair:
+                monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    launch()
+    return launch
+
+
+@pytest.fixture
+def world(
+    launch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., World | None]:
+    """Have a launcher start ``size`` processes, and MPI find ``found``; None: no mpi4py."""
+
+    def world(rank: int, size: int, found: int | None) -> World | None:
+        launch(PMI_RANK=str(rank), PMI_SIZE=str(size))
+        package = MPI = None
+        if found:
+            package, MPI = ModuleType("mpi4py"), World(rank, found)
+            package.rc, package.MPI = SimpleNamespace(), MPI
+        monkeypatch.setitem(sys.modules, "mpi4py", package)
+        monkeypatch.setitem(sys.modules, "mpi4py.MPI", MPI)
+        return MPI
+
+    return world

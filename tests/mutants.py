@@ -1,7 +1,7 @@
 """Break the numerics on purpose, one place at a time: does a test fail every time?
 
     python tests/mutants.py                    all of them, as make mutants does
-    python tests/mutants.py model.backward     those of a function or a module
+    python tests/mutants.py nn/network.backward    those of a function or a module
     python tests/mutants.py --list             what would be tried
 
 In the functions of TARGETS every sign is flipped, every term and every call for its effect is
@@ -31,95 +31,96 @@ TIMEOUT = 300  # seconds; a mutant that hangs is found out as well
 
 # The functions and classes that compute, and the tests that are to notice, the quickest first.
 TARGETS = {
-    "model": (
-        ["forward", "recur", "cross_entropy", "surprisal", "backward", "unrecur",
-         "add_by_symbol", "Stepper"],
-        ["model", "sampling", "training"],
+    "nn/network": (
+        ["forward", "backward", "add_by_symbol", "Activations"],
+        ["nn/test_network.py", "nn/test_cells.py", "inference/test_sampling.py", "training"],
     ),
-    "products": (["repeated_product", "block_width"], ["products", "model"]),
-    "optim": (
+    "nn/cells/rnn": (
+        ["slope_of_tanh", "relu", "slope_of_relu", "Rnn", "orthogonal"],
+        ["nn/test_rnn.py", "nn/test_network.py", "nn/test_cells.py", "nn", "training"],
+    ),
+    "nn/stepper": (["Stepper"], ["nn/test_stepper.py", "nn/test_cells.py", "inference"]),
+    "nn/loss": (["cross_entropy", "surprisal"], ["nn", "training"]),
+    "nn/parameters": (["Architecture", "Parameters", "initialize"], ["nn", "training"]),
+    "nn/matmul": (["repeated_product", "block_width"], ["nn"]),
+    "nn/optimizers": (
         ["adam", "rmsprop", "adagrad", "sgd", "norm", "clip", "learning_rate"],
-        ["optim", "training"],
+        ["nn/test_optimizers.py", "training"],
     ),
-    "randomness": (["uniform_rows"], ["parallel"]),
-    "lanes": (["Resets", "split", "Lanes"], ["lanes", "training", "parallel"]),
-    "trainer": (["Trainer"], ["training", "parallel"]),
-    "parallel": (["Ranks", "_sum"], ["parallel"]),
-    "evaluation": (
-        ["score", "surprisals", "streamed", "_score_block", "score_lines"],
-        ["evaluation", "cli", "parallel"],
+    "nn/rng": (["generator", "uniform_rows"], ["nn/test_rng.py", "training"]),
+    "text/split": (["DocumentStarts", "whole", "split", "training_size"],
+                   ["text", "training", "cli/test_eval.py"]),
+    "text/batches": (["Batches"], ["text", "training"]),
+    "training/step": (["TrainingStep", "epoch_offset"], ["training"]),
+    "training/processes": (["ProcessGroup", "_sum"], ["training"]),
+    "training/validation": (["score_together"], ["training"]),
+    "inference/scoring": (
+        ["score", "total", "score_blocks", "score_stream", "_score_block", "score_lines"],
+        ["inference", "training", "cli"],
     ),
-    "dynamic": (["surprisals", "learn"], ["dynamic"]),
+    "inference/dynamic": (["evaluate", "learn"], ["inference/test_dynamic.py", "nn/test_cells.py"]),
 }
 
 # Mutants that cannot be told from the original, as "module.function: what is changed".
 EQUIVALENT: dict[str, str] = {
-    "model.backward: 0 one more, in dh0: Array = np.empty_like(hs[0])":
+    "nn/network.backward: 0 one more, in dstate: ndarray = np.empty_like(states[:, 0])":
         "any row has the shape that is asked for",
     (
-        'model.add_by_symbol: len(out) <= 128 another comparison, in if len(out) <= 128:  # a'
-        ' small product is faster than sorting; measured at B*T = 2048'
-    ): 'either way is right; the border is one of speed',
+        "nn/network.add_by_symbol: len(out) <= 128 another comparison, in if len(out) <= 128:"
+        "  # a small product is faster than sorting; measured at B*T = 2048"
+    ): "either way is right; the border is one of speed",
     (
-        'model.add_by_symbol: 128 one more, in if len(out) <= 128:  # a small product is '
-        'faster than sorting; measured at B*T = 2048'
-    ): 'either way is right; the border is one of speed',
+        "nn/network.add_by_symbol: 128 one more, in if len(out) <= 128:  # a small product is"
+        " faster than sorting; measured at B*T = 2048"
+    ): "either way is right; the border is one of speed",
     (
-        'model.Stepper: 2 one more, in above = slice(layer + 1, layer + 2)  # nothing, for '
-        'the highest layer'
-    ): 'a wider product of which the same columns are read',
+        "nn/stepper.Stepper: 2 one more, in above = slice(layer + 1, layer + 2)  # nothing, "
+        "for the highest layer"
+    ): "a wider product of which the same columns are read",
     (
-        'products.block_width: 1 one more, in return min(range(widest, narrowest - 1, '
-        '-REGISTER), key=lambda width: -K % width)'
-    ): 'no multiple of a register lies between',
-    "optim.clip: length > clip_norm another comparison, in if length > clip_norm:":
+        "nn/matmul.block_width: 1 one more, in return min(range(widest, narrowest - 1, "
+        "-REGISTER), key=lambda width: -K % width)"
+    ): "no multiple of a register lies between",
+    "nn/optimizers.clip: length > clip_norm another comparison, in if length > clip_norm:":
         "a gradient of just that length is multiplied by one",
     (
-        'optim.clip: clip_value > 0 another comparison, in length = norm(grad) if clip_value '
-        '> 0 else before'
-    ): 'the norm is computed again, and is the same',
+        "nn/optimizers.clip: clip_value > 0 another comparison, in length = norm(grad) if "
+        "clip_value > 0 else before"
+    ): "the norm is computed again, and is the same",
     (
-        'optim.learning_rate: 1 one more, in done = (step - 1 - warmup) / max(1, total_steps '
-        '- warmup)'
-    ): 'it is divided into zero there',
+        "nn/optimizers.learning_rate: 1 one more, in done = (step - 1 - warmup) / max(1, "
+        "total_steps - warmup)"
+    ): "it is divided into zero there",
+    "nn/rng.uniform_rows: 1 one more, in chosen: ndarray = draws[before:].reshape(-1, width)":
+        "to NumPy every negative size is the one that is left",
     (
-        'randomness.uniform_rows: 1 one more, in chosen: NDArray[Any] = '
-        'draws[before:].reshape(-1, width)'
-    ): "to NumPy every negative size is the one that is left",
-    "lanes.split: 1 one more, in val_fraction = min(0.1, HELD_OUT / max(1, len(text)))":
-        "a tenth in any case",
-    "trainer.Trainer: 0 one more, in self.chars = 0  # that the last step read":
-        "it is written before it is read",
-    (
-        'trainer.Trainer: 0 one more, in self.began = (-1, 0)  # the epoch, and where its '
-        'lanes start'
-    ): 'it is read only with its epoch, which is none yet',
-    "trainer.Trainer: 0 one more, in if p == 0:":
+        "text/split.training_size: 1 one more, in val_fraction = min(0.1, LARGEST_VALIDATION "
+        "/ max(1, size))"
+    ): "a tenth in any case",
+    "training/step.TrainingStep: 0 one more, in if p == 0:":
         "a mask of ones, which costs time",
-    "trainer.Trainer: b - a another operator, in widest = max(b - a for a, b in edges)":
-        "a tape with more room than is used",
-    "trainer.Trainer: b - a without its second term, in widest = max(b - a for a, b in edges)":
-        "a tape with more room than is used",
+    "training/step.TrainingStep: b - a another operator, in widest = max(b - a for a, b in edges)":
+        "activations with more room than is used",
     (
-        'trainer.Trainer: 16 one more, in width = -(-(arch.size + TAIL) // 16) * 16  # of '
-        'whole cache lines'
-    ): 'room that is not used',
+        "training/step.TrainingStep: b - a without its second term, in widest = max(b - a for"
+        " a, b in edges)"
+    ): "activations with more room than is used",
     (
-        'trainer.Trainer: -(arch.size + TAIL) // 16 another operator, in width = -(-(arch.size '
-        '+ TAIL) // 16) * 16  # of whole cache lines'
-    ): 'room that is not used',
+        "training/step.TrainingStep: 16 one more, in width = -(-(arch.size + TAIL) // 16) * "
+        "16  # of whole cache lines"
+    ): "room that is not used",
     (
-        'trainer.Trainer: 1 one more, in self.began = (-1, 0)  # the epoch, and where its '
-        'lanes start'
-    ): '-2 is no epoch either',
+        "training/step.TrainingStep: -(arch.size + TAIL) // 16 another operator, in width = "
+        "-(-(arch.size + TAIL) // 16) * 16  # of whole cache lines"
+    ): "room that is not used",
     (
-        'trainer.Trainer: draws >= p another comparison, in return ((draws >= p) / (1 - '
-        'p)).astype(arch.dtype)'
-    ): 'a draw of just p, one in 16 million',
+        "training/step.TrainingStep: draws >= p another comparison, in return ((draws >= p) /"
+        " (1 - p)).astype(arch.dtype)"
+    ): "a draw of just p, one in 16 million",
     (
-        'dynamic.surprisals: 1 one more, in tape, grad = Tape(arch, CONTEXT, 1), '
-        'Parameters(arch)'
-    ): 'a tape with more room than is used',
+        "inference/dynamic.evaluate: 1 one more, in activations, grad = Activations(arch, "
+        "CONTEXT, 1), Parameters(arch)"
+    ): "activations with more room than is used",
 }
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
@@ -215,7 +216,7 @@ def survives(name: str, source: str, workplace: Path) -> bool:
     try:
         for test in TARGETS[module][1]:
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
-                       "-m", "not slow", f"tests/test_{test}.py"]
+                       "-m", "not slow and not mpi", f"tests/{test}"]
             ran = subprocess.run(command, cwd=workplace, env=environment, timeout=TIMEOUT,
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             if ran.returncode != 0:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 import charrnn
-from charrnn import checkpoint, config, configfile, sampling
+from charrnn.cli.main import cli
+from charrnn.config.parsing import resolve
+from charrnn.config.settings import FIELDS, Config
+from charrnn.config.yaml_file import read_yaml
+from charrnn.inference.sampling import PrimeReader
+from charrnn.storage import checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGE = Path(charrnn.__file__).parent
+QUOTED = ("nn/parameters.py", "nn/cells/rnn.py", "nn/network.py", "nn/loss.py", "nn/optimizers.py",
+          "training/step.py", "training/loop.py")  # by docs/derivation.md
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "corpora/README.md"])
 
 
@@ -24,8 +34,6 @@ def blocks(text, language):
 
 
 def test_every_command_and_make_target_stands_in_the_readme():
-    from charrnn.cli import cli
-
     for name in cli.commands:
         assert f"charrnn {name}" in README
     for target in ("make demo", "make test", "make train", "make sample", "make eval"):
@@ -57,16 +65,14 @@ def test_the_commands_of_the_readme_run(tmp_path):
 
 def test_every_setting_stands_in_the_default_config_with_a_reason():
     text = (ROOT / "configs/default.yaml").read_text()
-    assert config.resolve(configfile.read_yaml(str(ROOT / "configs/default.yaml")), {}) == (
-        config.Config()
-    )
-    for key in config.FIELDS:
+    assert resolve(read_yaml(str(ROOT / "configs/default.yaml")), {}) == Config()
+    for key in FIELDS:
         assert re.search(rf"^{key}: \S+ +# \S+", text, re.MULTILINE), key
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*.yaml")), ids=lambda p: p.name)
 def test_every_config_loads_and_says_what_it_is_for(path):
-    config.resolve(configfile.read_yaml(str(path)), {})
+    resolve(read_yaml(str(path)), {})
     assert path.read_text().startswith("# ")
 
 
@@ -74,8 +80,8 @@ def test_the_code_that_the_derivation_quotes_is_the_code():
     def squeezed(line):
         return re.sub(r"\s+", "", line.split("#")[0])
 
-    source = {squeezed(line) for name in ("parameters.py", "model.py", "optim.py", "training.py")
-              for line in (Path(charrnn.__file__).parent / name).read_text().splitlines()}
+    source = {squeezed(line) for name in QUOTED
+              for line in (PACKAGE / name).read_text().splitlines()}
     quoted = [line for block in blocks((ROOT / "docs/derivation.md").read_text(), "python")
               for line in block.splitlines() if squeezed(line)]
     assert len(quoted) > 10
@@ -100,7 +106,9 @@ def test_the_model_in_ten_lines_of_numpy_computes_what_charrnn_does(tmp_path):
     exec(compile(code, "docs/checkpoint.md", "exec"), names)
     run = checkpoint.load(Path(path))
     prime = np.concatenate([[run.vocabulary.start], run.vocabulary.encode_text(text)])
-    logits = sampling.read(run.best, [prime])[1][0]
+    reader = PrimeReader(run.best)
+    reader.read(prime)
+    logits = reader.finish()[1][0]
     expected = np.exp(logits - logits.max())
     np.testing.assert_allclose(names["p"], expected / expected.sum(), rtol=1e-4)
 
@@ -112,21 +120,95 @@ def test_links_to_files_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
-def test_the_import_order_that_contributors_read_is_the_tested_one():
-    from test_layout import ORDER
+def test_the_imports_that_contributors_read_are_the_tested_ones():
+    from test_layout import MAY_IMPORT
 
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    positions = [text.find(f"| `{module}` |") for module in ORDER]
-    assert -1 not in positions
-    assert positions == sorted(positions)
+    (table,) = re.findall(r"\| sub-package \|.*\n\|[-|]+\n((?:\|.*\n)+)", text)
+    rows = [re.fullmatch(r"\| `(\w+)` \|.*\| (.*?) \|", row) for row in table.splitlines()]
+    assert [row[1] for row in rows] == [name for name in MAY_IMPORT if name in {
+        row[1] for row in rows}], "both have the same order"
+    above, documented = set(), {"__init__": set(), "errors": set(), "__main__": {"cli"}}
+    for row in rows:
+        name, said = row[1], row[2].partition(", which")[0]
+        named = set(re.sub(r"[^a-z ]", " ", " ".join(re.findall(r"`(.*?)`", said))).split())
+        documented[name] = above - named if said.startswith("all") else named
+        assert named or said in ("nothing", "all of these"), said
+        above.add(name)
+    assert documented == {name: rooms - {"errors"} for name, rooms in MAY_IMPORT.items()}
+    assert "all but `nn` may import `errors`" in text
+    rules = {name for name, rooms in MAY_IMPORT.items() if "errors" in rooms}
+    assert rules == {row[1] for row in rows} - {"nn"}
 
 
 def test_every_promise_names_tests_that_exist():
     text = (ROOT / "docs/reliability.md").read_text()
-    source = "".join(path.read_text() for path in ROOT.glob("tests/test_*.py"))
+    source = "".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", text))
     assert len(named) > 50
     assert [name for name in sorted(named) if f"def {name}(" not in source] == []
     for table in re.split(r"\n\n", text):
         for row in table.splitlines()[2:] if table.startswith("|") else []:
             assert "`test_" in row, row
+
+
+# On the public index the name belongs to somebody else's package.
+
+
+def public_installs(text):
+    """The commands of a text that install what the public index calls charrnn."""
+    lines = text.replace("\\\n", " ").splitlines()
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+    found = re.findall(r"\bcharrnn\[.*?\]", text)  # with extras, in whatever command
+    for line in [*lines, *spans]:
+        for arguments in re.findall(r"\b(?:pip3?|pipx|uv|conda)\b[^`]*? (?:install|add)\b([^`]*)",
+                                    line):
+            command = re.split(r"&&|[;|#]", arguments)[0]
+            if any(re.fullmatch(r"[\"'(]*charrnn(?:[=<>~!@].*|[^\w/-]*)", word)
+                   for word in command.split()):
+                found.append(line)
+    return found
+
+
+@pytest.mark.parametrize(("text", "count"), [
+    ("pip install charrnn", 1), ("`pip install -U charrnn`, then", 2), ("pip3 install charrnn.", 1),
+    ("python -m pip install 'charrnn>=0.1' numpy", 1), ("pip install \\\n    charrnn", 1),
+    ("pip install numpy 'charrnn[mpi]' mpich", 1), ("`pip install --no-binary\nmpi4py charrnn`", 1),
+    ("pipx install charrnn", 1), ("uv pip install charrnn==0.1.0", 1), ("MPI (`charrnn[mpi]`)", 1),
+    ("pip install .", 0), ("pip install '.[mpi]' mpich && mpiexec -n 4 charrnn train a.txt", 0),
+    ("pip install mpi4py mpich\ncharrnn train a.txt", 0), ("`pip install .`, then `charrnn`", 0),
+    ("pip install . # charrnn is a command now", 0), ("pip install dist/charrnn-0.1.0.whl", 0),
+])
+def test_what_installs_from_the_public_index_is_recognised(text, count):
+    assert len(public_installs(text)) == count
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_no_document_installs_charrnn_from_the_public_index(path):
+    assert public_installs(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("name", ["charrnn", *cli.commands])
+def test_no_help_installs_charrnn_from_the_public_index(name):
+    command = cli.commands.get(name, cli)
+    shown = command.get_help(click.Context(command, info_name=name, max_content_width=10_000))
+    assert "Usage:" in shown
+    assert public_installs(shown) == []
+
+
+def strings(source):
+    """Every string of a program, of those that are formatted what is fixed."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{}"
+                          for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_no_string_of_the_package_installs_charrnn_from_the_public_index():
+    paths = list(PACKAGE.glob("**/*.py"))
+    texts = [text for path in paths for text in strings(path.read_text(encoding="utf-8"))]
+    assert any("pip install mpi4py" in text for text in texts), "the strings are found"
+    texts += [path.read_text(encoding="utf-8") for path in PACKAGE.glob("**/*.html")]
+    assert [found for text in texts for found in public_installs(text)] == []

@@ -1,4 +1,4 @@
-"""The house: who may import whom, who may print, what importing may do."""
+"""The structure: who may import whom, who may print, what importing may do."""
 
 from __future__ import annotations
 
@@ -12,61 +12,119 @@ import pytest
 import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
-ORDER = (
-    "errors", "runtime", "parallel", "lock", "randomness", "vocabulary", "files",
-    "encoded", "remarks", "corpus", "lanes", "ngram", "baselines",
-    "novelty", "parameters", "products", "model", "optim", "config", "configfile",
-    "archive", "checkpoint", "sampling", "evaluation", "dynamic", "request", "preparation",
-    "events",
-    "trainer", "training", "console", "views", "insight", "page", "report", "options",
-    "cli_eval", "cli_report", "cli", "__main__",
-)
-MODULES = [*ORDER, "__init__"]
+# What the modules of each sub-package, and the modules beside them, may import.
+MAY_IMPORT = {
+    "__init__": set(),
+    "errors": set(),
+    "nn": set(),
+    "system": {"errors"},
+    "config": {"errors", "system"},
+    "text": {"errors", "system"},
+    "storage": {"errors", "system", "config", "text", "nn"},
+    "inference": {"errors", "system", "text", "nn"},
+    "analysis": {"errors", "system", "config", "text", "nn", "storage", "inference"},
+    "training": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
+    "api": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
+    "cli": {"errors", "system", "config", "text", "inference", "analysis", "training", "api"},
+    "__main__": {"cli"},
+}
+MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
+NAMES = {".".join(["charrnn", *module.parts]).removesuffix(".__init__") for module in MODULES}
+each_module = pytest.mark.parametrize("module", MODULES, ids=str)
 
 
 def tree(module):
-    return ast.parse((PACKAGE / f"{module}.py").read_text())
+    return ast.parse((PACKAGE / module).with_suffix(".py").read_text(encoding="utf-8"))
+
+
+def room(name):
+    """The sub-package of charrnn, or the module beside them, that a dotted name is in."""
+    return name.split(".")[1] if "." in name else "__init__"
 
 
 def imported(module):
-    """Modules of the package that ``module`` imports, anywhere in it."""
+    """Dotted names of what ``module`` imports of charrnn, anywhere in it."""
     names = set()
     for node in ast.walk(tree(module)):
-        if isinstance(node, ast.ImportFrom) and node.module == "charrnn":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("charrnn."):
-            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if (node.module or "").split(".")[0] == "charrnn":
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    names.add(inner if inner in NAMES else node.module)
         elif isinstance(node, ast.Import):
-            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("charrnn.")}
-    return names & set(ORDER)
+            names |= {a.name for a in node.names if a.name.split(".")[0] == "charrnn"}
+    return names
 
 
-def test_every_module_has_its_place_in_the_order():
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(MODULES)
+def test_the_imports_are_seen():
+    assert "charrnn.text.cache" in imported(Path("text/corpus"))
+    assert "charrnn.config.yaml_file" in imported(Path("cli/train")), "inside a function"
+    assert "charrnn.text.vocabulary" in imported(Path("cli/console")), "for types alone"
+    assert "charrnn.training.processes" in imported(Path("cli/train"))
+    assert imported(Path("storage/metadata")) >= {"charrnn", "charrnn.errors"}
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_a_module_imports_only_from_those_before_it(module):
-    assert imported(module) <= set(ORDER[: ORDER.index(module)])
+def test_every_module_is_in_a_sub_package_with_rules():
+    assert {module.parts[0] for module in MODULES} == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m not in ("report", "console")])
-def test_only_the_report_and_the_console_print(module):
+@each_module
+def test_a_module_imports_only_what_its_sub_package_may(module):
+    own = module.parts[0]
+    found = {room(name) for name in imported(module) if name != "charrnn"}
+    assert found - {own} <= MAY_IMPORT[own]
+    if own == "nn":
+        assert "charrnn" not in imported(module), "not even the version"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    imports = {name: set() for name in NAMES}
+    for module in MODULES:
+        name = ".".join(["charrnn", *module.parts]).removesuffix(".__init__")
+        imports[name] = imported(module) - {"charrnn"}
+    while imports:
+        leaves = {name for name, needed in imports.items() if not needed & set(imports)}
+        assert leaves, f"a cycle among {sorted(imports)}"
+        imports = {name: needed for name, needed in imports.items() if name not in leaves}
+
+
+@each_module
+def test_only_the_console_prints(module):
     calls = [node.func.id for node in ast.walk(tree(module))
              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert "print" not in calls
+    assert "print" not in calls or module == Path("cli/console")
 
 
-def test_below_training_only_its_preparation_sees_the_config():
-    below = ORDER[: ORDER.index("training")]
-    users = {module for module in below if "Config" in {
-        node.id for node in ast.walk(tree(module)) if isinstance(node, ast.Name)}}
-    assert users == {"config", "request", "preparation"}
+@each_module
+def test_only_training_and_the_commands_see_the_config(module):
+    names = {node.id for node in ast.walk(tree(module)) if isinstance(node, ast.Name)}
+    assert "Config" not in names or module.parts[0] in ("config", "training", "cli")
 
 
-@pytest.mark.parametrize("module", MODULES)
+@each_module
+def test_every_module_says_in_its_first_line_what_it_is(module):
+    first = ast.get_docstring(tree(module)).splitlines()[0]
+    assert len(first) > 15 and first.endswith((".", "?", ":"))
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.name == "__init__" and m.parent.name],
+                         ids=str)
+def test_the_init_of_a_sub_package_is_a_docstring_alone(module):
+    assert len(tree(module).body) == 1
+
+
+@each_module
 def test_no_module_is_much_longer_than_a_few_screens(module):
-    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 300
+    assert len((PACKAGE / module).with_suffix(".py").read_text().splitlines()) <= 300
+
+
+def test_the_tests_mirror_the_sub_packages():
+    tests = Path(__file__).parent
+    for path in tests.glob("*/test_*.py"):
+        assert (PACKAGE / path.parent.name).is_dir(), path
+    tested = {path.parent.name for path in tests.glob("*/test_*.py")}
+    assert tested == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
 def run(code):
@@ -75,13 +133,26 @@ def run(code):
     ).stdout
 
 
+@pytest.mark.parametrize("room", ["config", "system"])
+def test_sub_packages_that_need_no_numpy_import_none(room):
+    names = [name for name in NAMES if name.startswith(f"charrnn.{room}.")]
+    code = f"import sys, {', '.join(names)}; print('numpy' in sys.modules)"
+    assert run(code).strip() == "False"
+
+
 def test_the_help_is_shown_without_numpy_tqdm_or_yaml():
-    code = "import sys, charrnn.cli; print({'numpy', 'tqdm', 'yaml'} & set(sys.modules))"
+    code = "import sys, charrnn.cli.main; print({'numpy', 'tqdm', 'yaml'} & set(sys.modules))"
     assert run(code).strip() == "set()"
 
 
+def test_a_model_is_loaded_without_what_only_training_needs():
+    code = ("import sys, charrnn.api;"
+            "print([name for name in sys.modules if name.startswith('charrnn.training')])")
+    assert run(code).strip() == "[]"
+
+
 def test_importing_everything_changes_no_environment_and_no_signal_handler():
-    modules = ", ".join(f"charrnn.{module}" for module in ORDER if module != "__main__")
+    modules = ", ".join(sorted(NAMES - {"charrnn.__main__"}))
     code = (
         "import os, signal; before = dict(os.environ), signal.getsignal(signal.SIGINT);"
         f"import {modules};"

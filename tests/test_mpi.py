@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from charrnn import checkpoint, runtime
+from charrnn.storage import checkpoint
+from charrnn.system import machine
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 
@@ -38,14 +39,15 @@ SOON = 10  # seconds in which a job has to end
 # charrnn, in which the process WHO does something before it computes a step.
 CHANGED = """
 import os, signal, sys
-from charrnn import __main__, trainer
-step = trainer.Trainer.step
-def changed(self, params, moments, h, number, steps):
-    if number == 25 and self.ranks.rank == int(os.environ["WHO"]):
+from charrnn.cli.main import main
+from charrnn.training.step import TrainingStep
+update = TrainingStep.update
+def changed(self, params, moments, state, step, steps):
+    if step == 25 and self.run.processes.rank == int(os.environ["WHO"]):
         {}
-    return step(self, params, moments, h, number, steps)
-trainer.Trainer.step = changed
-__main__.main()
+    return update(self, params, moments, state, step, steps)
+TrainingStep.update = changed
+main()
 """
 
 
@@ -120,7 +122,7 @@ def whole(tmp_path_factory):
 
 
 def finishes(folder, size, whole):
-    """The same command goes on, and ends with what would have been without a break."""
+    """The same command resumes, and ends with what would have been without a break."""
     result = mpi(size, SAME, folder)
     assert result.returncode == 0, result
     assert (folder / "a.npz").read_bytes() == whole
@@ -156,7 +158,7 @@ def test_people_are_told_once(folder):
 
 
 @pytest.mark.parametrize(("size", "who"), [(2, 0), (2, 1), (4, 3)])
-def test_a_process_that_is_killed_ends_the_job_and_what_was_saved_goes_on(
+def test_a_process_that_is_killed_ends_the_job_and_what_was_saved_resumes(
     folder, whole, size, who
 ):
     result = changed(size, who, "os.kill(os.getpid(), signal.SIGKILL)", SAME, folder)
@@ -190,14 +192,15 @@ def test_while_the_first_process_is_stuck_one_of_the_others_speaks(folder):
     stuck = """
 import os
 import shlex
-from charrnn import __main__, preparation
-prepare = preparation._prepare
-def changed(request, ranks):
-    if ranks.first:
-        return prepare(request, ranks)
+from charrnn.cli.main import main
+from charrnn.training import prepare
+original = prepare._prepare
+def changed(request, processes):
+    if processes.is_first:
+        return original(request, processes)
     raise SystemExit(143)
-preparation._prepare = changed
-__main__.main()
+prepare._prepare = changed
+main()
 """
     result = mpi(4, TINY, folder, [*PYTHON, "-c", stuck])
     assert result.returncode == 143
@@ -214,7 +217,7 @@ def test_what_all_raise_is_said_once(folder):
 @pytest.mark.parametrize(("number", "code", "size", "then"), [
     (signal.SIGINT, 130, 2, 4), (signal.SIGTERM, 143, 4, 2), (signal.SIGTERM, 143, 2, 0),
 ])
-def test_a_signal_to_the_launcher_saves_and_other_processes_go_on(
+def test_a_signal_to_the_launcher_saves_and_other_processes_resume(
     folder, number, code, size, then
 ):
     # With a rate that does not depend on the length, which is only known afterwards.
@@ -249,7 +252,7 @@ def test_a_signal_to_one_process_stops_all(folder, whole, who, name, code):
     finishes(folder, 4, whole)
 
 
-def test_usr1_to_the_launcher_saves_and_the_run_goes_on(folder):
+def test_usr1_to_the_launcher_saves_and_the_run_continues(folder):
     with background(2, LONG, folder) as process:
         until(process, "step", 5)
         assert not (folder / "a.npz").exists()
@@ -285,7 +288,7 @@ def test_without_mpi4py_it_is_said_once_what_to_install(folder):
     (folder / "hidden/mpi4py.py").write_text("raise ModuleNotFoundError")
     path = os.pathsep.join([str(folder / "hidden"), os.environ.get("PYTHONPATH", "")])
     line = one_line(mpi(2, TINY, folder, PYTHONPATH=path), 2)
-    assert "2 processes" in line and "pip install 'charrnn[mpi]'" in line
+    assert "2 processes" in line and "pip install mpi4py mpich" in line
 
 
 def each(command):
@@ -343,10 +346,10 @@ def test_two_jobs_on_one_checkpoint_are_kept_apart(folder):
 
 
 def test_the_cores_are_divided_among_the_processes(folder):
-    free = dict.fromkeys(runtime.BLAS_VARIABLES, "")
+    free = dict.fromkeys(machine.BLAS_VARIABLES, "")
     for size in (1, 2, 4):
         (start,) = events(mpi(size, [*TINY, "--dry-run", "--json"], folder, **free))
-        assert start["threads"] == max(1, len(runtime.affinity()) // size)
+        assert start["threads"] == max(1, len(machine.affinity()) // size)
         assert start["processes"] == size
     (start,) = events(mpi(2, [*TINY, "--dry-run", "--json"], folder, OPENBLAS_NUM_THREADS="3"))
     assert start["threads"] == 3

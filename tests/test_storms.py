@@ -21,15 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint import run, same
+from commands import COMMAND, ENVIRONMENT, TINY
+from examples import a_checkpoint, same
 
-from charrnn import archive, checkpoint, config
+from charrnn.cli.main import cli
+from charrnn.config.settings import Config
 from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.storage import archive, checkpoint
 
 TEXT = "Was ist das? Ein Rabe, der spricht: nimmermehr!\n" * 80
-COMMAND = [sys.executable, "-W", "error", "-m", "charrnn"]
-ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-TINY = ["--hidden-size", "8", "--layers", "1", "--batch-size", "4", "--seq-length", "16"]
 
 
 def some_or_all(few, many):
@@ -73,7 +73,7 @@ def mutated(data, rng):
 @some_or_all(2_000, 60_000)
 def test_mutated_it_is_refused_or_the_same(tmp_path, attempts):
     path, rng = tmp_path / "run.npz", random.Random(1)
-    checkpoint.save(path, run())
+    checkpoint.save(path, a_checkpoint())
     written = path.read_bytes()
     refused = 0
     for _ in range(attempts):
@@ -86,16 +86,16 @@ def test_mutated_it_is_refused_or_the_same(tmp_path, attempts):
             refused += data != written
             continue
         assert data == written
-        same(found, run())
+        same(found, a_checkpoint())
     assert refused > 0.9 * attempts
 
 
 @some_or_all(1_000, 60_000)
 def test_mutated_under_a_right_digest_it_is_refused_or_a_sound_run(tmp_path, reseal, attempts):
     path, rng = tmp_path / "run.npz", random.Random(2)
-    checkpoint.save(path, run())
+    checkpoint.save(path, a_checkpoint())
     written = path.read_bytes()
-    shapes = {name: array.shape for name, array in run().best.named.items()}
+    shapes = {name: array.shape for name, array in a_checkpoint().best.named.items()}
     refused = 0
     for _ in range(attempts):
         path.write_bytes(reseal(mutated(written, rng)))
@@ -109,7 +109,7 @@ def test_mutated_under_a_right_digest_it_is_refused_or_a_sound_run(tmp_path, res
         assert {name: array.shape for name, array in found.best.named.items()} == shapes
         for array in (found.best.flat, found.last.flat, found.moments, found.state):
             assert np.isfinite(array).all()
-        assert config.Config(**found.settings)
+        assert Config(**found.settings)
         checkpoint.save(tmp_path / "again.npz", found)
         same(checkpoint.load(tmp_path / "again.npz"), found)
     assert refused > 0.5 * attempts
@@ -170,7 +170,7 @@ class Disk:
 def test_whichever_call_of_the_system_fails_the_file_is_the_old_or_the_new(
     tmp_path, monkeypatch, error
 ):
-    path, old, new = tmp_path / "run.npz", run(), run(seed=1)
+    path, old, new = tmp_path / "run.npz", a_checkpoint(), a_checkpoint(seed=1)
     checkpoint.save(path, new)
     after = path.read_bytes()
     checkpoint.save(path, old)
@@ -207,7 +207,7 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path):
     if mounted.returncode:
         pytest.skip("this root may not mount")
     try:
-        checkpoint.save(disk / "run.npz", run())
+        checkpoint.save(disk / "run.npz", a_checkpoint())
         written = (disk / "run.npz").read_bytes()
         (disk / "filler").write_bytes(bytes(40 * 1024 - 3 * 4096 - len(written) // 4096 * 4096))
         with pytest.raises(CharrnnError, match=r"No space left.*is kept"):
@@ -215,11 +215,11 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path):
                 with open(disk / f"filler{seed}", "wb", buffering=0) as filler:
                     while filler.write(bytes(4096)) == 4096:
                         pass
-                checkpoint.save(disk / "run.npz", run(seed=seed))
+                checkpoint.save(disk / "run.npz", a_checkpoint(seed=seed))
     except OSError as error:  # the filler found the end of the disk
         assert error.errno == errno.ENOSPC
         with pytest.raises(CharrnnError, match=r"No space left.*is kept"):
-            checkpoint.save(disk / "run.npz", run(seed=9))
+            checkpoint.save(disk / "run.npz", a_checkpoint(seed=9))
     finally:
         assert (disk / "run.npz").read_bytes() == written
         assert not [name for name in os.listdir(disk) if name.endswith("tmp")]
@@ -277,8 +277,8 @@ def test_sampling_over_and_over_while_a_run_saves_never_reads_half_a_file(tmp_pa
 ATTACKED = """
 import sys, time
 from pathlib import Path
-from charrnn import checkpoint
 from charrnn.errors import CharrnnError
+from charrnn.storage import checkpoint
 for path in sys.argv[1:]:
     start = time.perf_counter()
     try:
@@ -297,7 +297,7 @@ def attacks(folder, reseal, forge):
     import pickle
     import zipfile
 
-    checkpoint.save(folder / "good.npz", run())
+    checkpoint.save(folder / "good.npz", a_checkpoint())
     written = (folder / "good.npz").read_bytes()
     members = [(info.filename, zipfile.ZipFile(io.BytesIO(written)).read(info))
                for info in zipfile.ZipFile(io.BytesIO(written)).infolist()]
@@ -388,7 +388,7 @@ def wild(rng, commands):
 
 RUNNER = """
 import contextlib, io, os, sys, json
-from charrnn.__main__ import main
+from charrnn.cli.main import main
 for line in sys.stdin:
     os.environ.pop("CHARRNN_CHECKPOINT", None)
     sys.argv = json.loads(line)
@@ -409,8 +409,6 @@ for line in sys.stdin:
 @some_or_all(150, 5_000)
 def test_whatever_is_asked_the_answer_is_a_result_or_one_line(tmp_path, attempts):
     import json
-
-    from charrnn.cli import cli
 
     commands = {name: [option for parameter in command.params for option in parameter.opts
                        if option.startswith("-")] for name, command in cli.commands.items()}

@@ -1,0 +1,1 @@
+"""What a model has learned: baselines to compare it with, and the report page."""

@@ -1,0 +1,206 @@
+"""A loaded model, and what can be done with it: read texts, score, sample, report.
+
+The commands are made of this. NumPy is imported here, so they import it when they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.inference import dynamic, sampling, scoring
+from charrnn.inference.scoring import Score, Scored
+from charrnn.storage import checkpoint as storage
+from charrnn.storage.checkpoint import Checkpoint
+from charrnn.text import reader
+from charrnn.text.corpus import Text
+from charrnn.text.display import printable
+from charrnn.text.reader import TextStream
+from charrnn.text.split import Split, split, whole
+from charrnn.text.vocabulary import Vocabulary
+
+SEED = 1  # of the text that a report is about where none is given
+REPORTED = ("uniform", "1-gram", "3-gram", "5-gram", "7-gram", "lzma")  # baselines of a report
+
+
+class Piece(NamedTuple):
+    """Some symbols of a sample, or of the prime that it continues."""
+
+    number: int  # of the sample, from 0
+    ids: ndarray
+    is_prime: bool
+
+
+def load(path: Path) -> Model:
+    """The model of a checkpoint.
+
+    Raises UsageError where there is no such file, CheckpointError where it is not a checkpoint.
+    """
+    return Model(path, storage.load(path))
+
+
+class Model:
+    """The best weights of a checkpoint, with the vocabulary and the settings they go with."""
+
+    def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
+        self.path, self.checkpoint = path, checkpoint
+        self.parameters, self.settings = checkpoint.best, checkpoint.settings
+        self.vocabulary = checkpoint.vocabulary
+        self.encoding = str(self.settings["encoding"])
+        self.resets_at_borders = self.settings["borders"] == "reset"
+        self.start = np.array([self.vocabulary.start], self.vocabulary.dtype)
+
+    # Texts, read with the vocabulary of the model.
+
+    def read(self, paths: Sequence[str], skip_unknown: bool = False) -> Text:
+        """Files as one text in memory, or mapped from the cache beside the checkpoint."""
+        return reader.read(paths, self.vocabulary, self.encoding, skip_unknown, self.path.parent)
+
+    def stream(self, paths: Sequence[str], skip_unknown: bool = False) -> TextStream:
+        """Files as a stream that need not end."""
+        return TextStream(paths, self.vocabulary, self.encoding, skip_unknown)
+
+    def lines(
+        self, paths: Sequence[str], skip_unknown: bool = False
+    ) -> Iterator[tuple[str | bytes, ndarray, int]]:
+        """The lines of files: text, symbols, number of unknown characters."""
+        return reader.read_lines(paths, self.vocabulary, self.encoding, skip_unknown)
+
+    def trained_on(self, text: Text | TextStream) -> bool:
+        """Whether a text is the corpus of the run, by its digest."""
+        return text.digest == self.checkpoint.origin["corpus"]
+
+    def part(self, text: Text, name: str = "all") -> Split:
+        """A part of a text: "all" of it, "train" or "val", which only the corpus has.
+
+        Raises UsageError where the text has no such part.
+        """
+        if name == "all":
+            return whole(text, self.resets_at_borders)
+        if not self.trained_on(text):
+            raise UsageError(f"{text.name} is not the text that the model was trained on, and "
+                             f"only that has a --split {name}; leave --split out")
+        if self.checkpoint.origin["val"]:
+            if name == "val":
+                raise UsageError("this model was validated on a file of its own: score that "
+                                 "file without --split")
+            return whole(text, self.resets_at_borders)
+        fraction = self.settings["val_fraction"]
+        train, validation = split(text, None if fraction is None else float(fraction),
+                                  self.resets_at_borders)
+        return train if name == "train" else validation
+
+    # Scores.
+
+    def score_blocks(self, part: Split, threads: int = 1) -> Iterator[Scored]:
+        """The symbols of a part scored by fixed weights, block by block."""
+        return scoring.score_blocks(self.parameters, part, threads)
+
+    def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
+        """The same by weights that learn from the symbols once they are scored."""
+        return dynamic.evaluate(self.parameters, part)
+
+    def score_stream(self, stream: TextStream, threads: int = 1) -> Iterator[Scored]:
+        """The symbols of a stream scored as they are read, in constant memory."""
+        return scoring.score_stream(self.parameters, stream, self.start, threads,
+                                    restart=self.resets_at_borders)
+
+    def score_lines(self, lines: list[ndarray]) -> list[Score]:
+        """The score of each line, read from the zero state."""
+        return scoring.score_lines(self.parameters, lines, self.vocabulary.start)
+
+    def baselines(self, train: ndarray, part: Split) -> Iterator[tuple[str, float]]:
+        """Name and nats per character of ``part`` under models that count ``train``."""
+        from charrnn.analysis.baselines import baselines  # sampling starts without it
+
+        return baselines(train, part, self.vocabulary)
+
+    # Samples.
+
+    def encode_prime(self, text: str, skip_unknown: bool = False) -> ndarray:
+        """The symbols of a prime; UsageError where the vocabulary lacks some."""
+        try:
+            return self.vocabulary.encode_text(text, skip_unknown)
+        except CorpusError as error:
+            raise UsageError(f"the prime: {error}") from None
+
+    def encode_stop(self, text: str) -> ndarray:
+        """The symbols of a text that ends samples; UsageError where it never would."""
+        exact = Vocabulary(self.vocabulary.codes, self.vocabulary.level)  # replaces nothing
+        try:
+            return exact.encode_text(text)
+        except CorpusError as error:
+            reason = str(error).partition(";")[0]
+            raise UsageError(f"--stop would never stop a sample: {reason}") from None
+
+    def sample(
+        self,
+        prime: Iterable[ndarray] = (),
+        *,
+        count: int = 1,
+        length: int = 1000,
+        seed: int,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop: ndarray | None = None,
+        threads: int = 1,
+    ) -> Iterator[Piece]:
+        """Every sample in order, piece by piece as it is drawn, each with the prime before it.
+
+        The pieces of the prime are passed on as they are read, and may be many.
+        """
+        prefix = sampling.PrimeReader(self.parameters)
+        prefix.read(self.start)
+        again: list[ndarray] = []  # the prime, where it is needed more than once
+        try:
+            for ids in prime:
+                yield Piece(0, ids, True)
+                if count > 1:
+                    again.append(ids)
+                prefix.read(ids)
+        except CorpusError as error:
+            raise UsageError(f"the prime: {error}") from None
+        pieces = sampling.samples(
+            self.parameters, prefix, count=count, length=length, seed=seed,
+            temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, threads=threads,
+        )
+        current = 0
+        for number, ids in pieces:
+            if number != current:
+                current = number
+                yield from (Piece(number, part, True) for part in again)
+            yield Piece(number, ids, False)
+
+    # The report.
+
+    def report(self, paths: Sequence[str], skip_unknown: bool = False) -> str:
+        """The HTML page on this model reading a text; without one, a text that it samples."""
+        from charrnn.analysis.diagnostics import LOOKED_AT
+        from charrnn.analysis.page import page
+
+        if not paths:
+            pieces = sampling.samples(self.parameters, self.start, count=1, length=LOOKED_AT,
+                                      seed=SEED)
+            ids = np.concatenate([piece.ids for piece in pieces])
+            source = "A text that the model wrote itself: name a text to see how it reads that."
+            return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
+        text = self.read(paths, skip_unknown)
+        name, part = printable(text.name), self.part(text)
+        source, compared = f"{name}, from its beginning.", []
+        if self.trained_on(text) and not self.checkpoint.origin["val"]:
+            validation = self.part(text, "val")
+            if len(validation) == 0:
+                source = f"{name}, from its beginning: it was learned from, nothing was held out."
+            else:
+                part, source = validation, f"The held-out part of {name}, from its beginning."
+                rows = self.baselines(self.part(text, "train").ids, part)
+                compared = [(name, nats) for name, nats in rows if name in REPORTED]
+        if len(part) == 0:
+            raise CorpusError(f"{text.name}: there is nothing to look at")
+        return page(self.checkpoint, self.path, part, source, compared)

@@ -1,0 +1,203 @@
+"""Events and scores as text: lines for people, JSON for programs, colours for terminals."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy import ndarray
+
+import charrnn
+from charrnn.inference.scoring import Score
+from charrnn.text.corpus import Text
+from charrnn.text.display import characters
+from charrnn.text.reader import TextStream
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.events import Eval, Event, Start
+from charrnn.training.processes import workers
+
+LN2 = math.log(2)
+
+# Backgrounds for up to so many bits, from the 256 colours of terminals: white to dark blue, which
+# differ in brightness and so for every eye; and the text on them.
+SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
+BARS = "▁▂▃▄▅▆▇█"
+ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # others are shown as printable text already
+
+
+def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -> Iterator[str]:
+    """The lines of a table, as the rows come: the baselines, and the model below them."""
+    yield f"{'':<10}  nats/char  bits/char"
+    best = math.inf
+    for name, each in rows:
+        best = min(best, each)
+        yield f"{name:<10}  {each:9.4f}  {each / LN2:9.4f}"
+    yield f"{model:<10}  {nats:9.4f}  {nats / LN2:9.4f}"
+    difference = f"{abs(nats - best):.4f} nats/char"
+    which = "below" if nats < best else "above"
+    yield "as good as the best of them" if difference == "0.0000 nats/char" else (
+        f"{difference} {which} the best of them")
+
+
+def coloured(environment: Any = os.environ) -> bool:
+    """Whether a terminal is to get colours: see no-color.org."""
+    return not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
+
+
+def legend() -> str:
+    """What the colours mean."""
+    marks, low = [], 0.0
+    for high, background, text in SHADES:
+        label = f" {low:g} to {high:g} " if math.isfinite(high) else f" more than {low:g} "
+        marks.append(f"\x1b[38;5;{text};48;5;{background}m{label}\x1b[0m")
+        low = high
+    return "bits: " + " ".join(marks)
+
+
+def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
+    """The text, every symbol on the background of its bits."""
+    pieces, current = [], None
+    for symbol, bits in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
+        shade = next((b, t) for high, b, t in SHADES if bits <= high)
+        if symbol == "\n":  # a coloured line end would colour the rest of the line
+            pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m⏎\x1b[0m\n")
+            current = None
+            continue
+        if shade != current:
+            pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m")
+            current = shade
+        pieces.append(symbol)
+    return "".join(pieces) + ("\x1b[0m" if current else "")
+
+
+def surprisal_rows(ids: ndarray, nats: ndarray, right: ndarray, vocabulary: Vocabulary) -> str:
+    """A line for every symbol: bits, 1 where it was the likeliest, and the symbol itself.
+
+    Tabs stand between; a symbol that would break the table is escaped, as is a backslash.
+    """
+    symbols = characters(vocabulary.decode(ids))
+    rows = zip(symbols, (nats / LN2).tolist(), right.tolist(), strict=True)
+    return "".join(
+        f"{bits:.4f}\t{int(hit)}\t{ESCAPES.get(symbol, symbol)}\n" for symbol, bits, hit in rows
+    )
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """The curve of ``values`` in one line; of many, each bar is the last of its stretch."""
+    if len(values) > width:
+        values = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
+    low, high = min(values), max(values)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] for value in values)
+
+
+def bits(nats: float) -> float:
+    """Nats as bits."""
+    return nats / math.log(2)
+
+
+def json_number(number: float) -> float | None:
+    """A number as JSON knows it, which has none that is infinite or not a number."""
+    return number if math.isfinite(number) else None
+
+
+def event_line(event: Event) -> bytes:
+    """An event as a line of JSON."""
+    return json.dumps(event.as_json()).encode() + b"\n"
+
+
+def start_lines(event: Start) -> list[str]:
+    """The lines with which a run introduces itself."""
+    what = "bytes" if event.level == "byte" else "characters"
+    text = (
+        f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
+        f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
+        # What fills no lane is hardly worth a word, but of a short text it may be some share.
+        + (f" (an epoch leaves out {event.left_over:,} at its ends)"
+           if event.left_over > event.train_chars // 100 else "")
+    )
+    length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
+    epochs = event.steps / event.steps_per_epoch
+    model = (
+        f"model: {event.parameters:,} parameters, about {event.memory_bytes / 1e6:,.0f} MB; "
+        f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
+        f"of {event.batch_size} x {event.seq_length} characters, dropout {event.dropout:g}"
+    )
+    if event.processes > 1:
+        model += f"; {workers(event.threads, event.processes)}"
+    lines = [text, model]
+    if event.settings:
+        lines.append("settings: " + ", ".join(
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in event.settings.items()
+        ))
+    lines += [f"note: {note}" for note in event.notes]
+    return lines
+
+
+def validation_text(event: Eval) -> str:
+    """What a validation found."""
+    found = "validation overflows: lower --learning-rate"
+    if event.nats_per_char is not None:
+        found = (f"validation {event.nats_per_char:.4f} nats/char, "
+                 f"{bits(event.nats_per_char):.4f} bits/char")
+    if event.improved:
+        return f"{found}, the best so far"
+    if event.best_nats_per_char is None:
+        return found
+    return f"{found}; the best is {event.best_nats_per_char:.4f} nats/char"
+
+
+def against_ngrams(event: Eval) -> str:
+    """Where a score stands among those of counting."""
+    assert event.nats_per_char is not None
+    if event.nats_per_char > event.unigram:
+        return f"above unigrams ({event.unigram:.3f})"
+    if event.nats_per_char > event.trigram:
+        return f"between unigrams ({event.unigram:.3f}) and trigrams ({event.trigram:.3f})"
+    return f"{event.trigram - event.nats_per_char:.3f} below trigrams"
+
+
+def score_line(
+    score: Score, text: Text | TextStream, split: str, path: Path, dynamic: bool, as_json: bool,
+    baselines: dict[str, float] | None = None,
+) -> bytes:
+    """The result of ``eval``: for people, or with all that is needed to get it again."""
+    if not as_json:
+        fate = "read as U+FFFD" if text.vocabulary.replaces else "left out"
+        unknown = f", {text.unknown:,} unknown {fate}" if text.unknown else ""
+        learning = ", learning on the way (dynamic)" if dynamic else ""
+        return f"{score}{unknown}{learning}\n".encode()
+    result = {
+        "text": text.name,
+        "split": split,
+        "dynamic": dynamic,
+        "chars": score.chars,
+        "unknown_chars": text.unknown,
+        "nats_per_char": json_number(score.nats_per_char),
+        "bits_per_char": json_number(score.bits_per_char),
+        "perplexity": json_number(score.perplexity),
+        "accuracy": score.accuracy,
+        "checkpoint": str(path),
+        "version": charrnn.__version__,
+    }
+    if baselines is not None:
+        result["baselines"] = baselines
+    return json.dumps(result).encode() + b"\n"
+
+
+def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> bytes:
+    """One line of ``eval --per-line``; a line without a character has no rate."""
+    if as_json:
+        shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
+        result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,
+                  "nats_per_char": json_number(score.nats_per_char),
+                  "bits_per_char": json_number(score.bits_per_char)}
+        return json.dumps(result).encode() + b"\n"
+    raw = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
+    numbers = f"{score.bits_per_char:.4f}\t{score.chars}\t{score.nats:.4f}\t"
+    return numbers.encode() + raw + b"\n"

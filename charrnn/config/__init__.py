@@ -1,0 +1,1 @@
+"""Settings: every one defined once, read from YAML, options and checkpoints."""

@@ -1,0 +1,99 @@
+"""YAML files of settings: one plain mapping of keys to single values."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import yaml
+
+from charrnn.config.parsing import parse
+from charrnn.config.settings import FIELDS, TYPES, Value
+from charrnn.errors import UsageError
+
+MAX_YAML = 100_000  # characters; a config has a few dozen lines
+
+
+def read_yaml(path: str) -> dict[str, Value]:
+    """The settings in a file: one mapping of known keys to plain values, nothing else.
+
+    Reads the parser's events instead of loading the document, so that aliases, merges,
+    tags and nesting are met before anything is made of them.
+    """
+
+    def refuse(event: Any, why: str) -> UsageError:
+        line = f", line {event.start_mark.line + 1}" if event.start_mark else ""
+        return UsageError(f"{path}{line}: {why}")
+
+    try:
+        with open(path, "rb") as file:
+            text = file.read(4 * MAX_YAML + 1).decode("utf-8").removeprefix("\ufeff")
+    except OSError as error:
+        raise UsageError(f"{path}: the config cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: the config is not UTF-8 (byte {error.start})") from None
+    if len(text) > MAX_YAML:
+        raise UsageError(f"{path}: a config has at most {MAX_YAML:,} characters")
+
+    values: dict[str, Value] = {}
+    key: str | None = None
+    depth = documents = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise refuse(event, "a second document; a config is one")
+            elif isinstance(event, yaml.MappingStartEvent) and depth == 0:
+                depth = 1
+                if event.anchor or event.tag:
+                    raise refuse(event, "anchors and tags have no meaning here")
+            elif isinstance(event, yaml.ScalarEvent):
+                if event.anchor or event.tag:
+                    raise refuse(event, "anchors and tags have no meaning here")
+                if depth == 0:
+                    if event.value:
+                        raise refuse(event, "a config is lines of the form 'key: value'")
+                elif key is None:
+                    key = event.value
+                    if key not in FIELDS:
+                        raise refuse(event, unknown_key(key))
+                    if key in values:
+                        raise refuse(event, f"{key} is set twice")
+                else:
+                    values[key] = _parse_scalar(key, event, refuse)
+                    key = None
+            elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+                found = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a mapping"
+                raise refuse(event, f"{key or 'a config'} takes a single value, not {found}"
+                             if key else f"a config is 'key: value' lines, not {found}")
+            elif isinstance(event, yaml.AliasEvent):
+                raise refuse(event, "aliases have no meaning here")
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(f"{path}{line}: not YAML: {problem}") from None
+    return values
+
+
+def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
+    empty = event.style is None and event.value in ("", "~", "null", "Null", "NULL")
+    if empty and TYPES[key] in (int | None, float | None):
+        return None
+    if empty:
+        raise refuse(event, f"{key} needs a value")
+    if event.style is not None and TYPES[key] is not str:
+        raise refuse(event, f"{key}: {event.value!r:.60} is text in quotes, not a "
+                            f"{'truth value' if TYPES[key] is bool else 'number'}")
+    try:
+        return parse(key, event.value)
+    except UsageError as error:
+        raise refuse(event, f"{key}: {error}") from None
+
+
+def unknown_key(key: str) -> str:
+    """Say that a key is unknown, and the nearest one that is known."""
+    close = difflib.get_close_matches(key.replace("-", "_"), FIELDS, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{key!r:.60} is not a setting{hint}"

@@ -1,0 +1,219 @@
+"""Score a text: how many nats the model needs per character, and how often it is right.
+
+The states of an RNN depend on everything read before, which would allow only one stream.
+Here a text is cut at fixed positions into segments of 1,024 characters; each is read side by
+side with others, from the zero state, after up to 128 characters before it that are not
+scored. The result depends neither on the batch size nor on the training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import overflowed
+from charrnn.nn.loss import surprisal
+from charrnn.nn.network import WINDOW, Activations, forward
+from charrnn.nn.parameters import Parameters
+from charrnn.text.split import CONTEXT, DocumentStarts, Split
+
+SEGMENT = 1024  # characters that are scored together
+SEGMENTS_AT_ONCE = 32  # segments read side by side, by each of the threads
+
+
+@dataclass(frozen=True)
+class Score:
+    """Sums over the characters of a text; the rates follow from them."""
+
+    chars: int
+    nats: float  # sum of -ln p over the characters
+    right: int  # characters that were the likeliest
+
+    def __add__(self, other: Score) -> Score:
+        return Score(self.chars + other.chars, self.nats + other.nats, self.right + other.right)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.nats_per_char:.4f} nats/char, {self.bits_per_char:.4f} bits/char, "
+            f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
+            f"{self.chars:,} characters"
+        )
+
+    @property
+    def nats_per_char(self) -> float:
+        return self.nats / self.chars if self.chars else math.nan
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.nats_per_char / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.chars if self.chars else math.nan
+
+
+NO_SCORE = Score(0, 0.0, 0)
+
+
+class Scored(NamedTuple):
+    """Consecutive symbols of a text, scored."""
+
+    nats: ndarray  # (n,) -ln p of each
+    right: ndarray  # (n,) bool, whether it was the likeliest
+
+    @property
+    def score(self) -> Score:
+        """The sums over these symbols."""
+        nats = float(self.nats.sum(dtype=np.float64))
+        return Score(len(self.nats), nats, int(self.right.sum()))
+
+
+def score(params: Parameters, part: Split, threads: int = 1) -> Score:
+    """The score of all symbols of a part; the same for any number of threads."""
+    return total(score_blocks(params, part, threads))
+
+
+def total(blocks: Iterable[Scored]) -> Score:
+    """The sums over the symbols of all blocks, in their order."""
+    return sum((block.score for block in blocks), start=NO_SCORE)
+
+
+def check_finite(blocks: Iterable[Scored], name: str) -> Iterator[Scored]:
+    """Pass the blocks on; DivergedError at a symbol of the text ``name`` that has no score."""
+    before = 0
+    for block in blocks:
+        finite = np.isfinite(block.nats)
+        if not finite.all():
+            where = before + int(finite.argmin()) + 1
+            raise overflowed(f"in {name}, at symbol {where:,} of what is scored")
+        before += len(block.nats)
+        yield block
+
+
+def score_blocks(
+    params: Parameters, part: Split, threads: int = 1, share: slice = slice(None)
+) -> Iterator[Scored]:
+    """Score the symbols of a part in order, in blocks of up to SEGMENTS_AT_ONCE segments.
+
+    All blocks, or a ``share`` of them. Of the part's context the last CONTEXT symbols are used.
+    """
+    ids, before = part.ids, part.context[-CONTEXT:]
+    assert len(before) > 0, "the first symbol has to follow something"
+    segments = -(-len(ids) // SEGMENT)
+    # Blocks of about the same size, so that threads have about the same to do.
+    width = -(-segments // -(-segments // SEGMENTS_AT_ONCE)) if segments else SEGMENTS_AT_ONCE
+
+    def block(first: int) -> Scored:
+        start, stop = first * SEGMENT, min(len(ids), (first + width) * SEGMENT)
+        # The block's symbols and what comes before them, as one stretch of text.
+        context = before if first == 0 else ids[start - CONTEXT : start]
+        activations = Activations(params.arch, WINDOW, min(width, segments - first))
+        stretch = np.concatenate([context, ids[start:stop]])
+        resets = part.resets and part.resets.shifted(start - len(context))
+        return _score_block(params, stretch, len(context), activations, resets)
+
+    blocks = range(0, segments, width)[share]
+    if threads == 1 or len(blocks) <= 1:
+        yield from map(block, blocks)
+    else:  # NumPy lets other threads run while it computes
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(block, blocks)
+
+
+def score_stream(
+    params: Parameters, pieces: Iterable[ndarray], start: ndarray, threads: int = 1,
+    restart: bool = False,
+) -> Iterator[Scored]:
+    """``score_blocks`` of a text that comes in pieces and need not end, in constant memory.
+
+    ``start`` is read before the text. The blocks do not depend on how the text is cut into
+    pieces. An empty piece ends a document; with ``restart`` the next is read like the first.
+    """
+    waiting, context, size = start[:0], start, SEGMENTS_AT_ONCE * SEGMENT
+    for piece in pieces:
+        waiting = np.concatenate([waiting, piece])
+        ended = restart and len(piece) == 0
+        count = len(waiting) if ended else len(waiting) // size * size
+        yield from score_blocks(params, Split(waiting[:count], context), threads)
+        context = start if ended else np.concatenate([context, waiting[:count]])[-CONTEXT:]
+        waiting = waiting[count:]
+    yield from score_blocks(params, Split(waiting, context), threads)
+
+
+def _score_block(
+    params: Parameters, stretch: ndarray, context: int, activations: Activations,
+    resets: DocumentStarts | None,
+) -> Scored:
+    """Score ``stretch[context:]``, segment by segment side by side."""
+    length = len(stretch) - context
+    B = -(-length // SEGMENT)
+    # at[b] is where the context of segment b begins; the first may lack some of it.
+    at = context - CONTEXT + SEGMENT * np.arange(B)
+    state = params.zero_state(B)
+    nats = np.empty((SEGMENT, B))
+    right = np.empty((SEGMENT, B), bool)
+
+    def window(where: ndarray) -> ndarray:
+        # Steps before the text's beginning and after its end read any symbol: the state
+        # of the former is replaced, the scores of the latter are dropped.
+        symbols: ndarray = stretch[where.clip(0, len(stretch) - 1)]
+        return symbols
+
+    def read(where: ndarray, state: ndarray) -> tuple[ndarray, ndarray]:
+        x, reset = window(where), None
+        if resets is not None:
+            reset = resets.apply(x, where + 1)
+        return forward(params, x, state, activations, reset=reset)
+
+    steps = np.arange(SEGMENT)[:, None]
+    for t in range(0, CONTEXT - 1, WINDOW):
+        state = read(at + steps[t : min(t + WINDOW, CONTEXT - 1)], state)[1]
+    state[0] = 0.0
+    for t in range(0, context - 1, WINDOW):
+        state[:1] = read(steps[t : min(t + WINDOW, context - 1)], state[:1])[1]
+
+    for t in range(0, SEGMENT, WINDOW):
+        where = at + CONTEXT - 1 + steps[t : t + WINDOW]
+        y = window(where + 1)
+        logits, state = read(where, state)
+        right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
+        nats[t : t + WINDOW] = surprisal(logits, y.ravel())[0].reshape(WINDOW, B)
+    return Scored(nats.T.ravel()[:length], right.T.ravel()[:length])
+
+
+def score_lines(params: Parameters, lines: list[ndarray], start: int) -> list[Score]:
+    """The score of each of ``lines``, every one read from the zero state after ``start``."""
+    scores = [NO_SCORE] * len(lines)
+    activations = Activations(params.arch, WINDOW, SEGMENTS_AT_ONCE)
+    # Lines of like length are read side by side; those that have ended drop out in front.
+    order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))
+    for first in range(0, len(order), SEGMENTS_AT_ONCE):
+        group = order[first : first + SEGMENTS_AT_ONCE]
+        state = params.zero_state(len(group))
+        for t in range(0, len(lines[group[-1]]), WINDOW):
+            ended = sum(len(lines[i]) <= t for i in group)
+            group, state = group[ended:], state[ended:]
+            T = min(WINDOW, len(lines[group[-1]]) - t)
+            x, y = np.full((2, T, len(group)), start, np.intp)
+            for column, i in enumerate(group):
+                read, expected = lines[i][max(0, t - 1) : t + T - 1], lines[i][t : t + T]
+                x[(t == 0) : (t == 0) + len(read), column] = read
+                y[: len(expected), column] = expected
+            logits, state = forward(params, x, state, activations)
+            right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
+            nats = surprisal(logits, y.ravel())[0].reshape(y.shape)
+            for column, i in enumerate(group):
+                n = min(T, len(lines[i]) - t)
+                some = nats[:n, column].sum(dtype=np.float64)
+                scores[i] += Score(n, float(some), int(right[:n, column].sum()))
+    return scores

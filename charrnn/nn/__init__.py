@@ -1,0 +1,1 @@
+"""The mathematics: layers, cells, loss and optimizers. Imports nothing else of charrnn."""

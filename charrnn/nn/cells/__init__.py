@@ -1,0 +1,1 @@
+"""Recurrent cells, one file each: forward through time beside backward, and a single step."""

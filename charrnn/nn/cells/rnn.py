@@ -1,0 +1,144 @@
+"""The vanilla cell (Elman 1990), and the contract that every cell keeps.
+
+    T  time steps of a window     B  sequences of the batch     H  hidden units of a layer
+
+    forward     a_t = (x_t W_xh + b_h) + h_(t-1) W_hh           h_t = tanh(a_t)
+    backward    da_t = (1 - h_t^2) * (dh_t + da_(t+1) W_hh')
+
+What a layer receives from below, x_t W_xh + b_h, needs no earlier step: ``network`` computes
+it for all time steps in one product and passes it in as the input part. The cell makes the
+recurrent product h_(t-1) W_hh itself. The two stay apart because a GRU multiplies one block of
+the recurrent product by its reset gate before it adds the input part.
+
+A cell has three sizes, in blocks of H columns:
+
+    blocks   k, of the pre-activation: 1 here, 3 in a GRU (r, z, n), 4 in an LSTM (i, f, g, o)
+    states   S, of the state carried through time: 1 (h), in an LSTM 2 (h, c). The first is
+             always h, and only h is handed to the layers above and to the output layer
+    saved    of what ``forward`` keeps for ``backward`` besides the states: none here, since
+             the slope of tanh follows from h; the gates, in a GRU or an LSTM
+
+It defines the shapes and the initial values of a layer's parameters, ``forward`` and
+``backward`` through the time steps of a window, and a single ``step`` for sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.nn.matmul import repeated_product
+
+
+def slope_of_tanh(h: ndarray, out: ndarray) -> None:
+    """The derivative of tanh where its value is ``h``."""
+    np.multiply(h, h, out=out)
+    np.subtract(1, out, out=out)
+
+
+def relu(a: ndarray, out: ndarray) -> None:
+    """The positive part of ``a``."""
+    np.maximum(a, 0, out=out)
+
+
+def slope_of_relu(h: ndarray, out: ndarray) -> None:
+    """The derivative of relu where its value is ``h``."""
+    np.greater(h, 0, out=out, casting="unsafe")
+
+
+# Each activation, and its derivative as a function of its value; both fill ``out``.
+ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "tanh": (np.tanh, slope_of_tanh), "relu": (relu, slope_of_relu),
+}
+
+
+class Rnn:
+    """h_t = activation(x_t W_xh + b_h + h_(t-1) W_hh), with tanh or relu as ``activation``."""
+
+    blocks, states, saved = 1, 1, 0
+
+    def __init__(self, activation: str) -> None:
+        self.activate, self.slope = ACTIVATIONS[activation]
+
+    def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter of a layer that reads rows of ``inputs`` numbers."""
+        return {"W_xh": (inputs, H), "W_hh": (H, H), "b_h": (H,)}
+
+    def initialize(
+        self, W_xh: ndarray, W_hh: ndarray, b_h: ndarray, rng: np.random.Generator, one_hot: bool
+    ) -> None:
+        """Fill the parameters of a layer: Gaussian W_xh, orthogonal W_hh, zero biases.
+
+        An orthogonal W_hh neither shrinks nor stretches what it carries from step to step
+        (Saxe et al. 2014; Henaff et al. 2016 for RNNs). W_xh is scaled so that the input part
+        has variance 1 in the first layer, whose rows are ``one_hot``, and less than that in
+        the layers above, which read states between -1 and 1.
+        """
+        # A one-hot input picks a single row; a state of H entries sums over H rows.
+        W_xh[:] = rng.normal(0.0, 1.0 if one_hot else len(W_xh) ** -0.5, W_xh.shape)
+        W_hh[:] = orthogonal(len(W_hh), rng)
+        b_h[:] = 0
+
+    def forward(
+        self, state: ndarray, a: ndarray, W_hh: ndarray, saved: ndarray,
+        reset: ndarray | None = None,
+    ) -> None:
+        """Go through the time steps of a window: fill ``state[:, 1:]`` from ``state[:, 0]``.
+
+        ``state`` is (S, T+1, B, H): row 0 is the carried state, row t+1 the state after step t.
+        ``a`` (T, B, kH) is the input part, ``saved`` (T, B, saved*H) room for what ``backward``
+        needs. Where ``reset`` (T, B) is true, a step is taken from the zero state.
+        """
+        (h,) = state
+        recurrent = repeated_product(W_hh, B=a.shape[1])
+        for t, (a_t, before, after) in enumerate(zip(a, h[:-1], h[1:], strict=True)):
+            product = recurrent(before)
+            if reset is not None:
+                product[reset[t]] = 0
+            product += a_t
+            self.activate(product, out=after)
+
+    def backward(
+        self, state: ndarray, dh: ndarray, W_hh: ndarray, saved: ndarray, da: ndarray,
+        scratch: ndarray, reset: ndarray | None = None,
+    ) -> tuple[ndarray, ndarray]:
+        """Go through the same time steps from the last to the first.
+
+        ``dh`` (T, B, H) is the gradient of each h from outside the loop: from the output layer
+        and the layer above. Fills ``da`` (T, B, kH), the gradient of the input part; may use
+        ``scratch`` (T, B, H). Returns the gradient of the recurrent product, (T, B, kH), which
+        is ``da`` itself unless a gate comes between, and that of the carried state, (S, B, H).
+        """
+        (h,) = state
+        self.slope(h[1:], out=scratch)  # of the activation
+        carried: ndarray = np.zeros_like(dh[0])
+        to_before = repeated_product(W_hh.T, B=len(carried))
+        steps = zip(da[::-1], dh[::-1], scratch[::-1], strict=True)
+        for t, (da_t, dh_t, slope_t) in enumerate(steps):
+            carried += dh_t
+            np.multiply(carried, slope_t, out=da_t)
+            carried = to_before(da_t)
+            if reset is not None:
+                carried[reset[-1 - t]] = 0
+        return da, carried[None]
+
+    def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
+        """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
+
+        ``a`` (B, kH) is the input part, ``product`` (B, kH) the recurrent product of the state;
+        both may be overwritten.
+        """
+        (h,) = state
+        np.add(a, product, out=h)
+        self.activate(h, out=h)
+
+
+def orthogonal(H: int, rng: np.random.Generator) -> ndarray:
+    """A random orthogonal matrix, (H, H)."""
+    q, r = np.linalg.qr(rng.normal(size=(H, H)))
+    # The sign makes the distribution uniform over the orthogonal group (Mezzadri 2007).
+    W: ndarray = q * np.sign(np.diag(r))
+    return W

@@ -1,0 +1,35 @@
+"""Softmax and cross-entropy: from logits to nats per character, and to their gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+# States may overflow. The results show it, and callers check those; a warning from every
+# line on the way would add nothing. The setting holds in the calling thread only.
+quiet_overflow = np.errstate(over="ignore", invalid="ignore")
+
+
+@quiet_overflow
+def cross_entropy(logits: ndarray, y: ndarray, chars: int | None = None) -> float:
+    """Mean of -log p[y] in nats per character; turns ``logits`` into its own gradient.
+
+    ``logits`` (T*B, V) becomes dz = (p - onehot(y)) / (T*B). ``y`` is (T, B). Where these
+    sequences are part of a batch, ``chars`` is T*B of the whole batch; the parts of the mean,
+    like those of the gradient, are then to be added up.
+    """
+    N, targets = chars or len(logits), y.ravel()
+    nats, totals = surprisal(logits, targets)
+    logits *= (1 / (N * totals))[:, None]
+    logits[np.arange(len(logits)), targets] -= 1 / N
+    return float(np.sum(nats, dtype=np.float64) / N)
+
+
+@quiet_overflow
+def surprisal(logits: ndarray, y: ndarray) -> tuple[ndarray, ndarray]:
+    """-log p[y] of each row, and ``totals``, both (N,); ``logits`` (N, V) become totals * p."""
+    logits -= logits.max(axis=1, keepdims=True)  # exp cannot overflow; p does not change
+    chosen = logits[np.arange(len(y)), y]
+    np.exp(logits, out=logits)
+    totals = logits @ np.ones(logits.shape[1], logits.dtype)  # much faster than sum(axis=1)
+    return np.log(totals) - chosen, totals

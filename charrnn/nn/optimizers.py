@@ -1,0 +1,113 @@
+"""Optimizers, clipping and schedules. All of them act on one flat vector.
+
+An optimizer is a function ``(theta, grad, moments, step, rate)`` that changes ``theta`` (P,)
+and its running averages ``moments`` (rows of length P) in place; ``grad`` may be overwritten.
+``step`` counts from 1. The letters are those of the papers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy import ndarray
+
+MOMENTUM = 0.9
+BETA1 = 0.9
+BETA2 = 0.99  # not the paper's 0.999: a shorter memory bears a higher rate
+RMSPROP_DECAY = 0.95
+EPSILON = 1e-8
+
+
+def adam(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float) -> None:
+    """Kingma & Ba 2015, algorithm 1, its two corrections folded into the rate and epsilon."""
+    m, v = moments
+    m += (1 - BETA1) * (grad - m)
+    np.multiply(grad, grad, out=grad)
+    v += (1 - BETA2) * (grad - v)
+    np.sqrt(v, out=grad)
+    grad += EPSILON * math.sqrt(1 - BETA2**step)
+    np.divide(m, grad, out=grad)
+    grad *= rate * math.sqrt(1 - BETA2**step) / (1 - BETA1**step)
+    theta -= grad
+
+
+def rmsprop(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float) -> None:
+    """Tieleman & Hinton 2012: divide by a running root mean square of the gradient."""
+    (r,) = moments
+    r += (1 - RMSPROP_DECAY) * (grad * grad - r)
+    theta -= rate * grad / (np.sqrt(r) + EPSILON)
+
+
+def adagrad(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float) -> None:
+    """Duchi et al. 2011: divide by the root of the sum of all squared gradients so far."""
+    (s,) = moments
+    s += grad * grad
+    theta -= rate * grad / (np.sqrt(s) + EPSILON)
+
+
+def sgd(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float) -> None:
+    """Stochastic gradient descent with classical momentum (Polyak 1964)."""
+    (velocity,) = moments
+    velocity *= MOMENTUM
+    velocity += grad
+    theta -= rate * velocity
+
+
+Update = Callable[[ndarray, ndarray, ndarray, int, float], None]
+# name: the update and how many vectors it keeps
+OPTIMIZERS: dict[str, tuple[Update, int]] = {
+    "adam": (adam, 2),
+    "rmsprop": (rmsprop, 1),
+    "adagrad": (adagrad, 1),
+    "sgd": (sgd, 1),
+}
+
+
+def norm(grad: ndarray) -> float:
+    """Euclidean length of ``grad``; not a number or infinite only if an entry is."""
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(grad))
+    if math.isinf(length):  # the squares may overflow float32 where the entries do not
+        length = float(np.linalg.norm(grad.astype(np.float64)))
+    return length
+
+
+def clip(grad: ndarray, clip_norm: float, clip_value: float) -> float:
+    """Limit ``grad`` in place, by value first, then by global norm; 0 turns either off.
+
+    Scaling to the norm is Pascanu et al. 2013, algorithm 1. Returns the norm that the
+    gradient had before clipping.
+    """
+    before = norm(grad)
+    if clip_value > 0:
+        np.clip(grad, -clip_value, clip_value, out=grad)
+    if clip_norm > 0:
+        length = norm(grad) if clip_value > 0 else before
+        if length > clip_norm:
+            grad *= clip_norm / length
+    return before
+
+
+EXPONENTIAL_END = 0.01
+
+
+def learning_rate(
+    step: int, peak: float, schedule: str, warmup: int, total_steps: int
+) -> float:
+    """The rate of ``step`` (1 .. total_steps): a straight line up to ``peak``, then down.
+
+    After the last step ``cosine`` would reach 0 (Loshchilov & Hutter 2017, without restarts)
+    and ``exponential`` a hundredth of the peak; ``constant`` stays. A warm-up never takes more
+    than a tenth of the run, so that short runs reach their peak.
+    """
+    warmup = min(warmup, total_steps // 10)
+    if step <= warmup:
+        return peak * step / warmup
+    done = (step - 1 - warmup) / max(1, total_steps - warmup)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    if schedule == "exponential":
+        return peak * math.pow(EXPONENTIAL_END, done)
+    return peak

@@ -1,0 +1,57 @@
+"""One character at a time: the network as it is used for sampling."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.nn.loss import quiet_overflow
+from charrnn.nn.matmul import repeated_product
+from charrnn.nn.parameters import Parameters
+
+
+class Stepper:
+    """``network.forward`` one step at a time, from the carried ``state`` (B, S*L*H) on.
+
+    All that h is multiplied by stands side by side: W_hh for the next step, W_xh for the
+    layer above, W_hy for the logits; below them a row of biases, which a column of ones
+    beside h picks up. So each layer is one product per step. Its result is kept, and with it
+    the recurrent product of the next step, h W_hh.
+    """
+
+    @quiet_overflow
+    def __init__(self, params: Parameters, state: ndarray) -> None:
+        arch, (B, _) = params.arch, state.shape
+        cell, H, V, kH = arch.cell, arch.hidden_size, arch.vocabulary_size, len(params.b_h[0])
+        carried = state.reshape(B, cell.states, -1).swapaxes(0, 1)
+        self.step = cell.step
+        self.input = params.W_xh[0] + params.b_h[0]
+        self.layers, self.logits = [], []
+        for layer in range(arch.layers):
+            mine = arch.columns(layer)
+            above = slice(layer + 1, layer + 2)  # nothing, for the highest layer
+            weights = [params.W_hh[layer], *params.W_xh[above], params.W_hy[mine]]
+            biases = [np.zeros(kH, state.dtype), *params.b_h[above], params.b_y * (layer == 0)]
+            times = repeated_product(np.vstack([np.hstack(weights), np.hstack(biases)]), B)
+            padded = np.ones((B, H + 1), state.dtype)  # h, and the column of ones
+            padded[:, :H] = carried[0, :, mine]
+            product = times(padded)
+            parts = [padded[:, :H], *carried[1:, :, mine].copy()]
+            # The highest layer sends nothing upwards; what stands in that place is not used.
+            self.layers.append((times, padded, parts, product[:, :kH], product[:, kH : 2 * kH]))
+            self.logits.append(product[:, -V:])
+
+    def __call__(self, x: ndarray) -> ndarray:
+        """Read one symbol per sequence, ``x`` (B,): the logits (B, V) of the next.
+
+        They lie in memory that the next call reuses. To be called where overflow is quiet.
+        """
+        a = self.input.take(x, axis=0)
+        for times, padded, state, recurrent, upwards in self.layers:
+            self.step(state, a, recurrent)
+            times(padded)
+            a = upwards
+        logits: ndarray = functools.reduce(np.add, self.logits)
+        return logits

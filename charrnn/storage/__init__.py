@@ -1,0 +1,1 @@
+"""Checkpoints: one file holds the whole run."""

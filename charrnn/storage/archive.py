@@ -1,0 +1,214 @@
+"""Named arrays in one ``.npz`` file: sealed by a digest, written atomically, read strictly.
+
+Members are stored, not compressed, in a given order; the comment that ends the archive is
+the SHA-256 of all bytes before it. ``numpy.load(path)`` reads such a file like any other.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CharrnnError, CheckpointError, UsageError
+from charrnn.system.lock import sibling
+
+SEAL = 64  # hexadecimal digits of the SHA-256 that ends the file
+END_RECORD = struct.Struct("<4s4H2LH")  # what ends a zip archive, before its comment
+MAX_MEMBERS = 400
+MAX_DIRECTORY = 1 << 16  # bytes of the list of members
+
+
+def write(path: Path, members: Mapping[str, ndarray]) -> None:
+    """Replace ``path`` by an archive of ``members``.
+
+    After a crash the old file is there, or the new one, and never a part of one. A symbolic
+    link stays and its target is replaced. Raises CharrnnError, with the old file in place
+    and no temporary left, when the system refuses.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = sibling(target, "tmp")  # in the same folder: a rename moves no data
+    replaced = False
+    try:
+        with open(temporary, "w+b") as file:
+            _write_members(file, members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        replaced = True
+        if os.name == "posix":  # the new name, too, has to reach the disk
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        kept = "; the one from before is kept" if target.exists() and not replaced else ""
+        raise CharrnnError(
+            f"{path}: the checkpoint cannot be written: {error.strerror or error}{kept}"
+        ) from None
+
+
+def _write_members(file: BinaryIO, members: Mapping[str, ndarray]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in members.items():
+            # A fixed date, so that the same run gives the same bytes.
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            with archive.open(info, "w", force_zip64=array.nbytes > 2**30) as member:
+                member.write(_npy_header(array.dtype, array.shape))
+                member.write(np.ascontiguousarray(array).data)
+        archive.comment = b"0" * SEAL
+    digest = _digest(file, file.seek(0, io.SEEK_END) - SEAL)
+    file.seek(-SEAL, io.SEEK_END)
+    file.write(digest)
+
+
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The bytes that begin a C-ordered ``.npy`` member of version 1.0.
+
+    Spelled out here, not left to NumPy, since a reader compares them byte for byte.
+    """
+    text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': {shape}, }}"
+    padding = -(10 + len(text) + 1) % 64  # magic, version, length, text and line end
+    header = (text + " " * padding + "\n").encode("ascii")
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+def _digest(file: BinaryIO, length: int) -> bytes:
+    """SHA-256 of the first ``length`` bytes, in hexadecimal."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while length > 0 and (data := file.read(min(length, 1 << 20))):
+        digest.update(data)
+        length -= len(data)
+    return digest.hexdigest().encode()
+
+
+class Reader:
+    """The members of an archive whose digest was right, one after the other.
+
+    The digest shows damage, not intent: anybody can compute one. So every member is read
+    only after its header was found to be, byte for byte, the one expected for the array it
+    is read into; the sizes are never the file's to choose.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._size = size = os.fstat(file.fileno()).st_size
+        self.digest = _digest(file, size - SEAL)
+        if size < SEAL + END_RECORD.size or file.read(SEAL) != self.digest:
+            file.seek(0)
+            raise CheckpointError(f"{path} {_guess(file.read(4096))}")
+        # How many members are there? Asked before zipfile makes an object of each.
+        file.seek(-SEAL - END_RECORD.size, io.SEEK_END)
+        signature, *_, members, directory, _, seal = END_RECORD.unpack(file.read(END_RECORD.size))
+        if (signature, seal) != (b"PK\x05\x06", SEAL):
+            raise ValueError("it does not end like one")
+        if members > MAX_MEMBERS or directory > MAX_DIRECTORY:
+            raise ValueError(f"it has {members:,} members")
+        self._archive = zipfile.ZipFile(file)
+        self._infos = self._archive.infolist()
+        self._members: dict[str, zipfile.ZipInfo] = {}  # by name, once they are checked
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """The first member, a row of at most ``limit`` bytes."""
+        header = len(_npy_header(np.dtype(np.uint8), (limit,)))
+        array = np.dtype(np.uint8), (self._infos[0].file_size - header,)
+        if not 0 <= array[1][0] <= limit:
+            raise ValueError(f"{name} has {array[1][0]:,} bytes")
+        self._check(self._infos[0], name, *array)
+        self._members[name] = self._infos[0]
+        return self.read_into(name, np.empty(array[1], array[0])).tobytes()
+
+    def check(self, manifest: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        """See that the members after the first are exactly these, before reading any."""
+        if len(self._infos) != 1 + len(manifest):
+            raise ValueError(f"it has {len(self._infos)} members, not {1 + len(manifest)}")
+        for info, (name, (dtype, shape)) in zip(self._infos[1:], manifest.items(), strict=True):
+            self._check(info, name, dtype, shape)
+            self._members[name] = info
+        if sum(info.file_size for info in self._infos) > self._size:
+            raise ValueError("its members overlap")
+
+    def _check(
+        self, info: zipfile.ZipInfo, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> None:
+        header = _npy_header(dtype, shape)
+        if info.filename != f"{name}.npy":
+            raise ValueError(f"{info.filename!r} stands where {name} should")
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise ValueError(f"{name} is compressed or encrypted")
+        size = len(header) + math.prod(shape) * dtype.itemsize
+        if not size == info.file_size == info.compress_size <= self._size:
+            raise ValueError(f"{name} has {info.file_size:,} bytes where {size:,} are expected")
+        with self._archive.open(info) as member:
+            if member.read(len(header)) != header:
+                raise ValueError(f"{name} is not an array of {dtype} and shape {shape}")
+
+    def read_into(self, name: str, array: ndarray) -> ndarray:
+        """Fill ``array``, contiguous, with a member that was checked before."""
+        with self._archive.open(self._members[name]) as member:
+            member.read(len(_npy_header(array.dtype, array.shape)))
+            data = array.reshape(-1).view(np.uint8)
+            for start in range(0, len(data), 1 << 20):  # in pieces, to hold no second copy
+                piece = data[start : start + (1 << 20)]
+                piece[:] = np.frombuffer(member.read(len(piece)), np.uint8)
+            if member.read():
+                raise ValueError("a member is longer than it says")
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, 1 << 20):
+            if array.dtype.kind == "f" and not np.isfinite(flat[start : start + (1 << 20)]).all():
+                raise ValueError("it holds numbers that are not finite")
+        return array
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """Open an archive that ``write`` wrote.
+
+    Raises UsageError where there is no file, and CheckpointError where the file is not such
+    an archive or where the body of the ``with`` finds a ValueError or KeyError in it.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield Reader(path, file)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such checkpoint; charrnn train makes one") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder, not a checkpoint") from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a seek to before the beginning
+            raise CheckpointError(f"{path} was not written by charrnn: it is askew") from None
+        raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError,
+            AttributeError, IndexError, OverflowError, RuntimeError, EOFError) as error:
+        # The digest is right and the content is not: another program made it.
+        raise CheckpointError(f"{path} was not written by charrnn: {error!s:.200}") from None
+
+
+def _guess(start: bytes) -> str:
+    """What a file that is no checkpoint may be, from how it begins."""
+    if not start:
+        return "is empty"
+    if start.startswith(b"\x89HDF"):
+        return "is an HDF5 file (Keras writes them), not a charrnn checkpoint"
+    if start.startswith(b"PK") and b"data.pkl" in start:
+        return "is a PyTorch file, not a charrnn checkpoint"
+    if start[8:9] == b"{" and not start.startswith(b"PK"):
+        return "is a safetensors file, not a charrnn checkpoint"
+    if start.startswith(b"PK") and b"meta.npy" in start[:64]:
+        return "is a damaged or incomplete checkpoint: its digest does not fit its content"
+    return "is not a charrnn checkpoint"

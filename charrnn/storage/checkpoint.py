@@ -1,0 +1,172 @@
+"""One file that is the whole run: what is in it, in which order, and how it is checked.
+
+docs/checkpoint.md describes the format; ``archive`` writes and reads the file, ``metadata``
+its JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.config.settings import Value
+from charrnn.nn.optimizers import OPTIMIZERS
+from charrnn.nn.parameters import Architecture, Parameters
+from charrnn.storage import archive, metadata
+from charrnn.storage.metadata import MAX_HISTORY, MAX_SAMPLES, Metadata, Progress
+from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary
+
+MAX_META = 16 << 20  # bytes of settings, progress and history
+
+M = TypeVar("M")
+
+
+@dataclass
+class Checkpoint:
+    """A run between two steps."""
+
+    settings: dict[str, Value]  # all of them, as resolved
+    changed: list[str]  # those that differed from the defaults of the writing version
+    vocabulary: Vocabulary
+    best: Parameters
+    last: Parameters
+    moments: ndarray  # (k, P): what the optimizer keeps
+    state: ndarray  # (B, S*L*H): the carried state
+    progress: Progress
+    corpus: str  # name of the text
+    origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
+    threads: int = 1  # that share the batch, of each process
+    processes: int = 1
+    # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
+    history: list[list[float | None]] = field(default_factory=list)
+    samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
+    digest: str = ""  # of the file this was read from
+
+    def remember(self, row: list[float | None]) -> None:
+        """Add a row to the history, and keep the history short."""
+        self.history.append(row)
+        _shorten(self.history, MAX_HISTORY)
+
+    def remember_sample(self, step: int, text: str) -> None:
+        """Add what was written at a step, and keep few of them."""
+        self.samples.append([step, text])
+        _shorten(self.samples, MAX_SAMPLES)
+
+
+def _shorten(rows: list[list[Any]], most: int) -> None:
+    """Drop the row that leaves the smallest gap in steps, so that the rest spans the run."""
+    if len(rows) > most:
+        gaps = [after[0] - before[0] for before, after in zip(rows, rows[2:], strict=False)]
+        del rows[1 + gaps.index(min(gaps))]
+
+
+def architecture(settings: Mapping[str, Any], vocabulary_size: int) -> Architecture:
+    """The shape of a model follows from four settings and the size of the vocabulary."""
+    return Architecture(
+        vocabulary_size,
+        hidden_size=settings["hidden_size"],
+        layers=settings["layers"],
+        activation=settings["activation"],
+        dtype=settings["dtype"],
+    )
+
+
+def members(
+    vocabulary: M, best: Mapping[str, M], theta: M, moments: M, state: M
+) -> dict[str, M]:
+    """What follows the metadata, by name and in the order of the file.
+
+    For each member its array, to write it or to read into it, or its dtype and shape.
+    """
+    return {
+        "vocabulary": vocabulary,
+        **best,
+        "training.theta": theta,
+        "training.moments": moments,
+        "training.state": state,
+    }
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace ``path`` by the checkpoint, atomically; see ``archive.write`` for errors."""
+    # A deterministic run depends on neither, and is the same file for any number of them.
+    counts = not checkpoint.settings["deterministic"]
+    meta = Metadata(
+        settings=checkpoint.settings | ({} if counts else {"threads": 0}),
+        changed=[key for key in checkpoint.changed if counts or key != "threads"],
+        vocabulary_size=len(checkpoint.vocabulary),
+        lanes=len(checkpoint.state),
+        progress=checkpoint.progress,
+        corpus=checkpoint.corpus,
+        origin=checkpoint.origin,
+        threads=checkpoint.threads if counts else 1,
+        processes=checkpoint.processes if counts else 1,
+        history=checkpoint.history,
+        samples=checkpoint.samples,
+    )
+    archive.write(path, {
+        "meta": np.frombuffer(metadata.encode(meta), np.uint8),
+        **members(checkpoint.vocabulary.codes, checkpoint.best.named, checkpoint.last.flat,
+                  checkpoint.moments, checkpoint.state),
+    })
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; refuse, in one line, anything that ``save`` would not have written.
+
+    Raises UsageError where there is no file, CheckpointError for everything else that is
+    wrong with it. Nothing in the file is executed.
+    """
+    with archive.reading(path) as file:
+        meta = metadata.decode(path, file.read_bytes("meta", MAX_META))
+        arch = architecture(meta.settings, meta.vocabulary_size)
+        slots = OPTIMIZERS[str(meta.settings["optimizer"])][1]
+        real = np.dtype(arch.dtype)
+        # Shapes first: nothing is allocated for a file that cannot fill it.
+        file.check(members(
+            vocabulary=(np.dtype(np.uint32), (meta.vocabulary_size,)),
+            best={name: (real, shape) for name, shape in arch.shapes().items()},
+            theta=(real, (arch.size,)),
+            moments=(real, (slots, arch.size)),
+            state=(real, (meta.lanes, arch.state_size)),
+        ))
+        codes = np.empty(meta.vocabulary_size, np.uint32)
+        best, last = Parameters(arch), Parameters(arch)
+        moments = np.empty((slots, arch.size), real)
+        state = np.empty((meta.lanes, arch.state_size), real)
+        for name, array in members(codes, best.named, last.flat, moments, state).items():
+            file.read_into(name, array)
+        return Checkpoint(
+            settings=meta.settings,
+            changed=meta.changed,
+            vocabulary=_vocabulary(codes, meta.settings),
+            best=best,
+            last=last,
+            moments=moments,
+            state=state,
+            progress=meta.progress,
+            corpus=meta.corpus,
+            origin=meta.origin,
+            threads=meta.threads,
+            processes=meta.processes,
+            history=meta.history,
+            samples=meta.samples,
+            digest=file.digest.decode(),
+        )
+
+
+def _vocabulary(codes: ndarray, settings: Mapping[str, Value]) -> Vocabulary:
+    """The vocabulary of ``codes``, or ValueError where there can be no such one."""
+    if (codes[1:] <= codes[:-1]).any() or codes[-1] >= CODE_POINTS or (codes >> 11 == 27).any():
+        raise ValueError("its vocabulary is not one of characters in order")
+    if settings["level"] == "byte" and not np.array_equal(codes, np.arange(256)):
+        raise ValueError("its vocabulary is not that of bytes")
+    replaces = int(str(settings["min_count"])) > 1
+    if replaces and REPLACEMENT not in codes:
+        raise ValueError("its vocabulary has nothing for rare characters")
+    return Vocabulary(codes, str(settings["level"]), replaces)

@@ -1,0 +1,185 @@
+"""The JSON of a checkpoint: written from known facts, and validated before it is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import charrnn
+from charrnn.config.parsing import MAX_INTEGER, parse
+from charrnn.config.settings import FIELDS, Value
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.system.machine import MAX_THREADS
+from charrnn.text.vocabulary import CODE_POINTS
+
+FORMAT = "charrnn"
+FORMAT_VERSION = 1
+MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that is added
+MAX_SAMPLES = 8
+DIGEST = re.compile("[0-9a-f]{64}")
+# What files meant that were written before a setting existed.
+ABSENT: dict[str, Value] = {
+    "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
+}
+ORIGINS = ("corpus", "val", "init_from")
+
+
+@dataclass
+class Progress:
+    """How far a run has come. With the arrays it decides all that happens next."""
+
+    step: int = 0  # updates made
+    steps: int = 0  # of the budget
+    minutes: float | None = None  # the budget as it was asked for, where that was a time
+    best_nats: float | None = None  # validation score of the best weights, nats per character
+    best_step: int = 0
+    stale: int = 0  # validations since the best
+    losses: float = 0.0  # sum over the steps since the last row of the history
+    norms: float = 0.0
+    since: int = 0  # how many those are
+    high: int = 0  # steps in a row with a loss of more than twice log V
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the JSON says; the fields are its keys, in their order."""
+
+    settings: dict[str, Value]  # all of them, as resolved
+    changed: list[str]  # those that differed from the defaults of the writing version
+    vocabulary_size: int
+    lanes: int  # B, the sequences of the batch whose state is carried
+    progress: Progress
+    corpus: str  # name of the text
+    origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
+    threads: int  # that share the batch, of each process
+    processes: int
+    history: list[list[float | None]]  # see Checkpoint
+    samples: list[list[Any]]
+
+
+def encode(metadata: Metadata) -> bytes:
+    """The JSON of ``metadata``, with the format and the versions that write it."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **{field.name: getattr(metadata, field.name) for field in fields(Metadata)},
+        "progress": asdict(metadata.progress),
+        "versions": {
+            "charrnn": charrnn.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def decode(path: Path, data: bytes) -> Metadata:
+    """Read the JSON of ``path``.
+
+    Raises CheckpointError for another version of the format, and ValueError, KeyError or
+    TypeError for anything that ``encode`` would not have written.
+    """
+    meta: dict[str, Any] = json.loads(data)
+    if meta["format"] != FORMAT:
+        raise ValueError(f"its format is {meta['format']!r:.40}")
+    if meta["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format {meta['format_version']!r:.40}, of another version of charrnn; "
+            f"this one, {charrnn.__version__}, reads format {FORMAT_VERSION}"
+        )
+    return Metadata(
+        settings=_settings(meta["settings"]),
+        changed=[key for key in FIELDS if key in meta["changed"]],
+        vocabulary_size=_whole(meta["vocabulary_size"], 1, CODE_POINTS),
+        lanes=_whole(meta["lanes"], 1, 2**31),
+        progress=_progress(meta["progress"]),
+        corpus=_text(meta["corpus"]),
+        origin=_origin(meta["origin"]),
+        threads=_whole(meta["threads"], 1, MAX_THREADS),
+        processes=_whole(meta.get("processes", 1), 1, 2**31),
+        history=_history(meta["history"]),
+        samples=_samples(meta.get("samples", [])),
+    )
+
+
+def _settings(settings: dict[str, Any]) -> dict[str, Value]:
+    """Settings of a file, each of the type and in the range that it has today."""
+    unknown = set(settings) - set(FIELDS)
+    if unknown:
+        raise ValueError(f"{sorted(unknown)[0]!r:.40} is not a setting that this version knows")
+    checked: dict[str, Value] = {}
+    for key, known in FIELDS.items():
+        value = settings[key] if key in settings else ABSENT[key]
+        if isinstance(value, str) != (known.type == "str"):
+            raise ValueError(f"{key} is of the wrong type")
+        if value is not None:
+            try:
+                checked[key] = parse(key, str(value))
+            except UsageError as error:
+                raise ValueError(f"{key}: {error}") from None
+        elif known.default is None:
+            checked[key] = None
+        else:
+            raise ValueError(f"{key} has no value")
+    return checked
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    names = [known.name for known in fields(Progress)]
+    if sorted(values) != sorted(names):
+        raise ValueError("its progress has other entries")
+    for name, value in values.items():
+        if name in ("minutes", "best_nats"):
+            _number(value, or_none=True)
+        elif name in ("losses", "norms"):
+            _number(value)
+        else:
+            _whole(value, 0, MAX_INTEGER)
+    return Progress(**values)
+
+
+def _history(rows: list[list[Any]]) -> list[list[float | None]]:
+    if len(rows) > MAX_HISTORY or any(len(row) != 5 for row in rows):
+        raise ValueError("its history has another form")
+    return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
+
+
+def _samples(rows: list[list[Any]]) -> list[list[Any]]:
+    if len(rows) > MAX_SAMPLES or any(len(row) != 2 for row in rows):
+        raise ValueError("its samples have another form")
+    return [[_whole(step, 0, MAX_INTEGER), _text(text)] for step, text in rows]
+
+
+def _origin(values: dict[str, Any]) -> dict[str, str | None]:
+    if sorted(values) != sorted(ORIGINS) or not isinstance(values["corpus"], str):
+        raise ValueError("its origin has another form")
+    if not all(value is None or DIGEST.fullmatch(str(value)) for value in values.values()):
+        raise ValueError("its origin is no digest")
+    return dict(values)
+
+
+def _number(value: Any, or_none: bool = False) -> float | None:
+    if value is None and or_none:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} is not a number")
+    return value  # type: ignore[no-any-return]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is not text")
+    return value
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{value!r:.40} is not a whole number from {low} to {high}")
+    return value

@@ -1,0 +1,1 @@
+"""The machine and the operating system: cores, memory, signals, locks. Imports no NumPy."""

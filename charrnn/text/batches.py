@@ -1,0 +1,85 @@
+"""A text as B parallel sequences, read side by side in windows of T."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.text.split import DocumentStarts
+
+SEQUENCES_PER_SHARD = 8  # at least; fewer rows make slow products
+
+
+class Batches:
+    """A text cut into B contiguous sequences that are read side by side, in windows of T.
+
+    Sequence b holds the n characters from offset + b*n on; each has its true successor in the
+    text as target, also across the ends of windows and sequences. Every epoch may start at
+    another ``offset``, 0 to ``max_offset``, so that its windows cut the text at other places.
+    Window and batch shrink to fit short texts: of the M = N-1-max_offset characters that every
+    epoch has, T = min(seq_length, M), B = min(batch_size, M // T), n = M // B.
+    """
+
+    def __init__(
+        self, ids: ndarray, seq_length: int, batch_size: int,
+        resets: DocumentStarts | None = None,
+    ) -> None:
+        pairs = len(ids) - 1
+        if pairs < 1:
+            raise CorpusError(
+                f"there are {len(ids)} characters to train on; at least 2 are needed"
+            )
+        self.ids, self.resets = ids, resets
+        # Every place within a window can be a cut, but not at the price of much of a short text.
+        self.max_offset = min(seq_length - 1, pairs // 20)
+        pairs -= self.max_offset
+        self.T = min(seq_length, pairs)
+        self.B = min(batch_size, pairs // self.T)
+        self.length = pairs // self.B  # n
+        self.left_over = len(ids) - 1 - self.B * self.length  # characters an epoch leaves out
+        self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
+
+    @property
+    def shards(self) -> int:
+        """Into how many groups the sequences are divided, for threads and processes, at most."""
+        return max(1, self.B // SEQUENCES_PER_SHARD)
+
+    def check_shares(self, processes: int, deterministic: bool) -> None:
+        """Raise UsageError where the processes would not all have as much to do."""
+        shards, least, why = self.B, 1, ""
+        if deterministic and self.B % processes == 0:
+            shards, least = self.shards, SEQUENCES_PER_SHARD
+            many = "s" * (shards > 1)
+            why = f" are summed in {shards} shard{many} with --deterministic, which"
+        if shards % processes:
+            raise UsageError(
+                f"{self.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
+                f"--batch-size that is a multiple of {least * processes}, for which the text has "
+                "to be long enough"
+            )
+
+    def window(
+        self, index: int, offset: int = 0, sequences: slice = slice(None)
+    ) -> tuple[ndarray, ndarray]:
+        """Inputs and targets of one window of an epoch, each (T, B), time-major.
+
+        Or those of some of the ``sequences``; of the others nothing is read.
+        """
+        assert 0 <= offset <= self.max_offset, (offset, self.max_offset)
+        stop = offset + self.B * self.length
+        span = slice(index * self.T, (index + 1) * self.T)
+        inputs = self.ids[offset:stop].reshape(self.B, self.length)[sequences, span]
+        targets = self.ids[offset + 1 : stop + 1].reshape(self.B, self.length)[sequences, span]
+        return inputs.T.copy(), targets.T.copy()  # never a view: the text stays as it is
+
+    def reset(
+        self, index: int, offset: int, sequences: slice = slice(None)
+    ) -> ndarray | None:
+        """At which steps of a window which sequences are reset, (T, B) bool; None for nowhere."""
+        if self.resets is None:
+            return None
+        first = offset + self.length * np.arange(self.B)[sequences] + index * self.T + 1  # targets
+        steps = np.arange(min(self.T, self.length - index * self.T))
+        found = self.resets.among(first + steps[:, None])
+        return found if found.any() else None

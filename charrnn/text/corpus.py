@@ -1,0 +1,157 @@
+"""Read a text and build its vocabulary on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CharrnnError, CorpusError
+from charrnn.text import cache
+from charrnn.text.checks import text_warnings
+from charrnn.text.files import Digest, display_name, files_of, read_codes
+from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, smallest_dtype
+
+NO_CODES = np.zeros(0, np.uint32)
+UNSEEN = np.iinfo(np.uint32).max
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How a text is to be read."""
+
+    level: str
+    encoding: str
+    min_count: int = 1  # characters that occur less often become U+FFFD
+    folder: Path | None = None  # for what is too large for memory
+
+
+@dataclass(frozen=True)
+class Text:
+    """One or more files as one array of symbols."""
+
+    name: str
+    ids: ndarray  # (N,) of the smallest integer type
+    vocabulary: Vocabulary
+    digest: str  # SHA-256 of the bytes of the files, unpacked, in their order
+    distinct: int = 0  # symbols that occur
+    unknown: int = 0  # characters that the vocabulary lacks: left out, or replaced
+    begins: Sequence[int] = ()  # where the second file begins, and the others after it
+    notes: Sequence[str] = ()  # what a user may not expect in it
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the symbols take memory: those of large texts are mapped from a file."""
+        return not isinstance(self.ids, np.memmap)
+
+
+def read(
+    paths: Sequence[str], options: TextOptions, more: ndarray = NO_CODES, verify: bool = True
+) -> Text:
+    """Read files (``-`` is standard input) and collect their vocabulary on the way.
+
+    The vocabulary has the codes ``more``, too. A file is read once, in chunks, so that pipes
+    work and memory holds little more than the symbols; those of a large text are found again
+    in ``options.folder``, and looked at if ``verify``, or put there. Raises UsageError for what
+    cannot be opened, CorpusError for what cannot be decoded.
+    """
+    name, sources = display_name(paths), cache.fingerprints(files_of(paths))
+    key = {"level": options.level, "encoding": options.encoding, "min_count": options.min_count,
+           "more": hashlib.sha256(more.tobytes()).hexdigest()}
+    if options.folder is not None and sources:
+        for known in cache.find(options.folder, key, sources):
+            found = cache.load(known, verify)
+            if found:
+                return cached_text(name, _vocabulary(options, found[1]["codes"]), *found)
+    store = cache.Store(options.folder)
+    try:
+        digest, codes, counts, begins = _collect(paths, options, store, more)
+        # The order of appearance turns into that of code points, in place.
+        rare = (counts < options.min_count) & ~np.isin(codes, more)
+        if len(codes) and rare.all():
+            raise CorpusError(f"{name}: no character occurs {options.min_count:,} times, the "
+                              f"commonest does {counts.max():,} times: lower --min-count")
+        kept = np.unique(np.concatenate([codes[~rare], more, extra_codes(options)]))
+        vocabulary = _vocabulary(options, kept)
+        to = vocabulary.lookup(np.where(rare, REPLACEMENT, codes))
+        store.translate(to, vocabulary.dtype)
+        facts = {
+            "key": {**key, "corpus": digest}, "sources": sources, "codes": kept.tolist(),
+            "distinct": len(np.unique(to)), "unknown": int(counts[rare].sum()), "begins": begins,
+            "notes": text_warnings(store.pieces, vocabulary),
+        }
+        path = store.seal(facts)
+    finally:
+        store.discard()
+    found = cache.load(path, verify=False) if path else (store.array(), facts)
+    if found is None:
+        raise CharrnnError(f"{path} was removed as soon as it was made: start again")
+    return cached_text(name, vocabulary, *found)
+
+
+def _collect(
+    paths: Sequence[str], options: TextOptions, store: cache.Store, more: ndarray
+) -> tuple[str, ndarray, ndarray, list[int]]:
+    """Fill ``store`` with the symbols of the files, in the order of their first appearance.
+
+    Returns the digest of the files, the codes that the symbols stand for, how often each occurs
+    (where that matters), and where files begin. The type of the symbols has room for the codes
+    ``more``.
+    """
+    digest, codes, counts, begins = Digest(), NO_CODES, np.zeros(0, np.int64), [0]
+    reserve = len(more) + len(extra_codes(options)) if options.level == "char" else 0
+    table = np.full(CODE_POINTS, UNSEEN, np.uint32)
+    ordered = False
+    small = table.astype(np.uint8)  # the same, as far as it goes: its largest number is UNSEEN
+    for chunk in read_codes(paths, options.level, options.encoding, digest):
+        if len(chunk) == 0:  # a file has ended
+            begins.append(store.count)
+            continue
+        # "clip" is twice as fast as indexing, which looks for indices out of bounds first.
+        ids = small.take(chunk, mode="clip")
+        if ids.max() >= len(codes):
+            new = np.unique(chunk[table.take(chunk, mode="clip") == UNSEEN]).astype(np.uint32)
+            table[new] = np.arange(len(codes), len(codes) + len(new))
+            codes = np.concatenate([codes, new])
+            store.widen(smallest_dtype(len(codes) + reserve))
+            small = table.astype(smallest_dtype(len(codes) + 1))
+            ids = small.take(chunk, mode="clip")
+        store.append(ids)
+        if options.min_count > 1:
+            counts = np.pad(counts, (0, len(codes) - len(counts)))
+            counts += np.bincount(ids, minlength=len(codes))
+        if store.in_file and not ordered:
+            # Most texts have shown all their symbols by now. If so, no second pass is needed.
+            order, ordered = np.argsort(codes), True
+            store.translate(np.argsort(order), store.dtype)
+            codes, counts = codes[order], counts[order] if len(counts) else counts
+            table[codes] = np.arange(len(codes))
+            small = table.astype(small.dtype)
+    if options.min_count == 1:
+        counts = np.ones(len(codes), np.int64)
+    return digest.digest().hex(), codes, counts, begins[1:-1]
+
+
+def extra_codes(options: TextOptions) -> ndarray:
+    """What the vocabulary has whether it occurs or not: every byte, or what rare ones become."""
+    if options.level == "byte":
+        return np.arange(256, dtype=np.uint32)
+    return np.full(int(options.min_count > 1), REPLACEMENT, np.uint32)
+
+
+def _vocabulary(options: TextOptions, codes: Any) -> Vocabulary:
+    return Vocabulary(np.asarray(codes, np.uint32), options.level, replaces=options.min_count > 1)
+
+
+def cached_text(name: str, vocabulary: Vocabulary, ids: ndarray, facts: dict[str, Any]) -> Text:
+    """A text, of which ``facts`` say what a file of encoded symbols holds."""
+    return Text(name, ids, vocabulary, facts["key"]["corpus"], facts["distinct"],
+                facts["unknown"], facts["begins"], facts["notes"])

@@ -1,0 +1,180 @@
+"""Files of text: which ones are meant, unpacked where they are compressed, decoded in chunks."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import importlib
+import lzma
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.text.vocabulary import code_points
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+CHUNK = 1 << 20  # bytes read at once
+OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
+COMPRESSED = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}  # the module that opens each
+# What to do about a text that cannot be decoded, in training and where a model is given.
+RENAME = "name the right --encoding, or read any file with --level byte"
+CONVERT = "that is what the model reads; convert the text to it"
+
+
+class Digest:
+    """SHA-256 of what is read, computed meanwhile: hashing lets other threads run."""
+
+    def __init__(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # 4 ms, where nothing is read
+
+        self._hash, self._pool = hashlib.sha256(), ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def update(self, data: Any) -> None:
+        """Take ``data``, which must not change any more; one piece at most is waiting."""
+        self.wait()
+        self._last = self._pool.submit(self._hash.update, data)
+
+    def wait(self) -> None:
+        """See everything taken."""
+        if self._last is not None:
+            self._last.result()
+
+    def digest(self) -> bytes:
+        """The digest of everything so far."""
+        self.wait()
+        return self._hash.digest()
+
+
+def files_of(paths: Iterable[str]) -> list[str]:
+    """The files that are meant, in the order in which they are read.
+
+    They come as they are named. In the place of a folder come the files in it, by name, and
+    after them those of its folders, by name again. Left out are links to folders, what is no
+    file, what begins with a dot, and what charrnn itself writes there (OWN). Raises UsageError
+    for a folder that has none, or that cannot be read.
+    """
+    def unreadable(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    files: list[str] = []
+    for path in paths:
+        if path == "-" or not os.path.isdir(path):
+            files.append(path)
+            continue
+        before = len(files)
+        for folder, folders, names in os.walk(path, onerror=unreadable):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = (os.path.join(folder, name) for name in sorted(names)
+                      if not name.startswith(".") and Path(name).suffix not in OWN)
+            files += [name for name in inside if os.path.isfile(name) or not os.path.exists(name)]
+        if len(files) == before:
+            raise UsageError(f"{path} is a folder without files")
+    return files
+
+
+def read_codes(
+    paths: Sequence[str], level: str, encoding: str, digest: Any = None, remedy: str = RENAME
+) -> Iterator[ndarray]:
+    """The code points (or bytes) of the files, chunk by chunk; feeds ``digest`` on the way.
+
+    Each file ends with an empty chunk. Raises CorpusError, with the byte's number and a
+    ``remedy``, for what is not ``encoding``.
+    """
+    for path in files_of(paths):
+        offset = 0
+        decoder = codecs.getincrementaldecoder(encoding)()
+        for data in chunks(path):
+            if digest is not None:
+                digest.update(data)
+            if level == "byte":
+                codes = np.frombuffer(data, np.uint8)
+            else:
+                try:
+                    codes = code_points(decoder.decode(data, final=not data))
+                except UnicodeDecodeError as error:
+                    # What failed ends where the data ends; it may begin earlier.
+                    at = offset + len(data) - len(error.object) + error.start
+                    byte = error.object[error.start]
+                    raise CorpusError(
+                        f"{display_path(path)}: byte {at:,} (0x{byte:02X}) is not {encoding}: "
+                        f"{remedy}"
+                    ) from None
+                except UnicodeError as error:
+                    raise CorpusError(
+                        f"{display_path(path)} is not {encoding} ({error}): {remedy}"
+                    ) from None
+            offset += len(data)
+            if len(codes):
+                yield codes
+        yield codes[:0]
+
+
+def chunks(path: str) -> Iterator[bytes]:
+    """The bytes of a file as they come, unpacked; the last chunk is empty."""
+    with opened(path) as file:
+        # From a pipe, what there is, without waiting for more.
+        read = file.read if is_compressed(path) else file.read1
+        while True:
+            try:
+                data = read(CHUNK)
+            except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+                what = "unpacked" if is_compressed(path) else "read"
+                raise CorpusError(f"{display_path(path)} cannot be {what}: {error}") from None
+            yield data
+            if not data:
+                break
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """A file or, for ``-``, standard input, open for reading bytes."""
+    if path == "-":
+        if sys.stdin is None:
+            raise UsageError("standard input is closed")
+        yield sys.stdin.buffer
+        return
+    try:
+        file: BinaryIO
+        if is_compressed(path):
+            unpacker = importlib.import_module(COMPRESSED[Path(path).suffix.lower()])
+            file = unpacker.open(path, "rb")
+        else:
+            file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def is_compressed(path: str) -> bool:
+    """Whether a file is one of those that are unpacked, by the end of its name."""
+    return path != "-" and Path(path).suffix.lower() in COMPRESSED
+
+
+def display_path(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def display_name(paths: Sequence[str]) -> str:
+    """What to call the texts in a line for people."""
+    first = display_path(paths[0]) if paths[0] == "-" else Path(os.path.abspath(paths[0])).name
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def display_list(files: Sequence[str]) -> str:
+    """Files in their order, as far as they fit in a line."""
+    more = f" and {len(files) - 5:,} more" if len(files) > 5 else ""
+    return ", ".join(map(display_path, files[:5])) + more

@@ -1,0 +1,124 @@
+"""Read a text with a vocabulary that is given: as a stream, whole, or line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CorpusError
+from charrnn.text import cache
+from charrnn.text.corpus import Text, cached_text
+from charrnn.text.display import describe
+from charrnn.text.files import CONVERT, Digest, display_name, display_path, files_of, read_codes
+from charrnn.text.vocabulary import Vocabulary
+
+
+class TextStream:
+    """A text in a vocabulary that is given, as it comes: the symbols, piece by piece.
+
+    An empty piece ends each file. What else is known of the text grows on the way. CorpusError
+    for characters that are unknown, unless they are left out or the vocabulary replaces them.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], vocabulary: Vocabulary, encoding: str,
+        skip_unknown: bool = False,
+    ) -> None:
+        self.name, self.paths = display_name(paths), paths
+        self.vocabulary, self.encoding, self.skip = vocabulary, encoding, skip_unknown
+        self.unknown = 0
+        self._digest = Digest()
+
+    def __iter__(self) -> Iterator[ndarray]:
+        known = self.vocabulary
+        for path in files_of(self.paths):
+            count = 0
+            for codes in read_codes([path], known.level, self.encoding, self._digest, CONVERT):
+                missing = known.unknown(codes)
+                if missing and not (self.skip or known.replaces):
+                    first = int((known.lookup(codes) >= len(known)).argmax())
+                    raise CorpusError(
+                        f"{display_path(path)}: character {count + first + 1:,}, "
+                        f"{describe(int(codes[first]))}, is not among the {len(known):,} that the "
+                        "model knows; leave out such with --unknown skip"
+                    )
+                self.unknown += missing
+                count += len(codes)
+                yield known.encode(codes, self.skip)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes so far."""
+        return self._digest.digest().hex()
+
+
+def read(
+    paths: Sequence[str],
+    vocabulary: Vocabulary,
+    encoding: str,
+    skip_unknown: bool = False,
+    folder: Path | None = None,
+) -> Text:
+    """Read files as a ``TextStream`` into one array.
+
+    Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
+    large text that is not found is mapped from a file of its own, which nobody else sees.
+    """
+    sources = cache.fingerprints(files_of(paths)) if folder is not None else []
+    key = {"level": vocabulary.level, "encoding": encoding}
+    for known in cache.find(folder, key, sources) if folder is not None else ():
+        found = cache.load(known)
+        same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
+        if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
+            return cached_text(display_name(paths), vocabulary, *found)
+    pieces, store = TextStream(paths, vocabulary, encoding, skip_unknown), cache.Store(folder)
+    begins: list[int] = []
+    store.widen(vocabulary.dtype)
+    try:
+        for piece in pieces:
+            store.append(piece)
+            if len(piece) == 0:
+                begins.append(store.count)
+        ids = store.array()
+    finally:
+        store.discard()
+    return Text(pieces.name, ids, vocabulary, pieces.digest, unknown=pieces.unknown,
+                begins=begins[:-1])
+
+
+def read_lines(
+    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False
+) -> Iterator[tuple[str | bytes, ndarray, int]]:
+    """The lines of files: as text without its newline, as symbols, and how many were unknown.
+
+    The newline is one of the symbols where the line has one and the vocabulary knows it.
+    """
+    knows_newline = int(vocabulary.lookup(np.array([10]))[0]) < len(vocabulary)
+
+    def line(path: str, number: int, codes: ndarray) -> tuple[str | bytes, ndarray, int]:
+        ended = len(codes) > 0 and codes[-1] == 10
+        text = codes[: len(codes) - ended]
+        symbols = codes if knows_newline else text
+        try:
+            ids = vocabulary.encode(symbols, skip_unknown)
+        except CorpusError as error:
+            raise CorpusError(f"{display_path(path)}, line {number:,}: {error}") from None
+        if vocabulary.level == "byte":
+            return text.tobytes(), ids, 0
+        decoded = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        return decoded, ids, vocabulary.unknown(symbols)
+
+    for path in files_of(paths):
+        number = 1
+        rest: list[ndarray] = []  # the beginning of a line that has not ended yet
+        for codes in read_codes([path], vocabulary.level, encoding, remedy=CONVERT):
+            begin = 0
+            for end in (np.flatnonzero(codes == 10) + 1).tolist():
+                yield line(path, number, np.concatenate([*rest, codes[begin:end]]))
+                number, rest, begin = number + 1, [], end
+            rest.append(codes[begin:])
+        if any(map(len, rest)):
+            yield line(path, number, np.concatenate(rest))

@@ -1,0 +1,1 @@
+"""Training: a run from the request to its final checkpoint."""

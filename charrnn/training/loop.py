@@ -1,0 +1,165 @@
+"""The training loop: truncated backpropagation through time, as a generator of events."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from charrnn.errors import DivergedError
+from charrnn.inference import sampling
+from charrnn.storage import checkpoint as storage
+from charrnn.system.signals import Signals
+from charrnn.training.budget import set_budget
+from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.training.run import Run
+from charrnn.training.step import TrainingStep, diverged
+from charrnn.training.validation import ngram_scores, validate
+
+DIVERGED_AFTER = 100  # steps in a row with a loss of more than twice that of guessing
+SAMPLE_LENGTH = 200  # characters that are shown while training
+
+
+def train(run: Run, signals: Signals) -> Iterator[Event]:
+    """Train until the budget or the patience is spent, or a signal asks to stop; save on the way.
+
+    Raises DivergedError with the last good checkpoint in place.
+    """
+    config, checkpoint, batches = run.config, run.checkpoint, run.batches
+    progress, step = checkpoint.progress, TrainingStep(run, signals)
+    state = checkpoint.state[step.own]
+    set_budget(run, step)
+
+    def now() -> tuple[int, int, float]:
+        return progress.step, progress.steps, progress.step / batches.windows
+
+    def spent() -> str | None:
+        if config.patience and progress.stale >= config.patience:
+            return "patience"
+        return "done" if progress.step >= progress.steps else None
+
+    yield start(run)
+    compared, stop = None, None
+    reason = "already trained" if run.resumed and spent() else None
+    clock = time.perf_counter()
+    signals.deferred = True
+    while not reason:
+        update = step.update(
+            checkpoint.last, checkpoint.moments, state, progress.step + 1, progress.steps
+        )
+        state, loss, stop = update.gradient.state, update.gradient.loss, update.gradient.stop
+        count_step(run, loss, update.grad_norm)
+        speed = update.gradient.chars / max(time.perf_counter() - clock, 1e-9)
+        yield Step(*now(), loss, update.grad_norm, update.learning_rate, speed)
+
+        last = progress.step >= progress.steps
+        due = last or progress.step % run.eval_every == 0
+        if due:
+            nats = None
+            if len(run.validation):
+                nats = validate(run)
+                compared = compared or ngram_scores(run)
+                yield Eval(*now(), nats, progress.best_nats, progress.stale == 0, *compared)
+            note_history(run, nats, update.learning_rate)
+            checkpoint.remember_sample(progress.step, sample(run))
+        if config.sample_every and progress.step % config.sample_every == 0:
+            yield Sample(*now(), sample(run))
+        reason = "stopped" if stop is not None and not last else spent()
+        # A step from which the run may not recover is not saved unasked over a better one.
+        regular = due or progress.step % config.save_every == 0
+        if reason or update.gradient.save or (regular and not progress.high):
+            signals.save = False
+            checkpoint.state = run.processes.allgather_rows(state)
+            save(run)
+            yield Save(*now(), str(run.path))
+        clock = time.perf_counter()
+    best_step = progress.best_step if len(run.validation) else progress.step
+    yield End(*now(), reason, progress.best_nats, best_step, str(run.path),
+              stop if reason == "stopped" else None)
+
+
+def start(run: Run) -> Start:
+    """What was found, in numbers."""
+    progress, arch = run.checkpoint.progress, run.checkpoint.last.arch
+    return Start(
+        progress.step, progress.steps, progress.step / run.batches.windows,
+        corpus=run.text.name,
+        chars=len(run.text),
+        distinct=run.text.distinct,
+        level=run.config.level,
+        train_chars=len(run.train),
+        val_chars=len(run.validation),
+        left_over=run.batches.left_over,
+        dropout=run.dropout,
+        batch_size=run.batches.B,
+        seq_length=run.batches.T,
+        steps_per_epoch=run.batches.windows,
+        parameters=arch.size,
+        memory_bytes=run.memory,
+        processes=run.processes.size,
+        threads=run.checkpoint.threads,
+        continued=run.resumed,
+        path=str(run.path),
+        settings={key: run.checkpoint.settings[key] for key in run.checkpoint.changed},
+        notes=[*run.text.notes, *run.notes],
+    )
+
+
+def count_step(run: Run, loss: float, grad_norm: float) -> None:
+    """Add an update to the progress of the run; DivergedError where the loss stays high."""
+    progress = run.checkpoint.progress
+    progress.step += 1
+    progress.losses += loss
+    progress.norms += grad_norm
+    progress.since += 1
+    high = loss > 2 * math.log(len(run.checkpoint.vocabulary))
+    progress.high = progress.high + 1 if high else 0
+    if progress.high >= DIVERGED_AFTER:
+        what = f"{progress.high} steps above twice the loss of guessing"
+        raise diverged(run, progress.step, what)
+
+
+def note_history(run: Run, nats: float | None, rate: float) -> None:
+    """Add a row to the curves: the means since the last row, and the validation score."""
+    progress = run.checkpoint.progress
+    losses, norms = progress.losses / progress.since, progress.norms / progress.since
+    run.checkpoint.remember([progress.step, losses, nats, norms, rate])
+    progress.losses = progress.norms = 0.0
+    progress.since = 0
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint; before the first finite validation the last weights are the best.
+
+    What the last update made is looked at first: a file never holds what is not finite, nor
+    weights that are not those of all processes.
+    """
+    checkpoint, processes = run.checkpoint, run.processes
+    processes.check_equal({"sum of weights": zlib.crc32(checkpoint.last.flat.data)})
+    for what, array in (("weights", checkpoint.last.flat), ("moments", checkpoint.moments),
+                        ("state", checkpoint.state)):
+        if not np.isfinite(array).all():
+            raise diverged(run, checkpoint.progress.step, f"infinite {what}")
+    if checkpoint.progress.best_nats is None:
+        checkpoint.best.flat[:] = checkpoint.last.flat
+        checkpoint.progress.best_step = checkpoint.progress.step
+    processes.together(
+        lambda: storage.save(run.path, checkpoint) if processes.is_first else None
+    )
+
+
+def sample(run: Run) -> str:
+    """A short sample of the weights as they are, the same whenever it is asked for."""
+    checkpoint, vocabulary = run.checkpoint, run.checkpoint.vocabulary
+    seed = (run.config.seed + checkpoint.progress.step) % 2**63
+    pieces = sampling.samples(
+        checkpoint.last, np.array([vocabulary.start]), count=1, length=SAMPLE_LENGTH, seed=seed
+    )
+    try:
+        text = vocabulary.decode(np.concatenate([piece.ids for piece in pieces]))
+    except DivergedError as error:  # the run may yet recover
+        return str(error)
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")

@@ -1,0 +1,229 @@
+"""Prepare a run: settings -> text -> split -> batches -> model -> Run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy import ndarray
+
+import charrnn
+from charrnn.config.settings import Config, changed
+from charrnn.errors import CorpusError, UsageError
+from charrnn.nn.optimizers import OPTIMIZERS
+from charrnn.nn.parameters import Architecture, initialize
+from charrnn.nn.rng import Purpose, generator
+from charrnn.storage import checkpoint as storage
+from charrnn.storage.checkpoint import Checkpoint
+from charrnn.storage.metadata import Progress
+from charrnn.system.machine import available_memory
+from charrnn.text import corpus, reader
+from charrnn.text.batches import Batches
+from charrnn.text.corpus import Text, TextOptions
+from charrnn.text.files import display_list, files_of
+from charrnn.text.split import Split, split, whole
+from charrnn.training.processes import Alone, ProcessGroup, workers
+from charrnn.training.resume import (
+    inherit_architecture,
+    inherit_weights,
+    keep_inputs,
+    resume_settings,
+)
+from charrnn.training.run import Request, Run, memory_needed
+
+
+def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
+    """Read the texts; start, resume or inherit; refuse what cannot be done.
+
+    Where several processes train together, all refuse what one of them has to refuse, and
+    what they have found has to be the same.
+    """
+    processes = processes or ProcessGroup(Alone())
+    run = processes.together(lambda: _prepare(request, processes))
+    processes.check_equal({
+        "version of charrnn": charrnn.__version__,
+        "version of NumPy": np.__version__,
+        **run.checkpoint.settings,
+        "text": run.checkpoint.origin["corpus"],
+        "validation text": run.checkpoint.origin["val"],
+        "checkpoint to begin from": run.checkpoint.origin["init_from"],
+        "checkpoint to go on from": run.checkpoint.digest,
+        "number of threads": run.checkpoint.threads,
+    })
+    return run
+
+
+def _prepare(request: Request, processes: ProcessGroup) -> Run:
+    keep_inputs(request)
+    config, init_from, checkpoint = request.config, None, None
+    if request.init_from:
+        init_from = storage.load(request.init_from)
+        config = inherit_architecture(request, init_from)
+
+    text, val_text = _read_texts(request, config, init_from, processes)
+    origin = {
+        "corpus": text.digest,
+        "val": val_text.digest if val_text else None,
+        "init_from": init_from.digest if init_from else None,
+    }
+    if request.path.exists() and not request.overwrite:
+        checkpoint = storage.load(request.path)
+        config = resume_settings(request, config, checkpoint, origin)
+
+    train, validation = _split(text, val_text, config)
+    batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
+    batches.check_shares(processes.size, config.deterministic)
+
+    arch = storage.architecture(dataclasses.asdict(config), len(text.vocabulary))
+    slots = OPTIMIZERS[config.optimizer][1]
+    memory = memory_needed(arch, batches, slots, processes.size)
+    memory += text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0)
+    _check_memory(memory * processes.on_this_machine, arch)
+    if checkpoint is None:
+        checkpoint = _new_checkpoint(config, text, origin, arch, batches.B, init_from)
+
+    run = Run(
+        config=config,
+        path=request.path,
+        text=text,
+        train=train,
+        validation=validation,
+        batches=batches,
+        checkpoint=checkpoint,
+        memory=memory,
+        resumed=checkpoint.progress.step > 0,
+        processes=processes,
+    )
+    _take_notes(run, request)
+    _set_workers(run, request.default_threads)
+    return run
+
+
+def _read_texts(
+    request: Request, config: Config, init_from: Checkpoint | None, processes: ProcessGroup
+) -> tuple[Text, Text | None]:
+    """The text and that of ``--val``, in one vocabulary, which has that of ``init_from``, too."""
+    options = TextOptions(config.level, config.encoding, config.min_count,
+                          request.cache or request.path.parent)
+    more, val = [corpus.NO_CODES], None
+    if init_from:
+        more.append(init_from.vocabulary.codes)
+    if request.val is not None and config.min_count == 1:
+        val = corpus.read([request.val], dataclasses.replace(options, folder=None))
+        more.append(val.vocabulary.codes)
+    text = _read_corpus(request.corpora, options, np.unique(np.concatenate(more)), processes)
+    vocabulary = text.vocabulary
+    if val is not None:
+        ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
+        val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
+    elif request.val is not None:  # rare characters are such in the text, not in this one
+        val = reader.read([request.val], vocabulary, config.encoding)
+    if val is not None and len(val) == 0:
+        raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
+    return text, val
+
+
+def _read_corpus(
+    paths: Sequence[str], options: TextOptions, more: ndarray, processes: ProcessGroup
+) -> Text:
+    """The text, in every process; a large one is encoded by one of those that share a folder."""
+    def read_if(chosen: bool) -> Text | None:
+        return processes.together(lambda: corpus.read(paths, options, more) if chosen else None)
+
+    text = read_if(processes.is_first)
+    if not processes.broadcast(text is None or text.in_memory):
+        # Other machines may see the file that the first process made, or not.
+        text = read_if(processes.first_here and not processes.is_first) or text
+    return text or corpus.read(paths, options, more, verify=False)
+
+
+def _split(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Split]:
+    """The training and the validation part: of the text, or all of both texts."""
+    reset = config.borders == "reset"
+    if val_text is not None:
+        train, validation = whole(text, reset), whole(val_text, reset)
+    else:
+        train, validation = split(text, config.val_fraction, reset)
+    if len(train) < 2:
+        held_out = ""
+        if len(text) > len(train):
+            held_out = f", of which {len(validation):,} are held out"
+        raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
+                          "needed to train on")
+    return train, validation
+
+
+def _check_memory(needed: int, arch: Architecture) -> None:
+    available = available_memory()
+    if available is not None and needed > available:
+        raise UsageError(
+            f"{arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
+            f"{available / 1e9:,.1f} GB are free: choose a smaller --hidden-size, "
+            "--layers, --batch-size or --seq-length"
+        )
+
+
+def _new_checkpoint(
+    config: Config, text: Text, origin: dict[str, str | None], arch: Architecture, B: int,
+    init_from: Checkpoint | None,
+) -> Checkpoint:
+    """The run before its first step."""
+    params = initialize(arch, generator(config.seed, Purpose.PARAMETERS))
+    if init_from:
+        inherit_weights(params, text.vocabulary, init_from)
+    slots = OPTIMIZERS[config.optimizer][1]
+    return Checkpoint(
+        settings=dataclasses.asdict(config),
+        changed=list(changed(config)),
+        vocabulary=text.vocabulary,
+        best=params.copy(),
+        last=params,
+        moments=np.zeros((slots, arch.size), arch.dtype),
+        state=params.zero_state(B),
+        progress=Progress(),
+        corpus=text.name,
+        origin=origin,
+    )
+
+
+def _take_notes(run: Run, request: Request) -> None:
+    """What a user should know before the first step."""
+    batches, config, text = run.batches, run.config, run.text
+    files = files_of(request.corpora)
+    if len(files) > 1:
+        run.notes.append(f"{len(files):,} files are read as one text: {display_list(files)}")
+    if text.unknown:
+        run.notes.append(f"{text.unknown:,} characters, each of a kind that occurs less than "
+                         f"{config.min_count} times, are U+FFFD")
+    if isinstance(text.ids, np.memmap):
+        run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
+                         f"in {text.ids.filename}")
+    shrunk = [
+        f"{key} shrinks from {asked} to {fits}"
+        for key, asked, fits in (("batch_size", config.batch_size, batches.B),
+                                 ("seq_length", config.seq_length, batches.T))
+        if fits < asked
+    ]
+    if shrunk:
+        run.notes.append(f"the text is short: {', '.join(shrunk)}")
+    if not len(run.validation):
+        run.notes.append("nothing is held out: no validation, and the last weights are the best")
+
+
+def _set_workers(run: Run, default_threads: int) -> None:
+    """Settle how many threads share the batch, and say where the last bits will differ.
+
+    A run resumes with the threads it had, unless the settings or the processes are others.
+    """
+    checkpoint, processes = run.checkpoint, run.processes.size
+    before = checkpoint.threads, checkpoint.processes
+    same = run.resumed and checkpoint.processes == processes and not run.config.deterministic
+    checkpoint.threads = run.config.threads or (checkpoint.threads if same else default_threads)
+    checkpoint.processes = processes
+    if run.resumed and before != (checkpoint.threads, processes) and not run.config.deterministic:
+        run.notes.append(
+            f"the run so far used {workers(*before)} and now uses "
+            f"{workers(checkpoint.threads, processes)}: "
+            "the result will not be bit for bit that of one run"
+        )

@@ -1,0 +1,98 @@
+"""How a run begins: resumed from its checkpoint, or from that of another run, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from charrnn.config.parsing import check_min_count
+from charrnn.config.settings import FIELDS, MAY_CHANGE, Config, changed, option_name
+from charrnn.errors import UsageError
+from charrnn.nn.parameters import Parameters
+from charrnn.storage.checkpoint import Checkpoint
+from charrnn.text.files import OWN, files_of
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.run import Request
+
+INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
+
+
+def keep_inputs(request: Request) -> None:
+    """Raise UsageError where the checkpoint would replace what it is made from."""
+    texts = files_of([*request.corpora, *([request.val] if request.val else [])])
+    inputs = (*texts, request.init_from, request.config_file)
+    for folder in map(Path, filter(os.path.isdir, request.corpora)):
+        inside = folder.resolve() in request.path.resolve().parents
+        if inside and request.path.suffix not in OWN:
+            raise UsageError(f"{request.path} lies in {folder}, and the next run would read it as "
+                             "a text: call it .npz, or put it elsewhere with -o")
+    for source in inputs:
+        both_exist = source and request.path.exists() and Path(source).exists()
+        if both_exist and request.path.samefile(str(source)):
+            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
+                             "file with -o")
+
+
+def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
+    """The settings of ``request`` with the architecture of the checkpoint it starts from."""
+    for key in INHERITED:
+        asked, has = getattr(request.config, key), init_from.settings[key]
+        if key in request.given and asked != has:
+            raise UsageError(
+                f"{request.init_from} has {key} {has}, not {asked}: --init-from takes the "
+                f"architecture with the weights; leave out {option_name(key)}"
+            )
+    inherited: dict[str, Any] = {key: init_from.settings[key] for key in INHERITED}
+    config = dataclasses.replace(request.config, **inherited)
+    check_min_count(config)
+    return config
+
+
+def inherit_weights(params: Parameters, vocabulary: Vocabulary, init_from: Checkpoint) -> None:
+    """Give ``params`` the best weights of ``init_from``; new characters keep their new rows."""
+    rows = vocabulary.lookup(init_from.vocabulary.codes)
+    for name, old in init_from.best.named.items():
+        new = params.named[name]
+        if name == "W_xh0" or name == "b_y":
+            new[rows] = old
+        elif name == "W_hy":
+            new[:, rows] = old
+        else:
+            new[:] = old
+
+
+def resume_settings(
+    request: Request, config: Config, checkpoint: Checkpoint, origin: dict[str, str | None]
+) -> Config:
+    """The settings with which ``checkpoint`` resumes, or UsageError where it is another run's.
+
+    A setting that was named neither then nor now is as the version that wrote it resolved it.
+    ``checkpoint`` takes the settings that may change as they are now.
+    """
+    differences = []
+    resumed: dict[str, Any] = {}
+    for key in FIELDS:
+        if key in MAY_CHANGE:
+            continue
+        asked, has = getattr(config, key), checkpoint.settings[key]
+        if asked != has and (key in request.given or key in checkpoint.changed):
+            differences.append(f"{key} {has} there, {asked} now")
+        resumed[key] = has
+    for key, what in (("corpus", "the text"), ("val", "the validation text"),
+                      ("init_from", "the checkpoint it began from")):
+        if origin[key] != checkpoint.origin[key]:
+            differences.append(f"{what} is not the same")
+    if differences:
+        raise UsageError(
+            f"{request.path} holds another run ({'; '.join(differences)}): "
+            "give this one its own file with -o, or replace that one with --overwrite"
+        )
+    config = dataclasses.replace(config, **resumed)
+    # What may change has changed; the rest is as it was, by default or not.
+    asked = changed(config)
+    checkpoint.settings = dataclasses.asdict(config)
+    checkpoint.changed = [key for key in FIELDS if key in
+                          (asked if key in MAY_CHANGE else checkpoint.changed)]
+    return config

@@ -1,0 +1,91 @@
+"""A run: what was asked for, and everything that training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from charrnn.config.settings import Config
+from charrnn.inference import scoring
+from charrnn.nn.network import WINDOW, Activations
+from charrnn.nn.parameters import Architecture
+from charrnn.storage.checkpoint import Checkpoint
+from charrnn.text.batches import Batches
+from charrnn.text.corpus import Text
+from charrnn.text.split import Split
+from charrnn.training.processes import ProcessGroup
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of ``train``."""
+
+    corpora: Sequence[str]
+    path: Path  # of the checkpoint
+    config: Config
+    given: frozenset[str] = frozenset()  # settings that a file or an option named
+    val: str | None = None
+    init_from: Path | None = None
+    overwrite: bool = False
+    config_file: str | None = None
+    default_threads: int = 1  # where neither the settings nor the run so far name a number
+    cache: Path | None = None  # for large texts; by default the folder of the checkpoint
+
+
+@dataclass
+class Run:
+    """Everything that training needs; only ``checkpoint`` changes on the way."""
+
+    config: Config
+    path: Path
+    text: Text
+    train: Split
+    validation: Split  # empty where nothing is held out
+    batches: Batches
+    checkpoint: Checkpoint
+    memory: int  # bytes that training takes, estimated
+    resumed: bool  # the checkpoint was there before
+    processes: ProcessGroup
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between validations: as set, else so many that they cost little.
+
+        Scoring is more than twice as fast as training; reading five times as much in
+        training as in validation keeps the latter below a tenth of the time.
+        """
+        chars_per_step = self.batches.T * self.batches.B
+        return self.config.eval_every or max(50, -(-5 * len(self.validation) // chars_per_step))
+
+    @property
+    def dropout(self) -> float:
+        """As set, else 0.3 up to 67,000 characters to learn from, falling to none at 4 million.
+
+        Measured best, beside the default weight decay: 0.25 for 76,000, 0.1 for 300,000, 0 to
+        0.02 for 900,000 (docs/experiments.md).
+        """
+        if self.config.dropout is not None:
+            return self.config.dropout
+        return round(min(0.3, 20_000 / len(self.train)), 2)
+
+    @property
+    def default_steps(self) -> int:
+        """The budget of a run that names none: 6,000 steps, at most 30 epochs."""
+        return min(6000, 30 * self.batches.windows)
+
+
+def memory_needed(arch: Architecture, batches: Batches, slots: int, processes: int = 1) -> int:
+    """Bytes for parameters (last, best, gradient, moments, two temporaries) and activations.
+
+    ``slots`` is the number of vectors that the optimizer keeps. A window of training and one of
+    validation are never in memory together.
+    """
+    item, B = np.dtype(arch.dtype).itemsize, batches.B // processes
+    training = Activations.entries(arch, batches.T, B) + batches.T * B * arch.vocabulary_size
+    validation = (Activations.entries(arch, WINDOW, scoring.SEGMENTS_AT_ONCE)
+                  + 2 * WINDOW * scoring.SEGMENTS_AT_ONCE * arch.vocabulary_size)
+    return item * (arch.size * (5 + slots) + max(training, validation))

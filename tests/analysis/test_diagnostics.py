@@ -1,0 +1,128 @@
+"""Diagnostics: predictions, units and gradients, against the equations and against counts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from reference import step
+
+from charrnn.analysis import diagnostics
+from charrnn.nn.parameters import Architecture, initialize
+from charrnn.text.split import DocumentStarts, Split
+
+
+@pytest.fixture(scope="module")
+def params():
+    made = initialize(Architecture(6, 5, 2, "tanh", "float64"), np.random.default_rng(5))
+    made.W_hy *= 2
+    return made
+
+
+def symbols(length, seed=0):
+    return np.random.default_rng(seed).integers(0, 6, length).astype(np.uint8)
+
+
+@pytest.mark.parametrize("before", [1, 70])
+def test_a_trace_follows_the_equations_symbol_by_symbol(params, before):
+    part = Split(symbols(150), symbols(before, seed=1))
+    trace = diagnostics.trace(params, part)
+    state = params.zero_state(1)
+    for symbol in part.context:
+        z, state = step(params, np.array([symbol]), state)
+    for t, symbol in enumerate(part.ids):
+        p = np.exp(z[0]) / np.exp(z[0]).sum()
+        np.testing.assert_allclose(trace.p[t], p, rtol=1e-10)
+        assert trace.bits[t] == pytest.approx(-math.log2(p[symbol]))
+        assert trace.guess[t] == p.argmax()
+        z, state = step(params, np.array([symbol]), state)
+        np.testing.assert_allclose(trace.states[t], state[0], rtol=1e-10)
+    order, chances = diagnostics.likeliest(trace.p)
+    assert order.shape == (150, diagnostics.LIKELIEST)
+    assert (np.diff(chances, axis=1) <= 0).all()
+    np.testing.assert_array_equal(order[:, 0], trace.guess)
+
+
+def test_a_document_inside_a_text_is_read_from_the_zero_state(params):
+    ids, resets = symbols(150), DocumentStarts(np.array([80]), 3)
+    whole = diagnostics.trace(params, Split(ids, symbols(70, seed=1), resets))
+    alone = diagnostics.trace(params, Split(ids[80:], np.array([3])))
+    np.testing.assert_allclose(whole.bits[80:], alone.bits, rtol=1e-10)
+    np.testing.assert_allclose(whole.states[80:], alone.states, rtol=1e-10)
+
+
+def test_gradients_reach_as_far_back_as_differences_do(params, monkeypatch):
+    monkeypatch.setattr(diagnostics, "REACH", 5)
+    monkeypatch.setattr(diagnostics, "PLACES", 1)
+    ids = symbols(40).astype(np.intp)
+    found = diagnostics.reach(params, ids)
+    end, epsilon = 2 * diagnostics.REACH, 1e-6
+    x = ids[end - 2 * diagnostics.REACH : end + 1]
+    norms = []
+    for k in range(1, 6):
+        state = params.zero_state(1)
+        for symbol in x[: len(x) - 1 - k]:
+            _, state = step(params, np.array([symbol]), state)
+
+        def loss(state, k=k):
+            for symbol in x[len(x) - 1 - k : -1]:
+                z, state = step(params, np.array([symbol]), state)
+            return np.log(np.exp(z[0]).sum()) - z[0, x[-1]]
+
+        gradient = [(loss(state + epsilon * e) - loss(state - epsilon * e)) / (2 * epsilon)
+                    for e in np.eye(10)[:, None]]
+        norms.append([np.linalg.norm(gradient[:5]), np.linalg.norm(gradient[5:])])
+    np.testing.assert_allclose(found, np.array(norms) / norms[0], rtol=1e-5)
+    assert diagnostics.reach(params, ids[:8]) == []
+
+
+def test_features_are_what_a_person_sees():
+    text = 'Ab (c)\n  "Hi", 7\n'
+    seen = diagnostics.features(text)
+    assert seen["place in the line"].tolist() == [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert seen["indentation"].tolist() == [0] * 7 + [1] + [2] * 8 + [0]
+    assert "".join("x" if q else "." for q in seen["inside quotes"]) == ".........xxx....."
+    assert "".join("x" if q else "." for q in seen["inside brackets"]) == "...xx............"
+    assert "".join("x" if q else "." for q in seen["end of a word"]) == ".x..x......x....."
+    assert "".join("x" if q else "." for q in seen["capital"]) == "x.........x......"
+    assert "digit" in seen and "digit" not in diagnostics.features("no figures")
+    assert diagnostics.features("") == {}
+
+
+def test_the_most_telling_unit_of_a_feature_is_found_with_its_correlation():
+    rng = np.random.default_rng(0)
+    column = rng.normal(size=500).astype(np.float32)
+    states = rng.normal(size=(500, 8))
+    states[:, 3] = -2 * column + rng.normal(0, 0.1, 500)
+    states[:, 5] = 1.0  # a unit that never changes
+    (name, unit, r), = diagnostics.telling_units(states, {"it": column})
+    assert (name, unit) == ("it", 3)
+    assert r == pytest.approx(np.corrcoef(states[:, 3], column)[0, 1])
+
+
+def test_activations_survive_packing_to_half_a_level():
+    states = np.random.default_rng(0).uniform(-1, 1, (7, 3))
+    packed, scale = diagnostics.packed(states)
+    raw = np.frombuffer(packed, np.uint8).reshape(3, 4)
+    levels = np.stack([raw >> 4, raw & 15], axis=2).reshape(3, 8)[:, :7]
+    np.testing.assert_allclose((levels / 7.5 - 1) * scale, states.T, atol=scale / 15 + 1e-9)
+
+
+def test_confusions_costs_and_worst_places_are_counted():
+    trace = diagnostics.Trace(
+        ids=np.array([0, 0, 1, 2, 0]), bits=np.array([1.0, 2.0, 8.0, 0.5, 3.0]),
+        p=np.zeros((0, 3)), guess=np.array([1, 1, 1, 0, 0]), states=np.zeros((5, 1)),
+    )
+    assert diagnostics.confusions(trace) == [(0, 1, 2), (2, 0, 1)]
+    assert diagnostics.hardest(trace) == [(1, 8.0, 1), (0, 2.0, 3), (2, 0.5, 1)]
+    assert diagnostics.worst(trace, apart=2) == [2, 4, 0]
+    assert diagnostics.worst(trace, top=1) == [2]
+
+
+def test_saturation_is_computed_for_each_layer():
+    states = np.array([[0.0, 0.99, 0.5, 0.5], [1.0, -0.99, 0.5, -0.5]])
+    one, two = diagnostics.saturation(states, 2)
+    assert (one["share"], two["share"]) == (0.75, 0.0)
+    assert one["histogram"][0] == 0.25 and one["histogram"][-1] == 0.75
+    assert two["histogram"][10] == 1.0

@@ -1,0 +1,71 @@
+"""The report page: it is complete, small and harmless."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from examples import a_checkpoint
+
+from charrnn.analysis import page
+from charrnn.nn.parameters import Architecture, Parameters, initialize
+from charrnn.text.split import Split
+from charrnn.text.vocabulary import Vocabulary
+
+
+def data_of(html):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html,
+                                re.DOTALL)[1])
+
+
+@pytest.mark.parametrize("settings", [{}, {"level": "byte"}, {"activation": "relu"}])
+def test_the_page_is_complete_and_no_text_in_it_ends_a_script(tmp_path, settings):
+    text = "\n<>/scriptabé" if not settings.get("level") else "\nabé"
+    checkpoint = a_checkpoint(text, **settings)
+    checkpoint.samples = [[3, "</script><script>alert(1)</script>"]]
+    checkpoint.corpus = "it's <b>.txt"
+    ids = np.random.default_rng(0).integers(0, len(checkpoint.vocabulary), 300).astype(np.uint8)
+    part = Split(ids, np.array([0]))
+    html = page.page(checkpoint, Path("my run.npz"), part, "A text.", [("uniform", 2.0)])
+    assert html.count("<script") == html.count("</script>") == 2
+    data = data_of(html)
+    assert data["samples"] == checkpoint.samples
+    assert len(data["text"]) == len(data["bits"]) == len(data["top"]) == 300
+    assert data["command"].startswith("charrnn train 'it'\"'\"'s <b>.txt' --")
+    assert "--hidden-size 2" in data["command"]
+    assert len(base64.b64decode(data["units"]["packed"])) == 150 * data["units"]["count"]
+    for key in ("history", "confusions", "hardest", "worst", "saturation", "reach", "facts"):
+        assert key in data
+
+
+def test_nothing_is_fetched_from_anywhere():
+    template = page.TEMPLATE.read_text(encoding="utf-8")
+    assert re.findall(r"https?://[^\"' ]+", template) == ["http://www.w3.org/2000/svg"]
+    assert not re.search(r"\b(src|href)=|@import|url\(|fetch\(|XMLHttp", template)
+
+
+def test_with_default_settings_it_is_less_than_a_megabyte():
+    arch = Architecture(65, 256, 2)
+    checkpoint = a_checkpoint()
+    checkpoint.best = initialize(arch, np.random.default_rng(0))
+    checkpoint.vocabulary = Vocabulary(np.arange(32, 97), "char")
+    checkpoint.history = [[i, 1.234567, 1.234567, 0.123456, 1e-3] for i in range(1, 1000)]
+    ids = np.random.default_rng(0).integers(0, 65, 3000).astype(np.uint8)
+    html = page.page(checkpoint, Path("a.npz"), Split(ids, np.array([0])), "A text.", [])
+    assert len(html.encode()) < 1_000_000
+    assert data_of(html)["units"]["count"] == 512
+
+
+def test_of_a_large_network_the_most_telling_units_can_be_picked(monkeypatch):
+    monkeypatch.setattr(page, "UNITS", 4)
+    checkpoint = a_checkpoint("\nabcdef gh", hidden_size=6, layers=2)
+    checkpoint.best = Parameters(checkpoint.best.arch, np.random.default_rng(1).normal(
+        size=checkpoint.best.arch.size).astype(np.float32))
+    ids = np.random.default_rng(0).integers(0, 10, 400).astype(np.uint8)
+    units = page.seen(checkpoint, Split(ids, np.array([0])))["units"]
+    assert units["count"] == 4
+    assert all(0 <= unit < 4 for _, unit, _ in units["telling"][:4])

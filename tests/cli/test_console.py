@@ -1,0 +1,107 @@
+"""What is written: raw where a program reads it, harmless where a person does."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from charrnn.cli import console
+from charrnn.cli.console import ReaderGone, TextOutput
+from charrnn.errors import CharrnnError
+from charrnn.text.display import printable
+from charrnn.text.vocabulary import Vocabulary
+
+
+def written(text, terminal, level="char"):
+    """What TextOutput makes of the symbols of a text, given one by one."""
+    if level == "byte":
+        vocabulary, ids = Vocabulary.of_bytes(), np.frombuffer(text, np.uint8)
+    else:
+        codes = np.array([ord(c) for c in text], np.uint32)
+        vocabulary = Vocabulary(np.unique(codes), level)
+        ids = vocabulary.encode(codes)
+    pieces = []
+    output = TextOutput(lambda data, flush: pieces.append((data, flush)), terminal, vocabulary)
+    for i in range(len(ids)):
+        output.write(ids[i : i + 1])
+    assert all(flush == terminal for _, flush in pieces)
+    return b"".join(data for data, _ in pieces)
+
+
+WILD = "a\x1b[2Jb\x07\x00\r\n\t\x85\u202ec\U0001f600é"
+
+
+def test_control_characters_are_shown_on_a_terminal_and_do_nothing():
+    shown = written(WILD, terminal=True).decode()
+    assert shown == "a\\x1b[2Jb\\x07\\x00\\r\n\t\\x85\\u202ec\U0001f600é"
+    assert shown == printable(WILD)
+
+
+def test_a_pipe_gets_every_character_as_it_is():
+    assert written(WILD, terminal=False) == WILD.encode()
+
+
+def test_bytes_are_shown_as_the_characters_they_make_and_piped_as_they_are():
+    data = "é\x1b€".encode() + b"\xff."
+    assert written(data, terminal=True, level="byte").decode() == "é\\x1b€\ufffd."
+    assert written(data, terminal=False, level="byte") == data
+
+
+@pytest.mark.parametrize(("text", "ended"), [("a", b"a\n"), ("a\n", b"a\n"), ("", b"\n")])
+def test_a_line_is_ended_once(text, ended):
+    pieces = []
+    output = TextOutput(lambda data, flush: pieces.append(data), False,
+                        Vocabulary(np.array([10, 97]), "char"))
+    output.write(np.array([{"a": 1, "\n": 0}[c] for c in text], np.intp))
+    output.end_line()
+    assert b"".join(pieces) == ended
+
+
+class Refusing(io.RawIOBase):
+    def __init__(self, error):
+        self.error = error
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise self.error
+
+
+@pytest.mark.parametrize(("error", "raised", "words"), [
+    (BrokenPipeError(32, "Broken pipe"), ReaderGone, None),
+    (OSError(28, "No space left on device"), CharrnnError, "standard output: No space left"),
+])
+def test_what_refuses_to_be_written_to_is_told_apart_from_a_reader_that_is_gone(
+    monkeypatch, error, raised, words
+):
+    raw = Refusing(error)
+    stream = io.TextIOWrapper(io.BufferedWriter(raw), write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(raised, match=words):
+        console.write(b"text")
+    raw.write = len  # let go of what is still buffered
+
+
+def test_a_closed_standard_output_is_said_and_closed_standard_error_is_silent(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(CharrnnError, match="closed"):
+        console.write(b"text")
+    console.say("nobody hears it")
+    assert not console.is_terminal()
+    assert not console.stderr_is_terminal()
+    console.silence_stdout()
+
+
+def test_what_is_still_buffered_can_be_made_to_go_nowhere(monkeypatch, tmp_path):
+    with open(tmp_path / "out", "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        file.write("buffered")
+        console.silence_stdout()
+        file.flush()
+    assert os.path.getsize(tmp_path / "out") == 0

@@ -1,0 +1,218 @@
+"""``charrnn eval``: scores of texts, parts, lines and characters, and baselines beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
+
+from charrnn.analysis import ngram
+from charrnn.cli.main import cli
+from charrnn.inference import dynamic, scoring
+from charrnn.storage import checkpoint
+from charrnn.text.split import Split
+
+
+def test_the_score_of_training_is_the_score_of_eval(home):
+    said = (home / "trained.txt").read_text()
+    result = run_charrnn("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
+    assert result.returncode == 0, result.stderr
+    score = json.loads(result.stdout)
+    assert f"best validation {score['nats_per_char']:.4f} nats/char" in said
+    assert set(score) == {
+        "text", "split", "dynamic", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
+        "perplexity", "accuracy", "checkpoint", "version",
+    }
+    assert score["bits_per_char"] == pytest.approx(score["nats_per_char"] / math.log(2))
+    assert score["perplexity"] == pytest.approx(math.exp(score["nats_per_char"]))
+    assert score["chars"] == len(TEXT) - int(len(TEXT) * 0.9)
+
+
+def test_splits_are_parts_of_the_whole(home):
+    scores = {}
+    for split in ("train", "val", "all"):
+        result = run_charrnn("eval", "corpus.txt", "--split", split, "--json", cwd=home)
+        scores[split] = json.loads(result.stdout)
+    assert scores["all"]["chars"] == scores["train"]["chars"] + scores["val"]["chars"]
+
+
+def test_eval_is_one_line_for_people(home):
+    (home / "new.txt").write_text("sieben Brücken\n")
+    result = run_charrnn("eval", "new.txt", cwd=home)
+    assert result.stdout.count(b"\n") == 1
+    for word in (b"nats/char", b"bits/char", b"perplexity", b"accuracy", b"15 characters"):
+        assert word in result.stdout
+
+
+def test_eval_of_the_corpus_warns_that_it_was_trained_on(home):
+    assert b"trained on" in run_charrnn("eval", "corpus.txt", cwd=home).stderr
+    assert b"trained on" not in run_charrnn("eval", "corpus.txt", "--split", "val", cwd=home).stderr
+
+
+def test_a_split_of_another_text_is_refused(home):
+    (home / "new.txt").write_text("sieben Brücken\n")
+    one_line(run_charrnn("eval", "new.txt", "--split", "val", cwd=home), 2)
+
+
+def test_eval_of_stdin_is_eval_of_the_file(home):
+    (home / "new.txt").write_text("sieben Brücken\n")
+    from_file = run_charrnn("eval", "new.txt", "--json", cwd=home)
+    from_pipe = run_charrnn("eval", "-", "--json", cwd=home, stdin="sieben Brücken\n".encode())
+    a, b = json.loads(from_file.stdout), json.loads(from_pipe.stdout)
+    assert a["nats_per_char"] == b["nats_per_char"]
+
+
+def test_unknown_characters_are_named_or_left_out(home):
+    result = run_charrnn("eval", "-", cwd=home, stdin="sieben ☃ 7\n".encode())
+    assert "'☃' (U+2603)" in result.stderr.decode() and result.returncode == 1
+    result = run_charrnn("eval", "-", "--unknown", "skip", "--json", cwd=home,
+                         stdin="sieben ☃ 7\n".encode())
+    score = json.loads(result.stdout)
+    assert (score["chars"], score["unknown_chars"]) == (9, 2)
+
+
+def test_states_that_overflow_are_an_error_and_no_score(home, tmp_path):
+    """A relu unit that doubles what it holds with every character."""
+    shutil.copy(home / "corpus.txt", tmp_path)
+    run_charrnn("train", "corpus.txt", *TINY, "--steps", "2", "--activation", "relu", "-o", "a.npz",
+                cwd=tmp_path)
+    run = checkpoint.load(tmp_path / "a.npz")
+    run.best.b_h[0][:] = 1
+    run.best.W_hh[0][:] = 2 * np.eye(len(run.best.W_hh[0]))
+    checkpoint.save(tmp_path / "a.npz", run)
+    (tmp_path / "line.txt").write_text(TEXT.replace("\n", " ")[:400] + "\n")
+    for command in (["eval", "corpus.txt"], ["eval", "corpus.txt", "--dynamic"],
+                    ["eval", "line.txt", "--per-line", "--unknown", "skip"],
+                    ["sample", "--length", "400"], ["sample", "--temperature", "0"]):
+        result = run_charrnn(*command, "-m", "a.npz", cwd=tmp_path)
+        assert result.returncode == 1, (command, result)
+        last = result.stderr.splitlines()[-1]
+        assert b"overflow" in last and b"learning-rate" in last, (command, result.stderr)
+        assert len(result.stderr.splitlines()) <= 3, result.stderr
+        assert b"nan" not in result.stdout
+
+
+def test_dynamic_evaluation_says_so_and_leaves_the_checkpoint_alone(home, tmp_path):
+    run = checkpoint.load(home / "checkpoints/corpus.npz")
+    run.last.flat[:] = 0  # the best weights are meant, and these are not they
+    path = tmp_path / "a.npz"
+    checkpoint.save(path, run)
+    before = path.read_bytes()
+    args = ["eval", "corpus.txt", "--split", "val", "-m", path]
+    fixed = json.loads(run_charrnn(*args, "--json", cwd=home).stdout)
+    learned = json.loads(run_charrnn(*args, "--json", "--dynamic", cwd=home).stdout)
+    assert (fixed["dynamic"], learned["dynamic"]) == (False, True)
+    assert learned["chars"] == fixed["chars"]
+    ids, n = run.vocabulary.encode_text(TEXT), int(len(TEXT) * 0.9)
+    context = np.concatenate([[run.vocabulary.start], ids[:n]])
+    expected = scoring.total(dynamic.evaluate(run.best, Split(ids[n:], context)))
+    assert learned["nats_per_char"] == pytest.approx(expected.nats_per_char, rel=1e-12)
+    assert learned["nats_per_char"] != fixed["nats_per_char"]
+    result = run_charrnn(*args, "--dynamic", cwd=home)
+    assert b"dynamic" in result.stdout and result.stdout.count(b"\n") == 1
+    assert path.read_bytes() == before
+    one_line(run_charrnn("eval", "corpus.txt", "--dynamic", "--per-line", cwd=home), 2)
+
+
+def test_eval_per_line_is_a_tab_separated_line_for_each(home):
+    text = "sieben\n\nmusst du gehn\nJahre"
+    result = run_charrnn("eval", "-", "--per-line", cwd=home, stdin=text.encode())
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    assert [row[3] for row in rows] == text.split("\n")
+    assert [int(row[1]) for row in rows] == [7, 1, 14, 5]
+    for bits, chars, nats, _ in rows:
+        assert float(bits) == pytest.approx(float(nats) / int(chars) / math.log(2), abs=2e-4)
+    alone = run_charrnn("eval", "-", "--json", cwd=home, stdin=b"musst du gehn\n")
+    assert float(rows[2][0]) == pytest.approx(json.loads(alone.stdout)["bits_per_char"], abs=1e-4)
+
+
+def test_baselines_are_a_table_with_the_model_below_and_json_with_the_same_figures(home):
+    result = run_charrnn("eval", "corpus.txt", "--split", "val", "--baselines", cwd=home)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.decode().splitlines()
+    names = [line.split()[0] for line in lines[2:-1]]
+    assert names == ["uniform", *(f"{k}-gram" for k in range(1, 9)), "lzma", "corpus"]
+    table = {line.split()[0]: float(line.split()[1]) for line in lines[2:-1]}
+    assert table["uniform"] == pytest.approx(math.log(len(set(TEXT))), abs=1e-4)
+    assert table["1-gram"] > table["8-gram"]
+    result = run_charrnn("eval", "corpus.txt", "--split", "val", "--baselines", "--json", cwd=home)
+    found = json.loads(result.stdout)
+    for name, nats in found["baselines"].items():
+        assert table[name] == pytest.approx(nats, abs=6e-5)
+    assert table["corpus"] == pytest.approx(found["nats_per_char"], abs=6e-5)
+
+
+def test_baselines_of_another_text_ask_for_the_training_text(home):
+    (home / "other.txt").write_text("sieben dunkle Jahre\n" * 9)
+    asked = ["eval", "other.txt", "--baselines"]
+    assert "--train-text" in one_line(run_charrnn(*asked, cwd=home), 2)
+    result = run_charrnn(*asked, "--train-text", "corpus.txt", cwd=home)
+    assert result.returncode == 0 and b"8-gram" in result.stdout
+    assert b"not the text" not in result.stderr
+    result = run_charrnn(*asked, "--train-text", "other.txt", cwd=home)
+    assert b"other.txt is not the text that the model was trained on" in result.stderr
+    assert "is for --baselines" in one_line(
+        run_charrnn("eval", "other.txt", "--train-text", "corpus.txt", cwd=home), 2)
+
+
+def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_score(home):
+    result = run_charrnn("eval", "corpus.txt", "--split", "val", "--surprisal", cwd=home)
+    rows = [line.split("\t") for line in result.stdout.decode().splitlines()]
+    result = run_charrnn("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
+    score = json.loads(result.stdout)
+    assert len(rows) == score["chars"]
+    mean = sum(float(bits) for bits, _, _ in rows) / len(rows)
+    assert mean == pytest.approx(score["bits_per_char"], abs=1e-4)
+    assert sum(hit == "1" for _, hit, _ in rows) / len(rows) == pytest.approx(score["accuracy"])
+    shown = "".join(symbol for _, _, symbol in rows).replace("\\n", "\n")
+    assert shown == TEXT[len(TEXT) - len(rows) :]
+    assert "goes with" in one_line(
+        run_charrnn("eval", "corpus.txt", "--surprisal", "--json", cwd=home), 2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("environment", "colours"), [
+    ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+    ({"TERM": "dumb"}, False),
+])
+def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours):
+    import pty
+
+    (home / "short.txt").write_text("sieben\n")
+    master, slave = pty.openpty()
+    env = {k: v for k, v in ENVIRONMENT.items() if k != "NO_COLOR"} | environment
+    subprocess.run([*COMMAND, "eval", "short.txt", "--surprisal"], cwd=home, stdout=slave,
+                   stderr=subprocess.DEVNULL, env=env, check=True, timeout=60)
+    os.close(slave)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+    assert ("\x1b[38;5;" in shown) == colours
+    assert ("\t" in shown) != colours
+
+
+def test_that_only_the_end_of_a_long_text_is_counted_is_said(home, monkeypatch, capsys):
+    monkeypatch.setattr(ngram, "MAX_COUNTED", 1000)
+    monkeypatch.chdir(home)
+    arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",
+                 "checkpoints/corpus.npz"]
+    cli.main(arguments, standalone_mode=False)
+    said = capsys.readouterr().err
+    assert "the baselines count the last 1,000" in said
+
+
+def test_a_file_to_validate_on_is_no_split_of_the_corpus(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "b.txt").write_text(TEXT[:500])
+    assert run_charrnn("train", "a.txt", "--val", "b.txt", *TINY, "--steps", "3", "-o", "a.npz",
+                       cwd=tmp_path).returncode == 0
+    asked = ["eval", "a.txt", "-m", "a.npz", "--json", "--split"]
+    assert "file of its own" in one_line(run_charrnn(*asked, "val", cwd=tmp_path), 2)
+    whole = run_charrnn(*asked, "train", cwd=tmp_path)
+    assert json.loads(whole.stdout)["chars"] == len(TEXT)

@@ -1,0 +1,124 @@
+"""The commands, run as a user runs them: what is on each stream, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
+
+import charrnn
+from charrnn.cli import main as program
+from charrnn.config.settings import FIELDS, option_name
+
+
+@pytest.mark.parametrize("args", [
+    ["sample", "--temperature", "nan"],
+    ["sample", "--temperature", "-1"],
+    ["sample", "--temperature", "inf"],
+    ["sample", "--top-p", "0"],
+    ["sample", "--top-p", "nan"],
+    ["sample", "--count", "0"],
+    ["sample", "--length", "-1"],
+    ["sample", "--prime", "a", "--prime-file", "b"],
+    ["sample", "-m", "nothing.npz"],
+    ["eval", "nothing.txt"],
+    ["eval", "corpus.txt", "--per-line", "--split", "val"],
+    ["eval"],
+    ["train", "nothing.txt"],
+    ["train", "-", "-"],
+    ["train", "corpus.txt", "-c", "nothing.yaml"],
+    ["train", "corpus.txt", "--learning-rate", "0"],
+    ["train", "corpus.txt", "--learning-rate", "nan"],
+    ["train", "corpus.txt", "--steps", "5", "--epochs", "1"],
+    ["train", "corpus.txt", "--no-such-option"],
+    ["train", "corpus.txt", "-o", "checkpoints"],
+    ["train", "corpus.txt", "-o", "corpus.txt/a.npz"],
+    ["train", "corpus.txt", "--hidden-size", "10000000", "-o", "big.npz"],
+    ["train", "corpus.txt", "--encoding", "klingon"],
+    ["nonsense"],
+])
+def test_what_is_asked_wrongly_is_one_line_and_exit_2(home, args):
+    one_line(run_charrnn(*args, cwd=home), 2)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line(home):
+    for args in (["eval", "corpus.txt", "--split", "val"], ["sample"], ["train", "--help"]):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run([*COMMAND, *args], cwd=home, stdout=full, timeout=60,
+                                    stderr=subprocess.PIPE, env=ENVIRONMENT)
+        assert result.returncode == 1
+        assert result.stderr.decode().splitlines()[-1].startswith("charrnn: standard output")
+        assert b"Traceback" not in result.stderr
+
+
+def test_a_closed_stdout_is_one_line(home):
+    result = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} sample >&-"], cwd=home,
+                            capture_output=True, timeout=60, env=ENVIRONMENT)
+    assert result.returncode == 1
+    assert b"standard output is closed" in result.stderr
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+                                    {"LC_ALL": "C"}])
+def test_text_is_utf8_whatever_the_locale(home, locale):
+    result = run_charrnn("sample", "--prime", "Ü", "--length", "0", cwd=home, env=locale)
+    assert result.stdout == "Ü".encode()
+    result = run_charrnn("sample", "--prime", "☃", cwd=home, env=locale)
+    one_line(result, 2)
+
+
+def test_every_command_has_help_and_every_setting_an_option(home):
+    assert charrnn.__version__ in run_charrnn("--version", cwd=home).stdout.decode()
+    for command in ([], ["train"], ["sample"], ["eval"], ["report"]):
+        result = run_charrnn(*command, "--help", cwd=home)
+        assert result.returncode == 0 and len(result.stdout) > 200
+    text = run_charrnn("train", "--help", cwd=home).stdout.decode()
+    for key, field in FIELDS.items():
+        assert option_name(key) in text
+        assert field.metadata["group"] + ":" in text
+
+
+def test_without_a_command_the_help_is_shown(home):
+    result = run_charrnn(cwd=home)
+    assert result.returncode == 2
+    assert result.stderr.decode().startswith("Usage: charrnn") and result.stderr.count(b"\n") > 10
+
+
+def test_closed_stderr_puts_nothing_on_stdout(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = f"{' '.join(COMMAND)} train a.txt {' '.join(TINY)} --steps 3 --json 2>&-"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True,
+                            timeout=60, env=ENVIRONMENT)
+    assert result.returncode == 0
+    assert all(json.loads(line)["event"] for line in result.stdout.splitlines())
+
+
+def test_debug_shows_the_traceback_of_an_error(home):
+    result = run_charrnn("--debug", "eval", "nothing.txt", cwd=home)
+    assert b"Traceback" in result.stderr and result.returncode == 2
+
+
+@pytest.mark.parametrize(("raised", "code", "words"), [
+    (KeyboardInterrupt(), 130, ""),
+    (MemoryError(), 1, "charrnn: there is not enough memory for this"),
+    (OSError(5, "Input/output error", "a.txt"), 1, "charrnn: a.txt: Input/output error"),
+    (ZeroDivisionError("by\nnothing"), 1, "a mistake in charrnn, ZeroDivisionError: by nothing;"),
+])
+def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsys, raised, code,
+                                                              words):
+    def fail(**_):
+        raise raised
+
+    monkeypatch.setattr(program.cli, "main", fail)
+    monkeypatch.setattr(program, "silence_stdout", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["charrnn", "eval"])
+    with pytest.raises(SystemExit) as caught:
+        program.main()
+    said = capsys.readouterr().err
+    assert caught.value.code == code
+    assert words in said and said.count("\n") == (1 if words else 0)

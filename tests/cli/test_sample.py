@@ -1,0 +1,88 @@
+"""``charrnn sample``: the prime, the length, the seed, --stop, --count and --novelty."""
+
+from __future__ import annotations
+
+import subprocess
+
+from commands import COMMAND, ENVIRONMENT, one_line, run_charrnn
+
+
+def test_sample_writes_the_prime_and_then_as_many_characters_as_asked(home):
+    result = run_charrnn("sample", "--prime", "sieb", "--length", "50", "--seed", "3", cwd=home)
+    text = result.stdout.decode()
+    assert text.startswith("sieb") and len(text) == 54
+    assert b"seed 3" in result.stderr and b"checkpoints/corpus.npz" in result.stderr
+    again = run_charrnn("sample", "--prime", "sieb", "--length", "50", "--seed", "3", cwd=home)
+    assert again.stdout == result.stdout
+
+
+def test_the_seed_that_sample_names_repeats_the_sample(home):
+    first = run_charrnn("sample", "--length", "80", cwd=home)
+    seed = first.stderr.decode().split("seed ")[1].split()[0]
+    assert run_charrnn("sample", "--length", "80", "--seed", seed, cwd=home).stdout == first.stdout
+
+
+def test_sample_many_is_a_line_each_and_stops_before_the_stop_text(home):
+    result = run_charrnn("sample", "--count", "4", "--stop", "\n", "--length", "300", cwd=home)
+    lines = result.stdout.decode().split("\n")
+    assert lines[-1] == "" and len(lines) == 5
+
+
+def test_sample_primes_from_a_file_and_from_stdin(home):
+    (home / "prime.txt").write_text("sieben")
+    args = ["sample", "--length", "9", "--seed", "1"]
+    from_file = run_charrnn(*args, "--prime-file", "prime.txt", cwd=home)
+    from_stdin = run_charrnn(*args, "--prime-file", "-", cwd=home, stdin=b"sieben")
+    from_option = run_charrnn(*args, "--prime", "sieben", cwd=home)
+    assert from_file.stdout == from_stdin.stdout == from_option.stdout != b""
+
+
+def test_a_prime_with_unknown_characters_is_refused_or_left_out(home):
+    assert "'☃' (U+2603)" in one_line(run_charrnn("sample", "--prime", "a☃", cwd=home), 2)
+    result = run_charrnn("sample", "--prime", "d☃u", "--unknown", "skip", "--length", "1",
+                         cwd=home)
+    assert result.stdout.decode().startswith("du")
+
+
+def test_stop_texts_with_unknown_characters_are_refused(home):
+    assert "☃" in one_line(run_charrnn("sample", "--stop", "☃", cwd=home), 2)
+
+
+def test_a_file_that_is_no_checkpoint_is_one_line_and_exit_1(home):
+    assert "not a charrnn checkpoint" in one_line(
+        run_charrnn("sample", "-m", "corpus.txt", cwd=home), 1
+    )
+
+
+def test_sample_into_head_is_quiet(home):
+    pipeline = f"{' '.join(COMMAND)} sample --length 100000 --seed 1 | head -c 10"
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {pipeline}"], cwd=home,
+                            capture_output=True, timeout=60, env=ENVIRONMENT)
+    assert (result.returncode, len(result.stdout)) == (0, 10)
+    assert result.stderr.count(b"\n") == 1 and b"seed" in result.stderr
+
+
+def test_a_sample_of_any_length_streams(home):
+    args = f"sample --length 100000000000000 --seed 1 -m {home}/checkpoints/corpus.npz"
+    result = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} {args} | head -c 5"],
+                            capture_output=True, timeout=60, env=ENVIRONMENT)
+    assert len(result.stdout) == 5
+
+
+def test_what_a_sample_copies_is_said_on_standard_error(home):
+    result = run_charrnn("sample", "--length", "300", "--count", "2", "--temperature", "0.3",
+                         "--novelty", "corpus.txt", cwd=home)
+    assert result.returncode == 0
+    said = result.stderr.decode().splitlines()[1:]
+    assert len(said) == 2
+    assert said[0].startswith("sample 1: the longest passage that stands in corpus.txt has ")
+    assert "of its windows of 20 characters" in said[1] and " of 281 do" in said[1]
+    assert b"windows" not in result.stdout
+
+
+def test_a_text_to_compare_with_is_read_before_anything_is_written(home):
+    one_line(run_charrnn("sample", "--novelty", "missing.txt", cwd=home), 2)
+    one_line(run_charrnn("sample", "--novelty", "-", "--prime-file", "-", cwd=home), 2)
+    for wrong in (["--per-line"], ["--dynamic"]):
+        one_line(run_charrnn("eval", "corpus.txt", "--baselines", "--train-text", "corpus.txt",
+                             *wrong, cwd=home), 2)

@@ -1,0 +1,164 @@
+"""``charrnn train``: what it says, refuses and leaves behind; signals; dry runs; JSON events."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
+
+
+def test_train_says_what_it_found_and_what_it_made(home):
+    said = (home / "trained.txt").read_text()
+    assert f"{len(TEXT):,} characters, {len(set(TEXT))} distinct" in said
+    assert "parameters" in said
+    assert "hidden_size 8" in said
+    assert "bits/char" in said
+    assert "charrnn sample -m checkpoints/corpus.npz" in said
+    assert "\r" not in said, "no bar where there is no terminal"
+    assert (home / "checkpoints/corpus.npz").exists()
+    assert sorted(path.name for path in (home / "checkpoints").iterdir()) == ["corpus.npz"]
+
+
+def test_train_again_says_already_trained(home):
+    result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", cwd=home)
+    assert result.returncode == 0
+    assert b"already trained" in result.stderr
+
+
+def test_train_with_other_settings_is_refused(home):
+    result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--seed", "9", cwd=home)
+    assert "seed 1 there, 9 now" in one_line(result, 2)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = run_charrnn("train", "a.txt", "--dry-run", cwd=tmp_path)
+    assert result.returncode == 0
+    assert b"distinct" in result.stderr
+    assert b"steps (30 epochs)" in result.stderr
+    chosen = run_charrnn("train", "a.txt", "--dry-run", "--steps", "50", "--json", cwd=tmp_path)
+    assert json.loads(chosen.stdout)["steps"] == 50
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_dry_run_says_how_a_run_would_resume(home):
+    again = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--dry-run", cwd=home)
+    assert b"already trained: 60 steps are done" in again.stderr
+    longer = run_charrnn("train", "corpus.txt", *TINY, "--steps", "90", "--dry-run", cwd=home)
+    assert b"would go on after step 60" in longer.stderr
+
+
+def test_train_json_is_one_object_per_event(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = run_charrnn("train", "a.txt", *TINY, "--steps", "10", "--sample-every", "5", "--json",
+                         "--quiet", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, b"")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "start" and kinds[-1] == "end" and kinds.count("step") == 10
+    assert set(kinds) == {"start", "step", "eval", "sample", "save", "end"}
+    for event in events:
+        assert event["steps"] == 10
+        assert {"step", "epoch"} <= set(event)
+    step = events[kinds.index("step")]
+    assert {"nats_per_char", "grad_norm", "learning_rate", "chars_per_second"} <= set(step)
+    assert events[-1]["best_nats_per_char"] == events[kinds.index("eval")]["nats_per_char"]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"abc\xff"])
+def test_a_bad_text_is_one_line_and_exit_1(tmp_path, data):
+    (tmp_path / "bad.txt").write_bytes(data)
+    line = one_line(run_charrnn("train", "bad.txt", cwd=tmp_path), 1)
+    assert ("byte 3" in line and "--encoding" in line) if len(data) == 4 else "at least 2" in line
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
+                          stderr=subprocess.PIPE) as process:
+        for _ in range(30):
+            process.stdout.readline()
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode == code
+    assert (tmp_path / "checkpoints/a.npz").exists()
+    args = ["train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2"]
+    result = run_charrnn(*args, cwd=tmp_path)
+    assert result.returncode == 0 and b"continuing" in result.stderr
+    assert run_charrnn(*args, "-o", "whole.npz", cwd=tmp_path).returncode == 0
+    whole = (tmp_path / "whole.npz").read_bytes()
+    assert (tmp_path / "checkpoints/a.npz").read_bytes() == whole
+
+
+def test_two_runs_on_one_checkpoint_are_kept_apart(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "100000", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
+                          stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        result = run_charrnn("train", "a.txt", *TINY, "--steps", "100000", cwd=tmp_path)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert f"process {process.pid}" in one_line(result, 1)
+    assert process.returncode == 143
+
+
+def test_a_config_file_is_overridden_by_options(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "c.yaml").write_text("hidden_size: 5\nlayers: 1\nepochs: 1\n")
+    result = run_charrnn("train", "a.txt", "-c", "c.yaml", "--hidden-size", "7", "--steps", "3",
+                         "--json", cwd=tmp_path)
+    start = json.loads(result.stdout.splitlines()[0])
+    assert start["steps"] == 3
+    assert (start["settings"]["hidden_size"], start["settings"]["layers"]) == (7, 1)
+
+
+def test_blas_is_held_to_one_thread_and_charrnn_takes_what_is_named(home, tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT * 5)
+    code = (
+        "import os, sys; from charrnn.cli.main import main\n"
+        "sys.argv = ['charrnn', 'train', 'a.txt', '--steps', '3', '--threads', '3', '--quiet']\n"
+        "try: main()\nexcept SystemExit: print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
+                            text=True, timeout=60, env=ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "2"})
+    assert result.stdout.strip() == "1", result.stderr
+    with np.load(tmp_path / "checkpoints/a.npz") as file:
+        assert json.loads(file["meta"].tobytes())["threads"] == 3
+
+
+def test_a_refused_run_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    run_charrnn("train", "missing.txt", cwd=tmp_path)
+    run_charrnn("train", "a.txt", "--hidden-size", "10000000", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_text_is_read_ends_at_once(tmp_path, number, code):
+    with subprocess.Popen([*COMMAND, "train", "-"], cwd=tmp_path, stdin=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        lock = tmp_path / "checkpoints/.stdin.npz.lock"
+        deadline = time.monotonic() + 20
+        while not lock.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)  # from the lock to the reading
+        process.send_signal(number)
+        assert process.wait(timeout=10) == code
+        assert process.stderr.read().count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_checkpoint_is_read_by_numpy_alone(home):
+    with np.load(home / "checkpoints/corpus.npz", allow_pickle=False) as file:
+        meta = json.loads(file["meta"].tobytes())
+        assert meta["settings"]["hidden_size"] == 8
+        assert file["W_hh0"].shape == (8, 8)

@@ -1,0 +1,35 @@
+"""How a charrnn command is run in a test: as a user runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+COMMAND = [sys.executable, "-W", "error", "-m", "charrnn"]
+ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+TEXT = "Über sieben Brücken musst du gehn, sieben dunkle Jahre überstehn.\n" * 60
+TINY = ["--hidden-size", "8", "--layers", "1", "--batch-size", "4", "--seq-length", "16"]
+
+
+def run_charrnn(*args, cwd, stdin=None, env=None):
+    """Run a command to its end, and return what it wrote and its exit code."""
+    return subprocess.run(
+        [*COMMAND, *map(str, args)], cwd=cwd, input=stdin, capture_output=True, timeout=60,
+        env=ENVIRONMENT | (env or {}),
+    )
+
+
+def start_charrnn(*args, cwd):
+    """Start a command whose three streams are unbuffered pipes."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([*COMMAND, *args], cwd=cwd, env=ENVIRONMENT, bufsize=0, **pipes)
+
+
+def one_line(result, code):
+    """The only line of a command that failed; nothing else was written."""
+    assert result.returncode == code, result
+    line = result.stderr.decode()
+    assert line.count("\n") == 1 and line.startswith("charrnn"), line
+    assert result.stdout == b""
+    return line

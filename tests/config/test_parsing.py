@@ -1,0 +1,156 @@
+"""Settings parsed from text: what is a value, what is refused, and which source decides."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config.parsing import parse, resolve
+from charrnn.config.settings import BUDGETS, FIELDS, Config, option_name
+from charrnn.errors import UsageError
+
+NUMBERS = [key for key in FIELDS if str(FIELDS[key].type).startswith(("int", "float"))]
+WHOLE = [key for key in NUMBERS if "int" in str(FIELDS[key].type)]
+
+
+def test_thousands_may_be_marked():
+    assert parse("steps", "10_000") == 10000
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize(
+    "text", ["", " ", "true", "no", "nan", ".nan", "inf", "-.inf", "0x10", "1:30", "1,5", "1 2",
+             "1e", "e5", "_1", "1__", "--1", "1\n", "١", "null", "[1]"]
+)
+def test_what_is_no_number_is_refused(key, text):
+    with pytest.raises(UsageError):
+        parse(key, text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_yes_or_no_is_true_or_false(text, value):
+    assert parse("deterministic", text) is value
+
+
+@pytest.mark.parametrize("text", ["", "yes", "on", "1", "0", "tru", "null"])
+def test_what_is_neither_true_nor_false_is_refused(text):
+    with pytest.raises(UsageError, match="neither true nor false"):
+        parse("deterministic", text)
+
+
+@pytest.mark.parametrize("key", WHOLE)
+@pytest.mark.parametrize("text", ["2.0", "1e3", "010"])
+def test_a_whole_number_has_no_point_no_exponent_and_no_leading_zero(key, text):
+    with pytest.raises(UsageError, match="whole number"):
+        parse(key, text)
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_of_hundreds_of_digits_is_a_number_or_out_of_range(key, digits):
+    try:
+        value = parse(key, "9" * digits)
+    except UsageError:
+        return
+    assert value == 10**digits - 1
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "0", "0.0", "-0.0", "-1", "-2e-3",
+                                  "1e-400", "1e999"])
+def test_a_learning_rate_is_positive_and_finite(text):
+    with pytest.raises(UsageError):
+        parse("learning_rate", text)
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("val_fraction", "0", "-0.1"), ("val_fraction", "0.999", "1"),
+        ("hidden_size", "1", "0"), ("layers", "64", "65"), ("layers", "1", "0"),
+        ("dropout", "0", "-0.5"), ("dropout", "0.99", "1.0"),
+        ("batch_size", "1", "0"), ("seq_length", "1", "0"), ("warmup", "0", "-1"),
+        ("clip_norm", "0", "-1"), ("clip_value", "0", "-1e-9"),
+        ("weight_decay", "0", "-1e-9"),
+        ("steps", "1", "0"), ("epochs", "0.5", "0"), ("max_minutes", "0.1", "0"),
+        ("patience", "1", "0"), ("eval_every", "1", "0"), ("save_every", "1", "0"),
+        ("sample_every", "0", "-1"), ("seed", "0", "-1"),
+        ("seed", "9223372036854775807", "9223372036854775808"), ("threads", "0", "-1"),
+    ],
+)
+def test_ranges_hold_at_their_ends(key, good, bad):
+    assert parse(key, good) == float(good) or parse(key, good) == int(good)
+    with pytest.raises(UsageError, match=f"{bad} is out of range"):
+        parse(key, bad)
+
+
+@pytest.mark.parametrize("name", ["utf-8", "latin-1", "cp1252", "utf-16"])
+def test_encodings_of_text_are_known(name):
+    assert parse("encoding", name) == name
+
+
+@pytest.mark.parametrize("name", ["", "utf-9", "base64", "rot13", "zlib", "\0", "a" * 1000,
+                                  "../utf_8", "aliases", "\ud800"])
+def test_what_is_no_encoding_of_text_is_refused(name):
+    with pytest.raises(UsageError):
+        parse("encoding", name)
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.one_of(
+    st.text(), st.integers().map(str), st.floats().map(repr),
+    st.text("0123456789_.eE+-", max_size=8),
+))
+def test_a_parsed_value_is_in_range_and_survives_printing(key, text):
+    try:
+        value = parse(key, text)
+    except UsageError:
+        return
+    limits = FIELDS[key].metadata
+    if isinstance(value, str):
+        assert value == text
+        assert not limits["choices"] or value in limits["choices"]
+    else:
+        assert math.isfinite(value)
+        assert limits["low"] <= value <= limits["high"]
+        assert limits["above"] < value < limits["below"]
+        assert parse(key, str(value)) == value
+
+
+def test_option_beats_file_beats_default():
+    settings = resolve({"layers": 3, "seed": 4}, {"seed": 5, "warmup": 6})
+    assert settings == Config(layers=3, seed=5, warmup=6)
+    assert resolve({}, {}) == Config()
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(BUDGETS, 2)))
+def test_two_budgets_on_one_level_conflict(pair):
+    both = dict.fromkeys(pair, 2)
+    for file, options, spelled in ((both, {}, str), ({}, both, option_name)):
+        with pytest.raises(UsageError) as caught:
+            resolve(file, options)
+        for key in pair:
+            assert f" {spelled(key)} " in f" {caught.value} "
+
+
+@pytest.mark.parametrize(("below", "above"), list(itertools.permutations(BUDGETS, 2)))
+def test_a_budget_on_a_higher_level_replaces_the_one_below(below, above):
+    settings = resolve({below: 2, "patience": 3}, {above: 5})
+    assert settings == Config(patience=3, **{above: 5})
+
+
+def test_other_options_leave_the_budget_of_the_file():
+    assert resolve({"epochs": 2.0}, {"patience": 3}) == Config(epochs=2.0, patience=3)
+
+
+def test_an_unset_budget_conflicts_with_nothing():
+    assert resolve({"steps": None, "epochs": 2.0}, {}) == Config(epochs=2.0)
+    assert resolve({"epochs": 2.0}, {"steps": None}) == Config(epochs=2.0)
+
+
+def test_a_decay_that_leaves_nothing_of_a_weight_is_refused_with_the_numbers():
+    resolve({}, {"learning_rate": 0.5, "weight_decay": 1.5})
+    with pytest.raises(UsageError, match=r"learning_rate 0\.5 times weight_decay 2 is 1 or more"):
+        resolve({}, {"learning_rate": 0.5, "weight_decay": 2.0})

@@ -1,0 +1,55 @@
+"""Settings: every one is complete, has a default that it allows, and can be told from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from charrnn.config.parsing import parse, resolve
+from charrnn.config.settings import FIELDS, MAY_CHANGE, Config, changed, option_name
+
+
+def test_every_setting_of_the_design_is_there():
+    named = """level encoding val_fraction hidden_size layers activation dropout dtype batch_size
+        seq_length optimizer learning_rate schedule warmup clip_norm clip_value steps epochs
+        max_minutes patience eval_every save_every sample_every seed threads
+        weight_decay"""
+    assert set(named.split()) <= set(FIELDS)
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_default_passes_its_own_parse(key):
+    default = FIELDS[key].default
+    if default is None:
+        assert "None" in str(FIELDS[key].type)
+        return
+    value = parse(key, str(default))
+    assert value == default
+    assert type(value) is type(default)
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_every_setting_says_where_it_belongs_and_when_to_touch_it(key):
+    assert FIELDS[key].metadata["group"]
+    assert FIELDS[key].metadata["help"].endswith((".", "..."))
+
+
+def test_what_may_change_in_a_run_is_budgets_and_what_shows_or_saves():
+    assert {"steps", "epochs", "max_minutes", "patience"} <= MAY_CHANGE
+    assert "eval_every" not in MAY_CHANGE
+    assert set(FIELDS) >= MAY_CHANGE
+
+
+def test_an_option_is_spelled_with_hyphens():
+    assert option_name("learning_rate") == "--learning-rate"
+
+
+def test_what_was_changed_is_what_differs_from_the_defaults():
+    assert changed(Config()) == {}
+    assert changed(Config(layers=5, level="char", steps=7)) == {"layers": 5, "steps": 7}
+
+
+def test_weight_decay_is_for_adam_unless_it_is_set():
+    assert resolve({}, {}).decay == 0.1
+    assert resolve({}, {"optimizer": "sgd"}).decay == 0
+    assert resolve({}, {"optimizer": "sgd", "weight_decay": 0.2}).decay == 0.2
+    assert resolve({}, {"weight_decay": 0.0}).decay == 0

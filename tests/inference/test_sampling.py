@@ -1,0 +1,220 @@
+"""Samples: drawn from the right distribution, the same for the same seed, in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference import step
+
+from charrnn.errors import DivergedError
+from charrnn.inference import sampling
+from charrnn.inference.sampling import PrimeReader, samples
+from charrnn.nn.loss import quiet_overflow
+from charrnn.nn.network import Activations, forward
+from charrnn.nn.parameters import Architecture, initialize
+
+V = 6
+choose = quiet_overflow(sampling.choose)
+
+
+@pytest.fixture(scope="module")
+def params():
+    arch = Architecture(V, 8, 2, "tanh", "float64")
+    made = initialize(arch, np.random.default_rng(5))
+    made.W_hy *= 2
+    return made
+
+
+def collect(params, prime=(0,), **options):
+    """The samples as lists, put together from their pieces."""
+    options = {"count": 1, "length": 20, "seed": 1} | options
+    texts: list[list[int]] = []
+    for number, ids in samples(params, np.array(prime), **options):
+        if number == len(texts):
+            texts.append([])
+        assert number == len(texts) - 1, "samples have to come in order"
+        texts[-1] += ids.tolist()
+    return texts
+
+
+def read(params, prime):
+    """The state after a prime, and the logits of the next symbol."""
+    reader = PrimeReader(params)
+    reader.read(prime)
+    return reader.finish()
+
+
+def test_same_seed_same_sample_and_another_seed_another(params):
+    assert collect(params, length=50) == collect(params, length=50)
+    assert collect(params, length=50) != collect(params, length=50, seed=2)
+
+
+def test_a_sample_depends_on_seed_and_number_alone(params):
+    five = collect(params, count=5)
+    assert collect(params, count=2) == five[:2]
+    assert len({tuple(each) for each in five}) == 5
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_samples_come_in_order_and_do_not_depend_on_their_batch(params, monkeypatch, threads):
+    usual = collect(params, count=7)
+    monkeypatch.setattr(sampling, "SAMPLES_AT_ONCE", 2)
+    assert collect(params, count=7, threads=threads) == usual
+    assert collect(params, count=7, length=0, threads=threads) == [[]] * 7
+
+
+def test_closing_does_not_wait_for_the_other_samples(params, monkeypatch):
+    monkeypatch.setattr(sampling, "SAMPLES_AT_ONCE", 2)
+    pieces = samples(params, np.array([0]), count=8, length=10**9, seed=1, threads=3)
+    assert next(pieces).number == 0
+    pieces.close()  # would take hours if the others were drawn to their end
+
+
+def test_an_error_in_another_thread_is_raised(params, monkeypatch):
+    monkeypatch.setattr(sampling, "SAMPLES_AT_ONCE", 2)
+    usual, failed = sampling.batch, DivergedError("batch 1")
+
+    def batch(params, state, logits, numbers, *rest):
+        if numbers[0] == 2:
+            raise failed
+        return usual(params, state, logits, numbers, *rest)
+
+    monkeypatch.setattr(sampling, "batch", batch)
+    with pytest.raises(DivergedError, match="batch 1"):
+        collect(params, count=5, threads=2)
+
+
+def test_temperature_zero_always_takes_the_likeliest(params):
+    state, z = read(params, np.array([0]))
+    expected = []
+    for _ in range(15):
+        x = z.argmax(axis=1)
+        expected.append(int(x[0]))
+        z, state = step(params, x, state)
+    assert collect(params, length=15, temperature=0) == [expected]
+
+
+def test_the_prime_is_read_in_windows_as_in_one(params):
+    prime = np.random.default_rng(0).integers(0, V, 150)
+    state, z = read(params, prime)
+    activations = Activations(params.arch, 150, 1)
+    logits, expected = forward(params, prime[:, None], params.zero_state(1), activations)
+    np.testing.assert_allclose(z, logits[-1:], rtol=1e-12)
+    np.testing.assert_allclose(state, expected, rtol=1e-12)
+
+
+def frequencies(logits, *, temperature=1.0, top_k=0, top_p=1.0, draws=20_000):
+    uniform = (np.arange(draws) + 0.5) / draws  # evenly spread: no chance in the test
+    z = np.repeat(np.array([logits], float), draws, axis=0)
+    drawn = choose(z, uniform, temperature, top_k, top_p)
+    return np.bincount(drawn, minlength=len(logits)) / draws
+
+
+def test_one_row_is_drawn_as_it_is_among_others():
+    rng = np.random.default_rng(0)
+    z, uniform = rng.normal(0, 3, (500, V)), rng.random(500)
+    z[:, 2] = -np.inf  # never drawn, not even at the very edges
+    uniform[:2] = 0, np.nextafter(1, 0)
+    together = choose(z, uniform, 0.7, 0, 1.0)
+    alone = [int(choose(z[i : i + 1], uniform[i : i + 1], 0.7, 0, 1.0)[0]) for i in range(500)]
+    assert together.tolist() == alone
+    assert 2 not in alone
+
+
+@pytest.mark.parametrize("shift", [-760, -745, -740, -709, -600, 0, 600, 709, 1e6])
+def test_far_from_zero_the_draws_are_the_same(shift):
+    """Where exp would overflow, underflow or lose its last bits."""
+    np.testing.assert_allclose(frequencies(LOGITS + shift), [0.5, 0.05, 0.25, 0.2], atol=2e-4)
+    assert choose(np.full((1, 2), float(shift)), np.array([0.9]), 1.0, 0, 1.0).tolist() == [1]
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_logits_that_overflowed_are_an_error(temperature):
+    for bad in (np.nan, np.inf):
+        with pytest.raises(FloatingPointError):
+            choose(np.array([[0.0, bad]]), np.array([0.5]), temperature, 0, 1.0)
+    impossible = np.array([[-np.inf, 0.0]])
+    assert choose(impossible, np.array([0.0]), temperature, 0, 1.0).tolist() == [1]
+
+
+def test_closing_does_not_wait_for_the_others_after_a_stop(params, monkeypatch):
+    monkeypatch.setattr(sampling, "SAMPLES_AT_ONCE", 2)
+    never = np.array([1] * 30)
+    first = np.array(collect(params, count=3)[2][:3])  # how the first of batch two starts
+    for stop in (never, first):
+        pieces = samples(params, np.array([0]), count=6, length=10**9, seed=1, stop=stop,
+                         threads=2)
+        next(pieces)
+        pieces.close()
+
+
+LOGITS = np.log([0.5, 0.05, 0.25, 0.2])
+
+
+def test_symbols_are_drawn_as_often_as_they_are_likely():
+    np.testing.assert_allclose(frequencies(LOGITS), [0.5, 0.05, 0.25, 0.2], atol=1e-4)
+
+
+def test_temperature_raises_probabilities_to_its_inverse():
+    p = np.array([0.5, 0.05, 0.25, 0.2]) ** 2
+    np.testing.assert_allclose(frequencies(LOGITS, temperature=0.5), p / p.sum(), atol=1e-4)
+
+
+def test_a_tiny_temperature_is_the_likeliest_without_a_warning():
+    np.testing.assert_array_equal(frequencies(LOGITS, temperature=1e-308), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("k", "expected"), [
+    (1, [1, 0, 0, 0]),
+    (2, [2 / 3, 0, 1 / 3, 0]),
+    (4, [0.5, 0.05, 0.25, 0.2]),
+    (99, [0.5, 0.05, 0.25, 0.2]),
+])
+def test_top_k_draws_among_the_k_likeliest(k, expected):
+    np.testing.assert_allclose(frequencies(LOGITS, top_k=k), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("p", "expected"), [
+    (0.01, [1, 0, 0, 0]),
+    (0.49, [1, 0, 0, 0]),
+    (0.51, [2 / 3, 0, 1 / 3, 0]),
+    (0.94, [0.5 / 0.95, 0, 0.25 / 0.95, 0.2 / 0.95]),
+    (0.96, [0.5, 0.05, 0.25, 0.2]),
+])
+def test_top_p_draws_among_the_fewest_that_reach_p(p, expected):
+    np.testing.assert_allclose(frequencies(LOGITS, top_p=p), expected, atol=1e-4)
+
+
+def test_symbols_of_no_probability_are_never_drawn_even_at_the_edges():
+    logits = np.array([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]] * 4)
+    uniform = np.array([0.0, 0.5, np.nextafter(1, 0), 0.25])
+    np.testing.assert_array_equal(choose(logits, uniform, 1.0, 0, 1.0), [1, 3, 3, 1])
+
+
+def test_a_sample_ends_before_the_stop_text(params):
+    (whole,) = collect(params, length=200)
+    stop = whole[50:53]
+    first = next(i for i in range(len(whole)) if whole[i : i + 3] == stop)
+    assert collect(params, length=200, stop=np.array(stop)) == [whole[:first]]
+
+
+def test_each_of_many_samples_stops_where_it_would_alone(params):
+    stop = np.array([2, 2])
+    together = collect(params, length=60, count=6, stop=stop)
+    free = collect(params, length=60, count=6)
+    for got, whole in zip(together, free, strict=True):
+        ends = [i for i in range(59) if whole[i : i + 2] == [2, 2]]
+        assert got == (whole[: ends[0]] if ends else whole)
+
+
+def test_a_stop_text_that_never_comes_holds_nothing_back(params):
+    assert collect(params, length=20, stop=np.array([9, 9, 9])) == collect(params, length=20)
+
+
+def test_no_characters_can_be_asked_for(params):
+    assert collect(params, length=0, count=3) == [[], [], []]
+
+
+def test_the_first_sample_comes_character_by_character(params):
+    pieces = samples(params, np.array([0]), count=1, length=5, seed=1)
+    assert [len(piece.ids) for piece in pieces if len(piece.ids)] == [1] * 5

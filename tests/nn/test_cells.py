@@ -1,0 +1,151 @@
+"""The cell contract: a GRU and an LSTM run through everything without a change to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gated_cells import Gru, Lstm
+from nn_case import B, H, T, V, central_differences
+
+from charrnn import api
+from charrnn.config.parsing import resolve
+from charrnn.inference import dynamic, scoring
+from charrnn.nn.cells.rnn import Rnn
+from charrnn.nn.loss import cross_entropy
+from charrnn.nn.network import Activations, backward, forward
+from charrnn.nn.parameters import CELLS, Architecture, Parameters, initialize
+from charrnn.nn.stepper import Stepper
+from charrnn.storage import checkpoint
+from charrnn.system.signals import Signals
+from charrnn.text.split import DocumentStarts, Split
+from charrnn.training.loop import train
+from charrnn.training.prepare import prepare
+from charrnn.training.run import Request
+
+KINDS = {"rnn": Rnn, "gru": Gru, "lstm": Lstm}
+
+
+@pytest.fixture(params=KINDS)
+def cell(request, monkeypatch):
+    """Each cell in turn, in the place of the one that every setting names."""
+    monkeypatch.setitem(CELLS, "rnn", KINDS[request.param])
+    return KINDS[request.param]("tanh")
+
+
+def network(layers, seed=7):
+    """A network with every parameter away from zero, a window, and a state to start from."""
+    rng, arch = np.random.default_rng(seed), Architecture(V, H, layers, dtype="float64")
+    params = initialize(arch, rng)
+    params.flat += rng.normal(0, 0.3, arch.size)
+    x, y = rng.integers(0, V, (2, T, B))
+    return params, x, y, rng.normal(0, 0.5, (B, arch.state_size))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("resetting", [False, True])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_every_gradient_is_its_central_difference(cell, layers, resetting, masked):
+    params, x, y, state = network(layers)
+    arch, rng = params.arch, np.random.default_rng(3)
+    mask = (rng.random((B, arch.output_size)) > 0.3) / 0.7 if masked else None
+    reset = np.zeros((T, B), bool) if resetting else None
+    if resetting:
+        reset[[0, 2, 4], [1, 0, 1]] = True
+    activations, grad = Activations(arch, T, B), Parameters(arch)
+
+    def loss():
+        logits, _ = forward(params, x, state, activations, mask, reset)
+        return cross_entropy(logits, y)
+
+    logits, _ = forward(params, x, state, activations, mask, reset)
+    cross_entropy(logits, y)
+    dstate = backward(params, x, logits, activations, grad, mask, reset)
+    for name, analytic in [*grad.named.items(), ("state", dstate)]:
+        array = state if name == "state" else params.named[name]
+        numeric = central_differences(loss, array)
+        np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9, err_msg=name)
+    for part in np.split(dstate, cell.states, axis=1):
+        assert np.abs(part[[0, 2]]).min() > 1e-9, "every carried state counts"
+    if resetting:
+        assert not dstate[1].any(), "nothing from before the reset"
+
+
+def test_the_sizes_are_those_of_the_cell(cell):
+    arch = Architecture(V, H, 2)
+    shapes = arch.shapes()
+    kH = cell.blocks * H
+    assert (shapes["W_xh0"], shapes["W_xh1"], shapes["W_hh1"]) == ((V, kH), (H, kH), (H, kH))
+    assert (shapes["b_h0"], shapes["W_hy"]) == ((kH,), (2 * H, V))
+    assert (arch.output_size, arch.state_size) == (2 * H, cell.states * 2 * H)
+    activations = Activations(arch, T, B)
+    numbers = sum(memory.size for memory in activations._memory.values())
+    assert numbers == Activations.entries(arch, T, B)
+
+
+def test_two_windows_are_one_of_twice_the_length(cell):
+    params, x, y, state = network(2)
+    both, activations = np.concatenate([x, y]), Activations(params.arch, 2 * T, B)
+    expected, last = forward(params, both, state, activations)
+    expected = expected.copy()
+    first, between = forward(params, x, state, activations)
+    first = first.copy()
+    second, after = forward(params, y, between, activations)
+    np.testing.assert_allclose(np.concatenate([first, second]), expected, rtol=1e-12)
+    np.testing.assert_allclose(after, last, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_stepper_computes_what_forward_does(cell, layers):
+    params, x, _, state = network(layers)
+    expected, _ = forward(params, x, state, Activations(params.arch, T, B))
+    step = Stepper(params, state)
+    logits = np.concatenate([step(row).copy() for row in x])
+    np.testing.assert_allclose(logits, expected, rtol=1e-12)
+
+
+def test_a_segmented_score_is_nearly_that_of_one_pass(cell):
+    params, *_ = network(2)
+    ids = np.random.default_rng(1).integers(0, V, 3000)
+    part = Split(ids, ids[:1], DocumentStarts(np.array([700, 1500]), 0))
+    x = np.concatenate([ids[:1], ids])[:, None]
+    reset = part.resets.apply(x, np.arange(len(x))[:, None])
+    logits, _ = forward(params, x[:-1], params.zero_state(1), Activations(params.arch, 3000, 1),
+                        reset=reset[:-1])
+    loss = cross_entropy(logits.copy(), ids[:, None])
+    assert scoring.score(params, part).nats_per_char == pytest.approx(loss, abs=1e-4)
+    assert len(list(dynamic.evaluate(params, Split(ids[:50], ids[:1])))) == 4
+
+
+def test_a_run_trains_saves_resumes_samples_and_reports(cell, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog; and again.\n" * 40)
+    given = {"hidden_size": 6, "layers": 2, "batch_size": 8, "seq_length": 8, "dropout": 0.1,
+             "steps": 40, "eval_every": 10, "learning_rate": 0.02, "min_count": 2}
+
+    def run(name, stop_after=None, **more):
+        config = resolve({}, given | more)
+        request = Request([str(text)], tmp_path / name, config, frozenset(given | more))
+        events = train(prepare(request), signals := Signals())
+        for event in events:
+            if event.step == stop_after:
+                signals.stop = 2
+        return event
+
+    assert run("whole.npz").reason == "done"
+    assert run("parts.npz", stop_after=13).reason == "stopped"
+    assert run("parts.npz").reason == "done"
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    saved = checkpoint.load(tmp_path / "whole.npz")
+    assert saved.state.shape == (8, cell.states * 2 * 6)
+    assert saved.history[-1][2] < saved.history[0][2] < np.log(28), "it learns"
+
+    for threads in (1, 2):
+        run(f"{threads}.npz", deterministic=True, threads=threads)
+    one, two = (checkpoint.load(tmp_path / f"{threads}.npz") for threads in (1, 2))
+    np.testing.assert_array_equal(one.last.flat, two.last.flat)
+    np.testing.assert_array_equal(one.state, two.state)
+
+    model = api.load(tmp_path / "whole.npz")
+    pieces = list(model.sample([model.encode_prime("the ")], count=3, length=20, seed=1))
+    assert sum(len(piece.ids) for piece in pieces if not piece.is_prime) == 60
+    assert "2 x 6 tanh units" in model.report([str(text)])

@@ -1,0 +1,109 @@
+"""Products in blocks: the same as whole ones, whatever the shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from charrnn.nn import matmul
+from charrnn.nn.matmul import REGISTER, SMALL, block_width, repeated_product
+
+
+@pytest.fixture(params=[True, False], ids=["in blocks", "whole"])
+def kernel(request, monkeypatch):
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("B", "H", "K"), [
+    (1, 3, 5), (25, 128, 128), (32, 256, 256), (16, 512, 512), (32, 100, 577), (7, 331, 2000),
+    (64, 256, 321), (2000, 40, 40),
+])
+def test_a_repeated_product_is_the_product(kernel, B, H, K, dtype):
+    rng = np.random.default_rng(B)
+    W = rng.normal(size=(H, K)).astype(dtype)
+    multiply = repeated_product(W, B)
+    for _ in range(2):
+        h = rng.normal(size=(B, H)).astype(dtype)
+        product = multiply(h)
+        assert product.shape == (B, K)
+        assert product.dtype == dtype
+        np.testing.assert_allclose(product, h @ W, rtol=0, atol=H * np.finfo(dtype).eps * 10)
+
+
+def test_transposed_matrices_and_rows_with_gaps_are_accepted(kernel):
+    rng = np.random.default_rng(1)
+    W, hs = rng.normal(size=(300, 256)), rng.normal(size=(64, 512))
+    np.testing.assert_allclose(repeated_product(W.T, 64)(hs[:, 256:]), hs[:, 256:] @ W.T)
+
+
+def test_the_matrix_is_read_once():
+    W = np.eye(3)
+    multiply = repeated_product(W.T, 2)
+    W[:] = 0
+    np.testing.assert_array_equal(multiply(np.ones((2, 3))), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(("B", "H", "K"), [
+    (1, 100, 100), (16, 256, 256), (32, 256, 256), (32, 384, 384), (32, 512, 512),
+    (16, 1024, 1024), (32, 1024, 1024), (32, 256, 577), (33, 331, 331), (8, 4096, 4096),
+])
+def test_blocks_are_small_whole_registers_and_waste_little(monkeypatch, B, H, K):
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
+    width = block_width(B, H, K)
+    assert B * H * width <= SMALL
+    if B * H * K > SMALL:
+        assert width % REGISTER == 0
+        assert -(-K // width) * width <= 1.13 * K
+        if K % 64 == 0:
+            assert K % width == 0
+    else:
+        assert width == K
+
+
+@pytest.mark.parametrize(("B", "H", "K"), [
+    (32, 256, 577), (16, 256, 600), (64, 200, 700), (48, 300, 1000), (10, 999, 1234),
+])
+def test_of_the_wide_blocks_those_that_waste_least_are_taken(monkeypatch, B, H, K):
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
+    widest = SMALL // (B * H)
+    widths = [width for width in range(REGISTER, widest + 1, REGISTER)
+              if width >= widest // REGISTER * REGISTER // 2]
+    waste = {width: -(-K // width) * width - K for width in widths}
+    least = min(waste.values())
+    assert block_width(B, H, K) == max(w for w in widths if waste[w] == least)
+
+
+def test_what_is_just_small_is_not_cut(monkeypatch):
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
+    assert block_width(100, 100, 100) == 100
+
+
+def test_where_no_block_would_be_small_and_on_other_kernels_the_matrix_stays_whole(monkeypatch):
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
+    assert block_width(512, 1024, 1024) == 1024
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: False)
+    assert block_width(32, 1024, 1024) == 1024
+
+
+def test_the_kernel_is_recognized_and_a_request_for_another_is_respected(monkeypatch):
+    ask = matmul.small_products_are_fast.__wrapped__
+
+    def build(blas, *simd):
+        monkeypatch.setattr(np, "show_config", lambda mode: {
+            "SIMD Extensions": {"found": list(simd)}, "Build Dependencies": {"blas": {"name": blas}}
+        })
+
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    build("scipy-openblas", "X86_V3", "X86_V4")
+    assert ask()
+    build("openblas64", "AVX2", "AVX512F", "AVX512_SKX")
+    assert ask()
+    build("scipy-openblas", "X86_V3")
+    assert not ask()
+    build("accelerate", "X86_V4")
+    assert not ask()
+    build("scipy-openblas", "X86_V4")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert not ask()

@@ -1,0 +1,167 @@
+"""The JSON of a checkpoint: it says what it should, and is not believed where it does not."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+
+import pytest
+from examples import a_checkpoint
+from forging import members_of, put, refusal, with_meta, without
+
+from charrnn.storage import checkpoint
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.npz"
+
+
+@pytest.fixture
+def written(path):
+    checkpoint.save(path, a_checkpoint())
+    return path.read_bytes()
+
+
+def test_no_clock_time_and_no_name_of_the_machine_is_in_it(written):
+    meta = json.loads(dict(members_of(written))["meta.npy"].partition(b"\n")[2])
+    assert set(meta["versions"]) == {"charrnn", "numpy", "python"}
+    assert set(meta) == {
+        "format", "format_version", "settings", "changed", "vocabulary_size", "lanes", "progress",
+        "corpus", "origin", "threads", "processes", "history", "samples", "versions",
+    }  # fmt: skip
+
+
+def test_a_name_that_is_not_unicode_comes_back(path):
+    saved = a_checkpoint()
+    saved.corpus = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
+    checkpoint.save(path, saved)
+    assert checkpoint.load(path).corpus == saved.corpus
+
+
+def test_what_is_not_a_number_is_never_saved(path):
+    saved = a_checkpoint()
+    saved.history.append([9, math.nan, None, 1.0, 1.0])
+    with pytest.raises(ValueError, match="JSON"):
+        checkpoint.save(path, saved)
+    assert not path.exists()
+
+
+MISSING = [(key,) for key in (
+    "format", "format_version", "settings", "changed", "vocabulary_size", "lanes", "progress",
+    "corpus", "origin", "threads", "history",
+)] + [("settings", "hidden_size"), ("settings", "steps"), ("progress", "step"),
+      ("progress", "best_nats"), ("origin", "val")]  # fmt: skip
+METAS = {
+    "no mapping": lambda meta: [meta],
+    "a word": lambda meta: "charrnn",
+    "null": lambda meta: b"null",
+    "nothing": lambda meta: b"",
+    "no JSON": lambda meta: b"{'format': 1}",
+    "no UTF-8": lambda meta: b'{"format": "\xff"}',
+    "two values": lambda meta: b"{} {}",
+    "brackets": lambda meta: b"[" * 100_000,
+    "braces": lambda meta: b'{"a":' * 100_000,
+    "digits": lambda meta: b'{"format": ' + b"9" * 5000 + b"}",
+    "another format": put("format", "torchrnn"),
+    "no format": put("format", None),
+    "format in a list": put("format", ["charrnn"]),
+    "an older version": put("format_version", 0),
+    "version as text": put("format_version", "1"),
+    "version with a point": put("format_version", 1.5),
+    "no version": put("format_version", None),
+    "settings in a list": put("settings", []),
+    "no settings": put("settings", None),
+    "unknown setting": put("settings", "flavour", 1),
+    "no rate": put("settings", "learning_rate", None),
+    "rate not a number": put("settings", "learning_rate", math.nan),
+    "rate infinite": put("settings", "learning_rate", math.inf),
+    "rate in a list": put("settings", "learning_rate", [0.1]),
+    "no layer": put("settings", "layers", 0),
+    "two layers": put("settings", "layers", 2),
+    "many layers": put("settings", "layers", 65),
+    "layers with a point": put("settings", "layers", 1.0),
+    "layers true": put("settings", "layers", True),
+    "huge": put("settings", "hidden_size", 10**9),
+    "huger": put("settings", "hidden_size", 10**300),
+    "hugest": put("settings", "hidden_size", 10**400),
+    "size as text": put("settings", "hidden_size", "2"),
+    "level a number": put("settings", "level", 1),
+    "another size": put("settings", "hidden_size", 3),
+    "another type": put("settings", "dtype", "float64"),
+    "another optimizer": put("settings", "optimizer", "adam"),
+    "no optimizer": put("settings", "optimizer", "lion"),
+    "byte level": put("settings", "level", "byte"),
+    "no encoding": put("settings", "encoding", "utf-9"),
+    "vocabulary of none": put("vocabulary_size", 0),
+    "vocabulary below none": put("vocabulary_size", -1),
+    "vocabulary of many": put("vocabulary_size", 10**6),
+    "vocabulary of more": put("vocabulary_size", 10**9),
+    "vocabulary of digits": put("vocabulary_size", 10**400),
+    "vocabulary with a point": put("vocabulary_size", 4.0),
+    "vocabulary as text": put("vocabulary_size", "4"),
+    "vocabulary true": put("vocabulary_size", True),
+    "no lanes": put("lanes", 0),
+    "other lanes": put("lanes", 4),
+    "many lanes": put("lanes", 10**12),
+    "lanes null": put("lanes", None),
+    "step below none": put("progress", "step", -1),
+    "step with a point": put("progress", "step", 1.5),
+    "step of digits": put("progress", "step", 10**400),
+    "step null": put("progress", "step", None),
+    "losses not a number": put("progress", "losses", math.nan),
+    "losses as text": put("progress", "losses", "1"),
+    "losses null": put("progress", "losses", None),
+    "losses of digits": put("progress", "losses", 10**400),
+    "norms null": put("progress", "norms", None),
+    "best infinite": put("progress", "best_nats", math.inf),
+    "unknown progress": put("progress", "luck", 1),
+    "progress in a list": put("progress", [1, 2]),
+    "corpus a number": put("corpus", 5),
+    "origin in a list": put("origin", ["corpus", "val", "init_from"]),
+    "origin a number": put("origin", "corpus", 5),
+    "origin a word": put("origin", "val", "corpus.txt"),
+    "no corpus": put("origin", "corpus", None),
+    "one origin more": put("origin", "test", None),
+    "changed a number": put("changed", 5),
+    "no threads": put("threads", 0),
+    "many threads": put("threads", 1025),
+    "threads as text": put("threads", "2"),
+    "history a number": put("history", 5),
+    "history of numbers": put("history", [1, 2]),
+    "history of text": put("history", [["1", 1, 1, 1, 1]]),
+    "history not a number": put("history", [[1, math.nan, 1, 1, 1]]),
+    "history of truths": put("history", [[1, True, 1, 1, 1]]),
+    "history of digits": put("history", [[1, 10**400, 1, 1, 1]]),
+    "history without losses": put("history", [[1, None, 1, 1, 1]]),
+    "history of more rows than are kept": put("history", [[1, 1, 1, 1, 1]] * 1001),
+    "history of short rows": put("history", [[1, 2]]),
+    "history of long rows": put("history", [[1, 1, 1, 1, 1, 1]]),
+    "more than 16 MB": lambda meta: json.dumps(meta).encode().ljust((16 << 20) + 1),
+}  # fmt: skip
+
+
+def test_the_forger_can_change_words_of_meta(path, written, forge):
+    forge(path, with_meta(written, put("corpus", "other.txt")))
+    assert checkpoint.load(path).corpus == "other.txt"
+
+
+@pytest.mark.parametrize("name", METAS)
+def test_words_that_no_run_would_write_are_refused(path, written, forge, name):
+    forge(path, with_meta(written, METAS[name]))
+    begin = time.process_time()
+    refusal(path)
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("keys", MISSING, ids=".".join)
+def test_words_that_are_missing_are_missed(path, written, forge, keys):
+    forge(path, with_meta(written, without(*keys)))
+    refusal(path)
+
+
+@pytest.mark.parametrize("version", [2, 10**6])
+def test_a_newer_format_is_called_newer_than_this_program(path, written, forge, version):
+    forge(path, with_meta(written, put("format_version", version)))
+    assert f"format {version}, of another version of charrnn" in refusal(path)

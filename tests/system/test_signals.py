@@ -1,0 +1,102 @@
+"""Signals: two of them ask a run to stop, one asks it to save, and none is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from interpreter import run_python
+
+from charrnn.system.signals import Signals, from_sums, listening
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {name: signal.getsignal(getattr(signal, name)) for name in NAMES}
+    yield
+    for name, handler in before.items():
+        signal.signal(getattr(signal, name), handler)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_int_and_term_ask_to_stop(name):
+    number = getattr(signal, name)
+    with listening() as signals:
+        signals.deferred = True
+        assert signals.stop is None
+        signal.raise_signal(number)
+        assert signals.stop == number
+        assert not signals.save
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_where_there_is_nothing_to_save_the_first_signal_ends(name):
+    number = getattr(signal, name)
+    with pytest.raises(SystemExit) as ended, listening():
+        signal.raise_signal(number)
+    assert ended.value.code == 128 + number
+
+
+@POSIX
+def test_usr1_asks_to_save_as_often_as_it_comes():
+    with listening() as signals:
+        assert not signals.save
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert signals.save
+            signals.save = False
+        assert signals.stop is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_ignored_signal_stays_ignored(name):
+    number = getattr(signal, name)
+    signal.signal(number, signal.SIG_IGN)
+    with listening() as signals:
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.raise_signal(number)
+        assert signals.stop is None
+        assert not signals.save
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_handlers_from_before_come_back(name):
+    number = getattr(signal, name)
+    caught = []
+    signal.signal(number, lambda number, frame: caught.append(number))
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyError), listening():
+        assert signal.getsignal(number) is not handler
+        raise KeyError
+    assert signal.getsignal(number) is handler
+    signal.raise_signal(number)
+    assert caught == [number]
+
+
+@POSIX
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_asked_twice_the_process_ends_at_once(name, code):
+    done = run_python(
+        "import signal\nfrom charrnn.system.signals import listening\n"
+        "with listening() as signals:\n    signals.deferred = True\n"
+        f"    signal.raise_signal(signal.SIGINT)\n    print(signals.stop, flush=True)\n"
+        f"    signal.raise_signal(signal.{name})\n    print('still here', flush=True)\n"
+    )
+    assert done.returncode == code
+    assert done.stdout.split() == ["2"]
+    assert done.stderr == ""
+
+
+def test_the_processes_add_up_what_they_were_asked_for():
+    assert from_sums([0, 0, 0]) == (None, False)
+    assert from_sums([0, 2, 0]) == (signal.SIGTERM, False)
+    assert from_sums([1, 1, 3]) == (signal.SIGINT, True)
+    signals = Signals()
+    assert signals.pending() == (False, False, False)
+    signals.stop, signals.save = signal.SIGTERM, True
+    assert signals.pending() == (False, True, True)

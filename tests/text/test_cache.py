@@ -1,0 +1,306 @@
+"""Large texts in files: the same as in memory, found again, verified, made by several at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import CharrnnError, CorpusError
+from charrnn.system import lock
+from charrnn.text import cache, corpus, files, reader
+from charrnn.text.corpus import TextOptions
+from charrnn.text.vocabulary import Vocabulary
+
+TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\r\n" * 40
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Limits so low that short texts are large."""
+    monkeypatch.setattr(cache, "LIMIT", 300)
+    monkeypatch.setattr(cache, "PIECE", 64)
+    monkeypatch.setattr(files, "CHUNK", 50)
+    monkeypatch.setattr(cache, "SETTLED", -1)
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT, newline="")
+    return str(tmp_path / "text.txt")
+
+
+def large(path, folder, more=corpus.NO_CODES, **how):
+    return corpus.read([path], TextOptions(
+        **{"level": "char", "encoding": "utf-8"} | how, folder=folder), more)
+
+
+def in_memory(path, more=corpus.NO_CODES, **how):
+    return large(path, None, more, **how)
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.vocabulary.codes, other.vocabulary.codes)
+    assert one.ids.dtype == other.ids.dtype
+    for name in ("name", "digest", "distinct", "unknown", "begins", "notes"):
+        assert getattr(one, name) == getattr(other, name), name
+
+
+@pytest.mark.parametrize("how", [
+    {}, {"level": "byte"}, {"min_count": 50}, {"encoding": "latin-1"},
+    {"more": np.arange(0x400, 0x500, dtype=np.uint32)},
+])
+def test_a_text_in_a_file_is_the_text_in_memory(small_pieces, path, tmp_path, how):
+    made = large(path, tmp_path / "cache", **how)
+    assert not made.in_memory
+    assert isinstance(made.ids, np.memmap)
+    assert not made.ids.flags.writeable
+    assert_same(made, in_memory(path, **how))
+    assert_same(large(path, tmp_path / "cache", **how), made)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@given(st.lists(st.integers(1, 700), min_size=5, max_size=30), st.integers(0, 200))
+def test_symbols_that_need_more_room_late_are_the_same_in_a_file(tmp_path_factory, sizes, more):
+    folder = tmp_path_factory.mktemp("wide")
+    text = "".join("".join(map(chr, range(0x4E00, 0x4E00 + size))) for size in sizes)
+    (folder / "text.txt").write_text(text)
+    extra = np.arange(0x100, 0x100 + more, dtype=np.uint32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "LIMIT", 100)
+        patch.setattr(cache, "PIECE", 64)
+        patch.setattr(files, "CHUNK", 150)
+        made = large(str(folder / "text.txt"), folder / "cache", extra)
+    assert made.vocabulary.decode(made.ids) == text
+    assert_same(made, in_memory(str(folder / "text.txt"), extra))
+    assert [each.suffix for each in folder.glob("cache/*")] == [".ids"] * (not made.in_memory)
+
+
+def test_a_small_text_never_touches_the_disk(path, tmp_path):
+    assert large(path, tmp_path / "cache").in_memory
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unchanged_text_is_not_read_again(small_pieces, path, tmp_path, monkeypatch):
+    made = large(path, tmp_path / "cache")
+    monkeypatch.setattr(corpus, "read_codes", None)
+    assert_same(large(path, tmp_path / "cache"), made)
+
+
+def test_a_text_that_is_read_in_another_way_is_another(small_pieces, path, tmp_path):
+    made = [large(path, tmp_path, **how) for how in (
+        {}, {"level": "byte"}, {"min_count": 3}, {"more": np.array([0x3B1], np.uint32)})]
+    assert len({str(each.ids.filename) for each in made}) == 4
+
+
+@pytest.mark.parametrize("change", ["content", "time"])
+def test_a_text_that_was_changed_is_read_again(small_pieces, path, tmp_path, change):
+    large(path, tmp_path / "cache")
+    with open(path, "r+b") as file:
+        file.write(b"ZZ" if change == "content" else b"Zw")
+    made = large(path, tmp_path / "cache")
+    assert_same(made, in_memory(path))
+    assert made.vocabulary.decode(made.ids[:2]) == ("ZZ" if change == "content" else "Zw")
+
+
+def test_a_text_that_changed_a_moment_ago_is_not_taken_for_one_that_did_not(path, monkeypatch):
+    assert cache.fingerprints([path]) == []
+    long_ago = time.time() - 100
+    os.utime(path, (long_ago, long_ago))
+    assert cache.fingerprints([path]) == [], "its status changed just now"
+    monkeypatch.setattr(cache.time, "time", lambda: long_ago + 103)
+    assert len(cache.fingerprints([path])) == 1
+    assert cache.fingerprints([path, "-"]) == []
+
+
+def test_every_damage_is_found_and_the_file_made_again(small_pieces, path, tmp_path):
+    made = large(path, tmp_path / "cache")
+    file = next((tmp_path / "cache").iterdir())
+    whole = file.read_bytes()
+    damaged = [whole[:cut] for cut in (0, 1, 79, 100, len(whole) - 80, len(whole) - 1)]
+    damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+                for at in range(0, len(whole), 13)]
+    for data in damaged:
+        file.write_bytes(data)
+        assert cache.load(file) is None
+    assert_same(large(path, tmp_path / "cache"), made)
+    assert cache.load(file) is not None
+
+
+def test_a_symbol_beyond_the_vocabulary_is_damage_whoever_sealed_it(small_pieces, path, tmp_path):
+    store = cache.Store(tmp_path)
+    for _ in range(10):
+        store.append(np.full(100, 5))
+    store.translate(np.arange(10), np.uint8)
+    file = store.seal({"key": {}, "sources": [], "codes": [1, 2, 3]})
+    assert cache.load(file, verify=False) is not None
+    assert cache.load(file) is None
+
+
+def test_other_files_in_the_folder_are_passed_over(small_pieces, path, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "0.ids").write_bytes(b"")
+    (tmp_path / "cache" / "1.ids").write_bytes(np.random.default_rng(1).bytes(1000))
+    (tmp_path / "cache" / "2.ids").mkdir()
+    assert_same(large(path, tmp_path / "cache"), in_memory(path))
+
+
+def test_the_same_text_made_by_many_at_once_is_whole(small_pieces, path, tmp_path):
+    expected, made = in_memory(path), []
+    threads = [threading.Thread(target=lambda: made.append(large(path, tmp_path / "cache")))
+               for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    for each in made:
+        assert_same(each, expected)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_what_a_killed_process_left_behind_is_swept_and_nothing_else(
+    small_pieces, path, tmp_path
+):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    old, new, held = (folder / f".{name}.ids.tmp" for name in ("1-old", "2-new", "3-held"))
+    for each in (old, new, held):
+        each.write_bytes(b"a part")
+    for each in (old, held):
+        os.utime(each, (1e9, 1e9))
+    with open(held, "r+b") as file:
+        assert lock.acquire(file)
+        large(path, folder)
+    assert sorted(each.name for each in folder.glob(".*")) == [new.name, held.name]
+
+
+def test_nothing_is_left_of_a_text_that_cannot_be_read_to_its_end(small_pieces, path, tmp_path):
+    with open(path, "ab") as file:
+        file.write(b"\xff")
+    with pytest.raises(CorpusError, match="0xFF"):
+        large(path, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["open", "write", "seal"])
+def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
+    small_pieces, path, tmp_path, monkeypatch, call
+):
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            if name == {"write": "write", "seal": "truncate"}[call]:
+                raise OSError(28, "No space left on device")
+            return getattr(self.file, name)
+
+    def failing(path, mode):
+        if call == "open":
+            raise OSError(28, "No space left on device")
+        return Full(open(path, mode))
+
+    monkeypatch.setattr(cache, "open", failing, raising=False)
+    with pytest.raises(CharrnnError, match="No space left on device; name another folder with "):
+        large(path, tmp_path / "cache")
+    assert not list(tmp_path.glob("cache/*"))
+
+
+def test_what_is_narrowed_ends_where_it_ends(small_pieces, tmp_path):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) + "ab\r\n" * 100
+    (tmp_path / "text.txt").write_text(text, newline="")
+    made = large(str(tmp_path / "text.txt"), tmp_path / "cache", min_count=5)
+    assert made.ids.dtype == np.uint8
+    assert_same(made, in_memory(str(tmp_path / "text.txt"), min_count=5))
+
+
+def test_standard_input_and_what_is_unpacked_are_not_taken_for_files(path, monkeypatch):
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    about = os.stat(path)
+    monkeypatch.setattr(cache.os, "stat", lambda name: about)
+    assert cache.fingerprints(["-"]) == []
+    assert cache.fingerprints(["a.gz"]) != cache.fingerprints(["a.txt"])
+
+
+def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_pieces, tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text("ab" * 500 + "".join(map(chr, range(0x4E00, 0x4F10))))
+    written = []
+
+    def write(self, file, data):
+        written.append(file.name)
+        if len(set(written)) > 1:
+            raise CharrnnError("full")
+        file.write(data)
+
+    monkeypatch.setattr(cache.Store, "_write", write)
+    with pytest.raises(CharrnnError, match="full"):
+        large(str(tmp_path / "text.txt"), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_file_that_vanishes_as_it_is_made_is_said_to(small_pieces, path, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "load", lambda path, verify: None)
+    with pytest.raises(CharrnnError, match="was removed as soon as it was made"):
+        large(path, tmp_path / "cache")
+
+
+def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path, tmp_path):
+    made = large(path, tmp_path / "cache")
+    found = reader.read([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")
+    assert not found.in_memory
+    assert_same(found, made)
+    replacing = Vocabulary(made.vocabulary.codes, "char", replaces=True)
+    found = reader.read([path], replacing, "utf-8", folder=tmp_path / "cache")
+    assert found.ids.filename != made.ids.filename
+    other = Vocabulary(made.vocabulary.codes[:-1], "char")
+    before = sorted((tmp_path / "cache").iterdir())
+    found = reader.read([path], other, "utf-8", True, tmp_path / "cache")
+    alone = reader.read([path], other, "utf-8", True)
+    assert alone.in_memory and not found.in_memory
+    assert_same(found, alone)
+    assert sorted((tmp_path / "cache").iterdir()) == before, "a file of its own is seen by nobody"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_DATA")
+def test_a_large_text_is_learned_scored_and_read_as_a_prime_in_little_memory(tmp_path):
+    """240 MB, with less memory than that for everything."""
+    code = (
+        "import resource, runpy, sys; from charrnn.text import cache;"
+        "cache.LIMIT = 8 << 20;"
+        "resource.setrlimit(resource.RLIMIT_DATA, (200 << 20, 200 << 20));"
+        "sys.argv = ['charrnn', *sys.argv[1:]];"
+        "runpy.run_module('charrnn', run_name='__main__')"
+    )
+    line = b"The sea gives back what it was lent, but never all of it, and not at once.\n"
+    (tmp_path / "large.txt").write_bytes(line * ((240 << 20) // len(line)))
+
+    def limited(*args, **kwargs):
+        result = subprocess.run(
+            [sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True, timeout=100,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, **kwargs)
+        assert result.returncode == 0, result.stderr
+        return result
+
+    train = ["train", "large.txt", "--hidden-size", "16", "--layers", "1", "--threads", "1",
+             "--val-fraction", "0.001", "--json", "--steps"]
+    first = limited(*train, "20")
+    assert b"symbols, 0.3 GB, are in" in first.stdout
+    start = json.loads(limited(*train, "30").stdout.partition(b"\n")[0])
+    assert start["continued"]
+    assert start["chars"] == (tmp_path / "large.txt").stat().st_size
+
+    with open(tmp_path / "large.txt", "rb") as file:
+        part = file.read(3 << 20)
+    limited("sample", "--prime-file", "-", "--length", "5", input=part[: 1 << 18])
+    result = limited("eval", "-", "--json", input=part)
+    assert json.loads(result.stdout)["chars"] == len(part)

@@ -1,0 +1,51 @@
+"""What a user may not expect in a text is told, in numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from charrnn.text import corpus
+from charrnn.text.checks import text_warnings
+from charrnn.text.corpus import TextOptions
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read bytes from a file."""
+    def read(data, level="char"):
+        (tmp_path / "text.txt").write_bytes(data)
+        return corpus.read([str(tmp_path / "text.txt")], TextOptions(level, "utf-8"))
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("a\nb\n", []),
+        ("a\tb\n", []),
+        ("", ["no line ends"]),
+        ("ab", ["no line ends"]),
+        ("a\r\nb\r\n", ["CRLF line ends"]),
+        ("a\r\nb\r\nc\nd\re\n\rf", ["2 LF, 2 CRLF, 2 CR"]),
+        ("a\r\nb\nc", ["1 LF, 1 CRLF, 0 CR"]),
+        ("a\rb\r", ["2 CR line ends"]),
+        ("\ufeffa\n", ["byte order mark"]),
+        ("a\ufeff\n", ["U+FEFF inside"]),
+        ("a\0b\0\n", ["control characters: 2, such as U+0000"]),
+        ("\x1b\x7f\x85\n", ["control characters: 3"]),
+        ("\ufffda\ufffd\ufffd\n", ["3 replacement characters (U+FFFD)"]),
+    ],
+)
+def test_warnings_about_a_text_give_the_numbers(read, text, notes):
+    found = read(text.encode())
+    assert len(found.notes) == len(notes)
+    for note, words in zip(found.notes, notes, strict=True):
+        assert words in note
+    for size in (1, 2, 3):
+        pieces = [found.ids[at : at + size] for at in range(0, len(found), size)]
+        assert text_warnings(lambda pieces=pieces: pieces, found.vocabulary) == found.notes
+
+
+def test_nothing_is_unexpected_among_bytes(read):
+    assert read(b"\0\r\n\r", level="byte").notes == []

@@ -1,0 +1,147 @@
+"""Files: which are meant, in which order, and what is in those that are compressed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.text import files
+from charrnn.text.corpus import TextOptions, read
+
+UTF8 = TextOptions("char", "utf-8")
+PACK = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """A folder of folders; each text says where it stands in the order."""
+    for number, name in enumerate(["a.txt", "b.txt", "c", "B/x.txt", "a/1/deep", "a/2"]):
+        path = tmp_path / "shelf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(number))
+    for name in (".hidden", ".git/config", "a/.DS_Store"):
+        path = tmp_path / "shelf" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("not read")
+    return tmp_path / "shelf"
+
+
+def test_a_folder_is_its_files_by_name_and_then_those_of_its_folders(shelf):
+    found = [os.path.relpath(path, shelf) for path in files.files_of([str(shelf)])]
+    assert found == ["a.txt", "b.txt", "c", "B/x.txt", "a/2", "a/1/deep"]
+
+
+def test_a_folder_stands_where_it_is_named(shelf, tmp_path):
+    (tmp_path / "first").write_text("<")
+    (tmp_path / "last").write_text(">")
+    paths = [str(tmp_path / "first"), str(shelf), str(tmp_path / "last")]
+    text = read(paths, UTF8)
+    assert text.vocabulary.decode(text.ids) == "<012354>"
+    assert text.begins == [1, 2, 3, 4, 5, 6, 7]
+    assert text.name == "first and 2 more"
+    assert read([str(shelf) + "/"], UTF8).name == "shelf"
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="is a folder without files"):
+        files.files_of([str(tmp_path)])
+
+
+def test_many_files_are_named_as_far_as_they_fit():
+    assert files.display_list(["a", "-"]) == "a, standard input"
+    assert files.display_list([*"abcdefg"]) == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_what_is_compressed_is_read_as_what_it_was(tmp_path, ending):
+    data = ("größer als der Puffer\r\n" * 100_000).encode()
+    (tmp_path / "plain").write_bytes(data)
+    (tmp_path / f"packed{ending}").write_bytes(PACK[ending](data))
+    plain, packed = (read([str(tmp_path / name)], UTF8) for name in ("plain", f"packed{ending}"))
+    np.testing.assert_array_equal(packed.ids, plain.ids)
+    assert packed.digest == plain.digest
+
+
+@pytest.mark.parametrize("ending", PACK)
+@pytest.mark.parametrize("damage", ["cut off", "other bytes", "empty inside"])
+def test_what_cannot_be_unpacked_is_refused_by_name(tmp_path, ending, damage):
+    whole = bytearray(PACK[ending](np.random.default_rng(1).bytes(300_000)))
+    if damage == "cut off":
+        whole = whole[: len(whole) // 2]
+    elif damage == "other bytes":
+        whole = bytearray(b"no such thing at all, but some text")
+    else:
+        whole[len(whole) // 2 : len(whole) // 2 + 40] = bytes(40)
+    path = tmp_path / f"packed{ending}"
+    path.write_bytes(whole)
+    with pytest.raises(CorpusError, match=rf"packed\{ending} cannot be unpacked"):
+        read([str(path)], TextOptions("byte", "utf-8"))
+
+
+def test_a_compressed_file_that_is_not_there_is_said_to_be(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        read([str(tmp_path / "nothing.gz")], UTF8)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_what_comes_through_a_pipe_is_there_when_it_comes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    seen = threading.Event()
+
+    def write():
+        with open(tmp_path / "pipe", "wb", buffering=0) as pipe:
+            pipe.write(b"now")
+            seen.wait(20)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    chunks = files.chunks(str(tmp_path / "pipe"))
+    assert next(chunks) == b"now"
+    seen.set()
+    assert list(chunks) == [b""]
+    writer.join()
+
+
+def test_in_a_folder_only_files_are_read_and_not_those_that_charrnn_writes(tmp_path):
+    for name in ("a.txt", "model.npz", "0123.ids"):
+        (tmp_path / name).write_text("text")
+    os.mkfifo(tmp_path / "pipe")
+    assert files.files_of([str(tmp_path)]) == [str(tmp_path / "a.txt")]
+    (tmp_path / "gone").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="gone: no such file"):
+        read([str(tmp_path)], UTF8)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
+    def scandir(path):
+        if str(path).endswith("B"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match="B: cannot be read: Permission denied"):
+        files.files_of([str(shelf)])
+
+
+def test_a_file_that_cannot_be_read_on_is_named(tmp_path, monkeypatch):
+    class Broken:
+        def read1(self, size):
+            raise OSError(5, "Input/output error")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(files, "open", lambda *args: Broken(), raising=False)
+    with pytest.raises(CorpusError, match="text cannot be read: "):
+        list(files.chunks("text"))

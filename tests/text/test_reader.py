@@ -1,0 +1,119 @@
+"""Texts read with a vocabulary that is given: whole or line by line, what is unknown counted."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from examples import a_vocabulary
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from charrnn.errors import CorpusError, UsageError
+from charrnn.text import files, reader
+from charrnn.text.vocabulary import Vocabulary
+
+CHUNKS = st.integers(1, 9)
+ENCODINGS = st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "utf-7", "gb18030"])
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("reader") / "text.txt"
+
+
+def decoded(text):
+    return text.vocabulary.decode(text.ids)
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "folder", "file/inside.txt"])
+def test_what_cannot_be_opened_is_a_usage_error_here_too(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    known = Vocabulary.of_bytes()
+    for read in (
+        lambda path: reader.read([path], known, "utf-8"),
+        lambda path: list(reader.read_lines([path], known, "utf-8")),
+    ):
+        with pytest.raises(UsageError, match=name) as caught:
+            read(str(tmp_path / name))
+        assert caught.value.exit_code == 2
+
+
+@given(st.text(max_size=20), st.text(max_size=20), CHUNKS, ENCODINGS)
+@example("abc", "é\U0001f600", 1, "utf-8")
+def test_a_text_is_read_with_a_vocabulary_that_is_given(path, text, more, chunk, encoding):
+    known = a_vocabulary(text + more)
+    path.write_bytes(text.encode(encoding))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK", chunk)
+        found = reader.read([str(path)], known, encoding)
+    assert found.vocabulary is known
+    assert decoded(found) == text
+    assert found.ids.dtype == known.dtype
+    assert found.digest == hashlib.sha256(text.encode(encoding)).hexdigest()
+
+
+def test_unknown_characters_are_refused_or_left_out_and_counted(path):
+    path.write_text("abxbay")
+    known = a_vocabulary("ab")
+    with pytest.raises(CorpusError, match=r"text.txt: character 3, 'x' \(U\+0078\), is not "):
+        reader.read([str(path)], known, "utf-8")
+    found = reader.read([str(path)], known, "utf-8", skip_unknown=True)
+    assert decoded(found) == "abba"
+    assert found.unknown == 2
+
+
+def lines(path, data, known, chunk=files.CHUNK, skip_unknown=False, encoding="utf-8"):
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK", chunk)
+        found = list(reader.read_lines([str(path)], known, encoding, skip_unknown))
+    return [(line, ids.tolist(), unknown) for line, ids, unknown in found]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_lines_come_without_their_newline_and_symbols_with_it(path, chunk):
+    known = a_vocabulary("\nabé")  # 0, 1, 2, 3
+    assert lines(path, "ab\n\né\r".encode(), known, chunk, skip_unknown=True) == [
+        ("ab", [1, 2, 0], 0), ("", [0], 0), ("é\r", [3], 1)
+    ]
+    assert lines(path, b"a\n", known, chunk) == [("a", [1, 0], 0)]
+    assert lines(path, b"\n", known, chunk) == [("", [0], 0)]
+    assert lines(path, b"", known, chunk) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_a_newline_that_the_model_never_saw_is_no_symbol_of_a_line(path, chunk):
+    assert lines(path, b"ab\n\nb", a_vocabulary("ab"), chunk) == [
+        ("ab", [0, 1], 0), ("", [], 0), ("b", [1], 0)
+    ]
+
+
+def test_lines_of_bytes(path):
+    assert lines(path, b"a\xff\n\0", Vocabulary.of_bytes(), 1) == [
+        (b"a\xff", [97, 255, 10], 0), (b"\0", [0], 0)
+    ]
+
+
+def test_an_unknown_character_in_a_line_is_shown_but_no_symbol(path):
+    known = a_vocabulary("\nab")
+    assert lines(path, b"axb\n", known, skip_unknown=True) == [("axb", [1, 2, 0], 1)]
+    with pytest.raises(CorpusError, match=r"U\+0078"):
+        lines(path, b"axb\n", known)
+
+
+@given(st.text("ab\n\r\u2028é\U0001f600"), CHUNKS)
+def test_the_lines_together_are_the_text(path, text, chunk):
+    known = a_vocabulary("\n" + text)
+    found = lines(path, text.encode(), known, chunk)
+    assert "\n".join(line for line, _, _ in found) == text.removesuffix("\n")
+    assert [i for _, ids, _ in found for i in ids] == known.encode_text(text).tolist()
+
+
+def test_a_line_ends_where_its_file_does(tmp_path):
+    (tmp_path / "a").write_text("ab\nc")
+    (tmp_path / "b").write_text("d\n")
+    paths = [str(tmp_path / "a"), str(tmp_path / "b")]
+    found = reader.read_lines(paths, a_vocabulary("\nabcd"), "utf-8")
+    assert [line for line, _, _ in found] == ["ab", "c", "d"]

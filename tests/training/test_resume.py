@@ -1,0 +1,216 @@
+"""How runs begin: resumed to the last bit, from the weights of another run, or refused."""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+from training_runs import TEXT, interrupt, killed_after, prepared, train, train_in
+
+from charrnn.config.settings import Config
+from charrnn.errors import UsageError
+from charrnn.storage import checkpoint
+from charrnn.system.signals import Signals
+from charrnn.training import loop
+from charrnn.training.events import End, Start, Step
+from charrnn.training.prepare import prepare
+from charrnn.training.run import Request
+
+
+@pytest.mark.parametrize(("optimizer", "dropout", "schedule", "extra"), [
+    ("adam", 0.3, "cosine", {}),
+    ("rmsprop", 0.0, "constant", {"activation": "relu"}),
+    ("adagrad", 0.2, "exponential", {"layers": 1}),
+    ("sgd", 0.0, "cosine", {"val_fraction": 0.0}),
+    ("adam", 0.5, "constant", {"patience": 1, "dtype": "float64"}),
+    ("adam", 0.1, "cosine", {"weight_decay": 0.3}),
+    ("adam", 0.1, "cosine", {"threads": 2, "batch_size": 16}),
+    ("adam", 0.1, "cosine", {"threads": 3, "batch_size": 16, "deterministic": True}),
+    ("adam", 0.1, "cosine", {"min_count": 25}),
+])
+@pytest.mark.parametrize("at", [3, 5, 10, 19])
+def test_killed_and_resumed_equals_never_killed_byte_for_byte(
+    corpus, tmp_path, optimizer, dropout, schedule, extra, at
+):
+    options = {"optimizer": optimizer, "dropout": dropout, "schedule": schedule} | extra
+    train(corpus, tmp_path / "whole.npz", **options)
+    killed_after(at, corpus, tmp_path / "parts.npz", **options)
+    train(corpus, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.mark.parametrize("at", range(1, 10))
+def test_a_run_resumes_where_it_was_killed_in_any_window_of_an_epoch(corpus, tmp_path, at):
+    options = {"batch_size": 64, "seq_length": 8, "save_every": 1, "steps": 10}
+    assert prepared(corpus, tmp_path / "whole.npz", **options).batches.windows == 3
+    train(corpus, tmp_path / "whole.npz", **options)
+    killed_after(at + 1, corpus, tmp_path / "parts.npz", **options)
+    assert checkpoint.load(tmp_path / "parts.npz").progress.step == at
+    train(corpus, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.mark.parametrize("at", range(1, 19, 3))
+def test_stopped_at_any_step_and_resumed_equals_never_stopped(corpus, tmp_path, at):
+    train(corpus, tmp_path / "whole.npz", dropout=0.2)
+    signals = Signals()
+    for event in loop.train(prepared(corpus, tmp_path / "parts.npz", dropout=0.2), signals):
+        if isinstance(event, Step) and event.step == at:
+            signals.stop = 2
+    assert isinstance(event, End)
+    # Whoever is asked says so in the next step, to all the processes there are.
+    assert (event.reason, event.step, event.signal) == ("stopped", at + 1, 2)
+    train(corpus, tmp_path / "parts.npz", dropout=0.2)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 4), (3, 1), (4, 2)])
+def test_stopped_in_some_processes_and_resumed_in_others_it_is_the_same_run(
+    shared_corpus, tmp_path, before, after
+):
+    train_in(1, shared_corpus, tmp_path / "whole.npz", deterministic=True)
+    for at in (3, 13):
+        out = tmp_path / f"{at}.npz"
+        every = train_in(before, shared_corpus, out, at, interrupt, deterministic=True)
+        for events in every:
+            end = events[-1]
+            assert (end.reason, end.step, end.signal) == ("stopped", at + 1, signal.SIGINT)
+        train_in(after, shared_corpus, out, deterministic=True)
+        assert out.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_a_run_that_resumes_with_other_processes_says_that_its_last_bits_differ(
+    shared_corpus, tmp_path
+):
+    train_in(1, shared_corpus, tmp_path / "whole.npz")
+    out = tmp_path / "parts.npz"
+    train_in(3, shared_corpus, out, 6, interrupt, workers=2)
+    assert (checkpoint.load(out).processes, checkpoint.load(out).threads) == (3, 2)
+    again = train_in(3, shared_corpus, out, 11, interrupt)[0]
+    assert again[0].notes == []
+    assert (again[0].processes, again[0].threads) == (3, 2), "the threads that it had"
+    start = train_in(4, shared_corpus, out)[2][0]
+    (note,) = start.notes
+    assert "used 3 processes of 2 threads and now uses 4 processes of 1 thread" in note
+    one, parts = checkpoint.load(tmp_path / "whole.npz"), checkpoint.load(out)
+    np.testing.assert_allclose(parts.last.flat, one.last.flat, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(parts.state, one.state, rtol=1e-3, atol=1e-4)
+
+
+def test_that_a_run_resumes_with_other_threads_is_said(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=10)
+    run = prepared(corpus, tmp_path / "a.npz", threads=3)
+    assert any("used 1 thread and now uses 3 threads" in note for note in run.notes)
+
+
+def test_a_finished_run_is_already_trained_and_its_file_untouched(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+    events = train(corpus, tmp_path / "a.npz")
+    assert [type(event) for event in events] == [Start, End]
+    assert events[-1].reason == "already trained"
+    assert (tmp_path / "a.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize(("change", "named"), [
+    ({"hidden_size": 9}, "hidden_size 8 there, 9 now"),
+    ({"seed": 5}, "seed"),
+    ({"eval_every": 8}, "eval_every"),
+    ({"hidden_size": None}, "hidden_size 8 there, 256 now"),
+])
+def test_another_run_is_never_overwritten(corpus, tmp_path, change, named):
+    train(corpus, tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+    with pytest.raises(UsageError, match=named) as error:
+        train(corpus, tmp_path / "a.npz", **change)
+    assert "--overwrite" in str(error.value)
+    assert "-o" in str(error.value)
+    assert (tmp_path / "a.npz").read_bytes() == before
+
+
+def test_another_text_is_another_run(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    corpus.write_text(TEXT[:-2] + "!\n")
+    with pytest.raises(UsageError, match="the text is not the same"):
+        train(corpus, tmp_path / "a.npz")
+
+
+def test_overwrite_starts_anew(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    start = train(corpus, tmp_path / "a.npz", hidden_size=9, overwrite=True)[0]
+    assert (start.step, start.continued) == (0, False)
+
+
+def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=10)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    stored.settings["clip_norm"] = 0.5  # what this file's version had as its default
+    assert "clip_norm" not in stored.changed
+    checkpoint.save(tmp_path / "a.npz", stored)
+    run = prepared(corpus, tmp_path / "a.npz", steps=20)
+    assert run.config.clip_norm == 0.5
+    with pytest.raises(UsageError, match=r"clip_norm 0\.5 there, 1\.0 now"):
+        prepared(corpus, tmp_path / "a.npz", steps=20, clip_norm=1.0)
+
+
+def test_a_resumed_run_is_shown_and_stored_with_the_settings_of_now(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=10)
+    start = train(corpus, tmp_path / "a.npz", steps=20, save_every=7)[0]
+    assert (start.settings["steps"], start.settings["save_every"]) == (20, 7)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    assert (stored.settings["steps"], stored.progress.steps) == (20, 20)
+    train(corpus, tmp_path / "b.npz", steps=20, save_every=7)
+    again = checkpoint.load(tmp_path / "b.npz")
+    assert (stored.settings, stored.changed) == (again.settings, again.changed)
+
+
+def test_weights_of_another_run_keep_old_characters_and_add_new_ones(corpus, tmp_path):
+    train(corpus, tmp_path / "old.npz", steps=50)
+    other = tmp_path / "other.txt"
+    other.write_text("Das Äpfelchen fiel.\n" * 30)
+    run = prepared(other, tmp_path / "new.npz", init_from=tmp_path / "old.npz",
+                   hidden_size=None, layers=None)
+    old, new = checkpoint.load(tmp_path / "old.npz"), run.checkpoint
+    characters = set(TEXT) | set(other.read_text())
+    assert new.vocabulary.decode(np.arange(len(new.vocabulary))) == "".join(sorted(characters))
+    kept = new.vocabulary.lookup(old.vocabulary.codes)
+    np.testing.assert_array_equal(new.last.W_xh[0][kept], old.best.W_xh[0])
+    np.testing.assert_array_equal(new.last.W_hy[:, kept], old.best.W_hy)
+    np.testing.assert_array_equal(new.last.b_y[kept], old.best.b_y)
+    np.testing.assert_array_equal(new.last.W_hh[1], old.best.W_hh[1])
+    added = np.setdiff1d(np.arange(len(new.vocabulary)), kept)
+    assert len(added) > 0
+    assert np.abs(new.last.W_xh[0][added]).min() > 0
+    assert (new.progress.step, np.abs(new.moments).max()) == (0, 0)
+
+
+def test_with_the_weights_of_a_model_of_bytes_a_text_is_read_as_bytes(tmp_path):
+    (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "b.txt").write_text("é中\n" * 50, encoding="utf-8")
+    train(tmp_path / "a.bin", tmp_path / "a.npz", level="byte", steps=5)
+    start = train(tmp_path / "b.txt", tmp_path / "b.npz", init_from=tmp_path / "a.npz")[0]
+    assert (start.level, start.chars, start.distinct) == ("byte", 300, 6)
+    assert len(checkpoint.load(tmp_path / "b.npz").vocabulary) == 256
+
+
+def test_weights_of_another_run_refuse_another_architecture(corpus, tmp_path):
+    train(corpus, tmp_path / "old.npz")
+    with pytest.raises(UsageError, match="hidden_size 8, not 9"):
+        prepared(corpus, tmp_path / "new.npz", init_from=tmp_path / "old.npz", hidden_size=9)
+
+
+def test_the_output_is_never_one_of_the_inputs(corpus, tmp_path):
+    before = corpus.read_text()
+    with pytest.raises(UsageError, match="would be replaced"):
+        prepared(corpus, corpus, overwrite=True)
+    assert corpus.read_text() == before
+
+
+def test_the_output_is_never_the_config_file(corpus, tmp_path):
+    settings = tmp_path / "my.yaml"
+    settings.write_text("steps: 3\n")
+    request = Request([str(corpus)], settings, Config(), overwrite=True,
+                      config_file=str(settings))
+    with pytest.raises(UsageError, match="would be replaced"):
+        prepare(request)

@@ -1,0 +1,140 @@
+"""Validation: on which text, that the best weights are kept, and what an overflow does."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from training_runs import TEXT, in_processes, of, prepared, train
+
+from charrnn import api
+from charrnn.cli.format import validation_text
+from charrnn.cli.progress import TrainingDisplay
+from charrnn.errors import DivergedError
+from charrnn.inference import dynamic, scoring
+from charrnn.inference.scoring import Score, check_finite, score, score_blocks, total
+from charrnn.nn.parameters import Architecture, initialize
+from charrnn.storage import checkpoint
+from charrnn.system.signals import Signals
+from charrnn.text.split import Split
+from charrnn.training import loop, validation
+from charrnn.training.events import Eval, Step
+
+
+def test_the_best_weights_are_those_of_the_best_validation(corpus, tmp_path):
+    events = train(corpus, tmp_path / "a.npz", learning_rate=0.2, schedule="constant", steps=60,
+                   optimizer="sgd", eval_every=3, clip_norm=5.0)
+    scores = {event.step: event.nats_per_char for event in of(Eval, events)}
+    end, stored = events[-1], checkpoint.load(tmp_path / "a.npz")
+    assert end.best_nats_per_char == min(scores.values()) == scores[end.best_step]
+    text = corpus.read_text()
+    ids = stored.vocabulary.encode_text(text[int(len(text) * 0.9) :])
+    context = stored.vocabulary.encode_text(text[: int(len(text) * 0.9)][-128:])
+    again = score(stored.best, Split(ids, context)).nats_per_char
+    assert again == end.best_nats_per_char
+
+
+def test_validation_leaves_training_alone(corpus, tmp_path):
+    few = of(Step, train(corpus, tmp_path / "a.npz", eval_every=1000, dropout=0.2))
+    many = of(Step, train(corpus, tmp_path / "b.npz", eval_every=1, sample_every=1, dropout=0.2))
+    assert [e.nats_per_char for e in few] == [e.nats_per_char for e in many]
+
+
+def test_a_file_can_be_validated_on(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the lazy fox; ÄÖ\n")
+    events = train(corpus, tmp_path / "a.npz", val=other)
+    start = events[0]
+    assert (start.train_chars, start.val_chars) == (len(TEXT), 17)
+    assert start.distinct == len(set(TEXT))
+    stored = checkpoint.load(tmp_path / "a.npz")
+    ids = stored.vocabulary.encode_text(other.read_text())
+    newline = np.array([stored.vocabulary.start])
+    again = score(stored.best, Split(ids, newline)).nats_per_char
+    assert again == events[-1].best_nats_per_char
+
+
+@pytest.mark.parametrize("val", ["x", "th", "the"])
+def test_a_very_short_text_can_be_validated_on(corpus, tmp_path, val):
+    (tmp_path / "val.txt").write_text(val)
+    events = train(corpus, tmp_path / "a.npz", val=tmp_path / "val.txt")
+    assert len(of(Eval, events)) == 3
+
+
+@pytest.mark.parametrize("borders", ["ignore", "reset"])
+def test_the_score_of_validation_is_that_of_the_part_with_borders_too(library, tmp_path, borders):
+    options = {"borders": borders, "val_fraction": 0.5, "min_count": 2}
+    events = train(library, tmp_path / "a.npz", steps=60, **options)
+    model = api.load(tmp_path / "a.npz")
+    part = model.part(model.read([str(library)]), "val")
+    assert score(model.parameters, part).nats_per_char == events[-1].best_nats_per_char
+    resets = part.resets
+    assert resets is None or resets.positions.tolist() == [at - 794 for at in (556, 954)]
+    assert (resets is None) == (borders == "ignore")
+
+
+@pytest.mark.parametrize("length", [1, 1024, 5000, 70_000])
+def test_a_score_is_the_same_to_the_last_bit_whoever_shares_the_work(length, monkeypatch):
+    monkeypatch.setattr(scoring, "SEGMENTS_AT_ONCE", 2)  # many sums, whose order matters
+    params = initialize(Architecture(5, 6, 1, "tanh", "float32"), np.random.default_rng(1))
+    part = Split(np.random.default_rng(2).integers(0, 5, length), np.zeros(1, int))
+    alone = score(params, part)
+    assert alone.chars == length
+    for size in (1, 2, 3, 5):
+        for threads in (1, 2):
+            own = SimpleNamespace(threads=threads)
+            every = in_processes(size, lambda group, own=own: validation.score_together(
+                SimpleNamespace(processes=group, checkpoint=own), params, part))
+            assert every == [alone] * size
+
+
+def test_a_validation_that_overflows_is_said_and_is_never_the_best(corpus, tmp_path, monkeypatch):
+    found = iter([2.0, math.nan, math.inf])
+    monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, next(found), 0))
+    events = train(corpus, tmp_path / "a.npz", steps=21)
+    assert [event.nats_per_char for event in of(Eval, events)] == [2.0, None, None]
+    assert [event.improved for event in of(Eval, events)] == [True, False, False]
+    assert "validation overflows" in validation_text(of(Eval, events)[1])
+    stored = checkpoint.load(tmp_path / "a.npz")
+    assert (stored.progress.best_nats, stored.progress.best_step) == (2.0, 7)
+    assert [row[2] for row in stored.history] == [2.0, None, None]
+
+
+def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, math.nan, 0))
+    events = train(corpus, tmp_path / "a.npz")
+    assert events[-1].best_nats_per_char is None
+    assert validation_text(of(Eval, events)[0]) == "validation overflows: lower --learning-rate"
+    stored = checkpoint.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
+    assert stored.progress.best_step == 20
+    display = TrainingDisplay(quiet=False)
+    for event in events:
+        display.show(event)
+    assert "done: 20 steps; no validation was finite, so the last" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_states_that_overflow_bring_no_warnings_and_are_found_out(corpus, tmp_path, threads):
+    long = tmp_path / "long.txt"
+    long.write_text(TEXT * 40)  # more than a thread's share
+    run = prepared(corpus, tmp_path / "a.npz", val=long, activation="relu", threads=threads)
+    for W in run.checkpoint.last.W_hh:
+        W[:] = 1.2 * np.eye(len(W))  # too slow a growth to be seen in a window
+    events = list(loop.train(run, Signals()))
+    assert of(Eval, events)
+    assert all(event.nats_per_char is None for event in of(Eval, events))
+    assert events[-1].reason == "done"
+    saved = checkpoint.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(saved.best.flat, saved.last.flat)
+    for dynamically in (False, True):
+        blocks = (dynamic.evaluate(saved.best, run.validation) if dynamically
+                  else score_blocks(saved.best, run.validation, threads))
+        with pytest.raises(DivergedError, match=r"overflow in long.txt, at symbol [\d,]+ of"):
+            total(check_finite(blocks, "long.txt"))
+    for W in run.checkpoint.last.W_hh:
+        W[:] = 3 * np.eye(len(W))
+    assert "overflow" in loop.sample(run)
