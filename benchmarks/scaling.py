@@ -74,7 +74,7 @@ def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seco
         run = prepare(
             Request([str(Path(folder, "text.txt"))], Path(folder, "model.npz"), settings), group)
     checkpoint, one = run.checkpoint, TrainingStep(run)
-    checkpoint.state = checkpoint.state[one.own]
+    checkpoint.state = checkpoint.state[one.sequences]
 
     def step() -> None:
         checkpoint.progress.step += 1

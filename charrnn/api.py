@@ -24,7 +24,7 @@ from charrnn.text.reader import TextStream
 from charrnn.text.split import Split, split, whole
 from charrnn.text.vocabulary import Vocabulary
 
-SEED = 1  # of the text that a report is about where none is given
+REPORT_SEED = 1  # of the text that a report is about where none is given
 REPORTED = ("uniform", "1-gram", "3-gram", "5-gram", "7-gram", "lzma")  # baselines of a report
 
 
@@ -186,7 +186,7 @@ class Model:
 
         if not paths:
             pieces = sampling.samples(self.parameters, self.start, count=1, length=LOOKED_AT,
-                                      seed=SEED)
+                                      seed=REPORT_SEED)
             ids = np.concatenate([piece.ids for piece in pieces])
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])

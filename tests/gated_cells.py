@@ -26,19 +26,19 @@ class Gated:
         assert activation == "tanh"
 
     def shapes(self, inputs, H):
-        kH = self.blocks * H
+        kH = self.n_blocks * H
         return {"W_xh": (inputs, kH), "W_hh": (H, kH), "b_h": (kH,)}
 
     def initialize(self, W_xh, W_hh, b_h, rng, one_hot):
         H = len(W_hh)
         W_xh[:] = rng.normal(0, 1 if one_hot else H**-0.5, W_xh.shape)
-        for block in range(self.blocks):
+        for block in range(self.n_blocks):
             W_hh[:, block * H : (block + 1) * H] = orthogonal(H, rng)
         b_h[:] = 0
 
 
 class Gru(Gated):
-    blocks, states, saved = 3, 1, 7  # r, z, n, n's recurrent product; gradient of the product
+    n_blocks, n_states, n_saved = 3, 1, 4  # r, z, n, and the recurrent product of n
 
     def forward(self, state, a, W_hh, saved, reset=None):
         (h,), H = state, len(W_hh)
@@ -48,14 +48,14 @@ class Gru(Gated):
             r, z = np.split(sigmoid(a[t] + product)[:, : 2 * H], 2, axis=1)
             n = np.tanh(a[t][:, 2 * H :] + r * product[:, 2 * H :])
             h[t + 1] = (1 - z) * n + z * before
-            saved[t][:, : 4 * H] = np.hstack([r, z, n, product[:, 2 * H :]])
+            saved[t] = np.hstack([r, z, n, product[:, 2 * H :]])
 
     def backward(self, state, dh, W_hh, saved, da, scratch, reset=None):
         (h,), H = state, len(W_hh)
-        dproduct, carried = saved[..., 4 * H :], np.zeros_like(h[0])
+        dproduct, carried = saved[..., : 3 * H], np.zeros_like(h[0])
         for t in reversed(range(len(da))):
             dh_t = dh[t] + carried
-            r, z, n, product = np.split(saved[t][:, : 4 * H], 4, axis=1)
+            r, z, n, product = np.split(saved[t].copy(), 4, axis=1)
             dn = (1 - z) * dh_t * (1 - n * n)
             dz = (unless(reset, t, h[t]) - n) * dh_t * z * (1 - z)
             dr = dn * product * r * (1 - r)
@@ -72,7 +72,7 @@ class Gru(Gated):
 
 
 class Lstm(Gated):
-    blocks, states, saved = 4, 2, 5  # i, f, g, o, tanh(c)
+    n_blocks, n_states, n_saved = 4, 2, 5  # i, f, g, o, tanh(c)
 
     def forward(self, state, a, W_hh, saved, reset=None):
         h, c = state

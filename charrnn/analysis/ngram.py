@@ -29,7 +29,7 @@ DENSE = 8  # times the text's length: how large a table of all possible k-grams 
 
 
 @dataclass
-class Level:
+class Grams:
     """The different k-grams of a text, in the order of their codes."""
 
     codes: ndarray  # (G,) int64, ascending: rank of the first k-1 symbols, times V, plus the last
@@ -50,7 +50,7 @@ def nats_by_order(train: ndarray, part: Split, V: int, order: int) -> Iterator[n
     places = np.arange(len(stretch) - len(text), len(stretch))  # of the symbols to be scored
     known = np.zeros(len(stretch) + 1, np.int64)  # rank of the (k-1)-gram that begins there
     below = np.full(len(text), 1 / V)  # p of the order below, from its continuations
-    level = Level(np.zeros(1, np.int64), np.array([len(train)]), np.zeros(1, np.int64),
+    level = Grams(np.zeros(1, np.int64), np.array([len(train)]), np.zeros(1, np.int64),
                   np.zeros(len(train) + 1, np.int64), 1)
     # What the order below completes: its continuations are known one order later.
     pending: tuple[ndarray, ndarray] | None = None
@@ -73,7 +73,7 @@ def nats_by_order(train: ndarray, part: Split, V: int, order: int) -> Iterator[n
         known = gram
 
 
-def _longer(level: Level, train: ndarray, V: int, k: int) -> Level:
+def _longer(level: Grams, train: ndarray, V: int, k: int) -> Grams:
     """The k-grams, from the (k-1)-grams."""
     places, parents = len(train) - k + 1, len(level.codes)
     codes = level.at[:places] * V + train[k - 1 :]
@@ -84,11 +84,11 @@ def _longer(level: Level, train: ndarray, V: int, k: int) -> Level:
         ranks[found] = np.arange(len(found))
         first = np.zeros(parents * V, np.int64)
         first[codes[::-1]] = np.arange(places)[::-1]  # of several the last one stays
-        return Level(found, counts[found], first[found], ranks[codes], parents)
+        return Grams(found, counts[found], first[found], ranks[codes], parents)
     found, first, at, counts = np.unique(
         codes, return_index=True, return_inverse=True, return_counts=True
     )
-    return Level(found, counts, first, at.ravel(), parents)
+    return Grams(found, counts, first, at.ravel(), parents)
 
 
 def _ranks(codes: ndarray, wanted: ndarray) -> ndarray:

@@ -7,17 +7,12 @@ finds is looked at, symbol by symbol, so a collision costs time and changes noth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 
-from charrnn.text.corpus import Text
-from charrnn.text.vocabulary import Vocabulary
-
 WIDTH = 20  # symbols of a window that may be copied
-SHOWN = 200  # characters of a passage
 CHUNK = 1 << 18  # symbols that are hashed at once
 BASE = 0x9E3779B97F4A7C15  # odd; 2^64 over the golden ratio: its powers spread well
 
@@ -55,26 +50,6 @@ def copied(sample: ndarray, text: ndarray) -> Copied:
             high = middle
     start = int(_occurring(sample, text, low, first=True).argmax()) if low else 0
     return Copied(low, start, windows, found)
-
-
-def copied_lines(
-    samples: Collection[list[ndarray]], text: Text, vocabulary: Vocabulary
-) -> Iterator[str]:
-    """For each sample, given in pieces, a line on what of it occurs in ``text``."""
-    for number, pieces in enumerate(samples, start=1):
-        sample = np.concatenate(pieces)
-        result = copied(sample, text.ids)
-        passage = vocabulary.decode(sample[result.start : result.start + result.longest])
-        if isinstance(passage, bytes):
-            passage = passage.decode("utf-8", "replace")
-        name = f"sample {number}: " if len(samples) > 1 else ""
-        shown = repr(passage) if len(passage) <= SHOWN else f"{passage[:SHOWN]!r} ..."
-        yield (
-            f"{name}the longest passage that stands in {text.name} has {result.longest:,} "
-            f"characters: {shown}"
-            + (f"; of its windows of {WIDTH} characters {result.found:,} of {result.windows:,} do "
-               f"({result.share:.1%})" if result.windows else "")
-        )
 
 
 def _occurring(sample: ndarray, text: ndarray, width: int, first: bool = False) -> ndarray:

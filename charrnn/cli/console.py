@@ -51,7 +51,7 @@ def write(data: bytes, flush: bool = True) -> None:
         raise CharrnnError(f"standard output: {error.strerror}") from None
 
 
-def is_terminal() -> bool:
+def stdout_is_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.console import is_terminal, say, write
+from charrnn.cli.console import say, stdout_is_terminal, write
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
@@ -179,7 +179,7 @@ def score_stream(
 
 def score_each_line(model: Model, texts: tuple[str, ...], skip: bool, as_json: bool) -> None:
     """A row for each line; a line is scored from the zero state, whatever was before it."""
-    from charrnn.cli.format import line_score
+    from charrnn.cli.format import line_row
 
     lines, said = model.lines(texts, skip), model_line(model)
     while batch := list(islice(lines, LINES)):
@@ -190,14 +190,14 @@ def score_each_line(model: Model, texts: tuple[str, ...], skip: bool, as_json: b
         for (line, _, missing), score in zip(batch, scores, strict=True):
             if not isfinite(score.nats):
                 raise overflowed(f"in the line {line!r:.60}")
-            write(line_score(line, score, missing, as_json))
+            write(line_row(line, score, missing, as_json))
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:
     """The text in colours on a terminal that has them, else a table."""
     from charrnn.cli import format
 
-    colours, at = is_terminal() and format.coloured(), 0
+    colours, at = stdout_is_terminal() and format.coloured(), 0
     if colours:
         write(f"{format.legend()}\n\n".encode())
     for nats, right in blocks:

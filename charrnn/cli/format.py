@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 import charrnn
+from charrnn.analysis import novelty
 from charrnn.inference.scoring import Score
 from charrnn.text.corpus import Text
 from charrnn.text.display import characters
@@ -25,6 +27,7 @@ LN2 = math.log(2)
 # Backgrounds for up to so many bits, from the 256 colours of terminals: white to dark blue, which
 # differ in brightness and so for every eye; and the text on them.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
+PASSAGE = 200  # characters of a copied passage that are shown
 BARS = "▁▂▃▄▅▆▇█"
 ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # others are shown as printable text already
 
@@ -190,7 +193,7 @@ def score_line(
     return json.dumps(result).encode() + b"\n"
 
 
-def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> bytes:
+def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> bytes:
     """One line of ``eval --per-line``; a line without a character has no rate."""
     if as_json:
         shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
@@ -201,3 +204,23 @@ def line_score(line: str | bytes, score: Score, unknown: int, as_json: bool) -> 
     raw = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
     numbers = f"{score.bits_per_char:.4f}\t{score.chars}\t{score.nats:.4f}\t"
     return numbers.encode() + raw + b"\n"
+
+
+def novelty_lines(
+    samples: Collection[list[ndarray]], text: Text, vocabulary: Vocabulary
+) -> Iterator[str]:
+    """For each sample, given in pieces, a line on what of it occurs in ``text``."""
+    for number, pieces in enumerate(samples, start=1):
+        sample = np.concatenate(pieces)
+        result = novelty.copied(sample, text.ids)
+        passage = vocabulary.decode(sample[result.start : result.start + result.longest])
+        if isinstance(passage, bytes):
+            passage = passage.decode("utf-8", "replace")
+        name = f"sample {number}: " if len(samples) > 1 else ""
+        shown = repr(passage) if len(passage) <= PASSAGE else f"{passage[:PASSAGE]!r} ..."
+        yield (
+            f"{name}the longest passage that stands in {text.name} has {result.longest:,} "
+            f"characters: {shown}"
+            + (f"; of its windows of {novelty.WIDTH} characters {result.found:,} of "
+               f"{result.windows:,} do ({result.share:.1%})" if result.windows else "")
+        )

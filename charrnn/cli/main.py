@@ -1,4 +1,4 @@
-"""The command group; what a command raises becomes one line and an exit code.
+"""The command group, fast to import; what a command raises becomes one line and an exit code.
 
 Results go to standard output, everything else to standard error. NumPy, and what needs it,
 is imported inside the commands: ``--help`` is fast, and the number of BLAS threads can be set

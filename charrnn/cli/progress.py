@@ -38,7 +38,7 @@ class TrainingDisplay:
         self.quiet = quiet
         self.bar: tqdm[NoReturn] | None = None
         self.loss = self.speed = 0.0
-        self.count = self.chars = 0
+        self.count = self.chars_per_step = 0
         self.curve: list[float] = []
         self.continued = self.validates = False
         self.last_line = time.monotonic()
@@ -55,7 +55,7 @@ class TrainingDisplay:
 
     def show(self, event: Event) -> None:
         if isinstance(event, Start):
-            self.chars = event.batch_size * event.seq_length
+            self.chars_per_step = event.batch_size * event.seq_length
             self.continued, self.validates = event.continued, event.val_chars > 0
             for text in start_lines(event):
                 self.line(text)
@@ -76,7 +76,7 @@ class TrainingDisplay:
         if event.nats_per_char is None:
             return ""
         self.curve.append(event.nats_per_char)
-        left = (event.steps - event.step) * self.chars / self.speed if self.speed else 0.0
+        left = (event.steps - event.step) * self.chars_per_step / self.speed if self.speed else 0.0
         change = f" {self.curve[-1] - self.curve[-2]:+.4f}" if len(self.curve) > 1 else ""
         time_left = f", {left:,.0f} s left" if left >= 1 else ""
         return f"; {against_ngrams(event)}; {sparkline(self.curve)}{change}{time_left}"
@@ -102,7 +102,7 @@ class TrainingDisplay:
             self.bar.update()
         elif not self.quiet and time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
-            seconds = (event.steps - event.step) * self.chars / self.speed
+            seconds = (event.steps - event.step) * self.chars_per_step / self.speed
             self.line(f"step {event.step:,}/{event.steps:,}: {text}, {seconds:,.0f} s left")
 
     def first_step(self, event: Step) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.console import TextOutput, is_terminal, say, write
+from charrnn.cli.console import TextOutput, say, stdout_is_terminal, write
 from charrnn.cli.options import (
     TEXTS,
     Argument,
@@ -67,7 +67,6 @@ def sample(
     start_numpy()
 
     from charrnn import api
-    from charrnn.analysis.novelty import copied_lines
 
     model = api.load(path)
     skip = unknown == "skip"
@@ -81,7 +80,7 @@ def sample(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     say(f"{path}, seed {seed}")
-    output = TextOutput(write, is_terminal(), model.vocabulary)
+    output = TextOutput(write, stdout_is_terminal(), model.vocabulary)
     drawn: dict[int, list[ndarray]] = defaultdict(list)  # by sample, for --novelty
     current = 0
     for piece in model.sample(begin, count=count, seed=seed, stop=stop_ids, threads=threads,
@@ -96,5 +95,7 @@ def sample(
         output.end_line()
     output.flush()
     if text is not None:
-        for line in copied_lines(drawn.values(), text, model.vocabulary):
+        from charrnn.cli.format import novelty_lines
+
+        for line in novelty_lines(drawn.values(), text, model.vocabulary):
             say(line)

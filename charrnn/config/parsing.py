@@ -1,4 +1,4 @@
-"""From text to values: one setting parsed and checked, and all of them by precedence."""
+"""From text to values: one setting parsed, its range checked; all of them by precedence."""
 
 from __future__ import annotations
 

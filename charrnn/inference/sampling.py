@@ -1,4 +1,4 @@
-"""Sample text: one character after the other, each drawn from what the model predicts next."""
+"""Sample text: read a prime, then draw one character after the other."""
 
 from __future__ import annotations
 

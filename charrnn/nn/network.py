@@ -36,7 +36,7 @@ WINDOW = 64  # steps that are read at once where nothing is learned from them
 
 
 class Activations:
-    """What ``forward`` saves for ``backward``, for windows of at most T*B characters.
+    """What ``forward`` saves for ``backward``, for windows of at most T steps and B sequences.
 
     All memory is allocated once, so that the loops over time allocate nothing; ``lay_out``
     places the named buffers in it for a window of (T, B).
@@ -56,9 +56,9 @@ class Activations:
         cell, H, LH = arch.cell, arch.hidden_size, arch.output_size
         return {
             "states": arch.state_size,  # the carried state, then those after each step: T+1
-            "saved": cell.saved * LH,  # what the cells save besides
+            "saved": cell.n_saved * LH,  # what the cells save besides
             "out": LH,  # h as it leaves the layers, where dropout changes it
-            "a": cell.blocks * H,  # forward: the input part of a layer; backward: its gradient
+            "a": cell.n_blocks * H,  # forward: the input part of a layer; backward: its gradient
             "dh": LH,
             "scratch": H,  # backward: for the cell, then for what a layer sends down
             "logits": arch.vocabulary_size,
@@ -77,11 +77,11 @@ class Activations:
         def view(name: str, *shape: int) -> ndarray:
             return self._memory[name][: int(np.prod(shape))].reshape(shape)
 
-        self.states = view("states", cell.states, T + 1, B, LH)
+        self.states = view("states", cell.n_states, T + 1, B, LH)
         self.hs = self.states[0]
-        self.saved = view("saved", L, T, B, cell.saved * H)
+        self.saved = view("saved", L, T, B, cell.n_saved * H)
         self.out, self.dh = view("out", T, B, LH), view("dh", T, B, LH)
-        self.a, self.scratch = view("a", T, B, cell.blocks * H), view("scratch", T, B, H)
+        self.a, self.scratch = view("a", T, B, cell.n_blocks * H), view("scratch", T, B, H)
         self.logits = view("logits", T, B, arch.vocabulary_size)
 
     def state(self, t: int) -> ndarray:
@@ -109,7 +109,7 @@ def forward(
     activations.lay_out(T, B)
     states, hs, a = activations.states, activations.hs, activations.a
     out = hs[1:] if mask is None else activations.out
-    states[:, 0] = state.reshape(B, cell.states, -1).swapaxes(0, 1)
+    states[:, 0] = state.reshape(B, cell.n_states, -1).swapaxes(0, 1)
     for layer in range(arch.layers):
         mine = arch.columns(layer)
         if layer == 0:

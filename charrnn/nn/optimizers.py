@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -55,13 +56,18 @@ def sgd(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float)
     theta -= rate * velocity
 
 
-Update = Callable[[ndarray, ndarray, ndarray, int, float], None]
-# name: the update and how many vectors it keeps
-OPTIMIZERS: dict[str, tuple[Update, int]] = {
-    "adam": (adam, 2),
-    "rmsprop": (rmsprop, 1),
-    "adagrad": (adagrad, 1),
-    "sgd": (sgd, 1),
+class Optimizer(NamedTuple):
+    """An optimizer, and how many vectors of moments it keeps."""
+
+    update: Callable[[ndarray, ndarray, ndarray, int, float], None]
+    moments: int
+
+
+OPTIMIZERS = {
+    "adam": Optimizer(adam, 2),
+    "rmsprop": Optimizer(rmsprop, 1),
+    "adagrad": Optimizer(adagrad, 1),
+    "sgd": Optimizer(sgd, 1),
 }
 
 

@@ -1,4 +1,4 @@
-"""What is learned: the shapes of a network's parameters, and one flat vector that holds them."""
+"""The cells by name; the shapes and initial values of all parameters in one flat vector."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Architecture:
     @property
     def state_size(self) -> int:
         """Width of the carried state: h of all layers, then the cell's other states, S*L*H."""
-        return self.cell.states * self.output_size
+        return self.cell.n_states * self.output_size
 
     def columns(self, layer: int) -> slice:
         """The columns of ``layer`` in a row of L*H."""

@@ -32,7 +32,7 @@ def generator(
 ) -> np.random.Generator:
     """The generator for one purpose of a seed, and for its ``number``-th use (step, sample).
 
-    It begins with the numbers of a ``block``.
+    The first ``block`` times BLOCK float32 numbers are skipped.
     """
     # The counter's low words count the draws, so two uses cannot overlap.
     counter = [block, 0, number, 0]

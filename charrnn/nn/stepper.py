@@ -25,7 +25,7 @@ class Stepper:
     def __init__(self, params: Parameters, state: ndarray) -> None:
         arch, (B, _) = params.arch, state.shape
         cell, H, V, kH = arch.cell, arch.hidden_size, arch.vocabulary_size, len(params.b_h[0])
-        carried = state.reshape(B, cell.states, -1).swapaxes(0, 1)
+        carried = state.reshape(B, cell.n_states, -1).swapaxes(0, 1)
         self.step = cell.step
         self.input = params.W_xh[0] + params.b_h[0]
         self.layers, self.logits = [], []

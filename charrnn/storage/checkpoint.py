@@ -125,7 +125,7 @@ def load(path: Path) -> Checkpoint:
     with archive.reading(path) as file:
         meta = metadata.decode(path, file.read_bytes("meta", MAX_META))
         arch = architecture(meta.settings, meta.vocabulary_size)
-        slots = OPTIMIZERS[str(meta.settings["optimizer"])][1]
+        slots = OPTIMIZERS[str(meta.settings["optimizer"])].moments
         real = np.dtype(arch.dtype)
         # Shapes first: nothing is allocated for a file that cannot fill it.
         file.check(members(

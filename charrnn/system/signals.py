@@ -1,4 +1,4 @@
-"""Signals: INT and TERM ask a run to stop, USR1 asks it to save."""
+"""Signals: INT (Ctrl-C) and TERM ask a run to stop, USR1 asks it to save."""
 
 from __future__ import annotations
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CorpusError
 from charrnn.text.split import DocumentStarts
-
-SEQUENCES_PER_SHARD = 8  # at least; fewer rows make slow products
 
 
 class Batches:
@@ -20,6 +18,8 @@ class Batches:
     Window and batch shrink to fit short texts: of the M = N-1-max_offset characters that every
     epoch has, T = min(seq_length, M), B = min(batch_size, M // T), n = M // B.
     """
+
+    SEQUENCES_PER_SHARD = 8  # at least; fewer rows make slow products
 
     def __init__(
         self, ids: ndarray, seq_length: int, batch_size: int,
@@ -41,45 +41,27 @@ class Batches:
         self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
 
     @property
-    def shards(self) -> int:
+    def max_shards(self) -> int:
         """Into how many groups the sequences are divided, for threads and processes, at most."""
-        return max(1, self.B // SEQUENCES_PER_SHARD)
-
-    def check_shares(self, processes: int, deterministic: bool) -> None:
-        """Raise UsageError where the processes would not all have as much to do."""
-        shards, least, why = self.B, 1, ""
-        if deterministic and self.B % processes == 0:
-            shards, least = self.shards, SEQUENCES_PER_SHARD
-            many = "s" * (shards > 1)
-            why = f" are summed in {shards} shard{many} with --deterministic, which"
-        if shards % processes:
-            raise UsageError(
-                f"{self.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
-                f"--batch-size that is a multiple of {least * processes}, for which the text has "
-                "to be long enough"
-            )
+        return max(1, self.B // self.SEQUENCES_PER_SHARD)
 
     def window(
         self, index: int, offset: int = 0, sequences: slice = slice(None)
-    ) -> tuple[ndarray, ndarray]:
-        """Inputs and targets of one window of an epoch, each (T, B), time-major.
+    ) -> tuple[ndarray, ndarray, ndarray | None]:
+        """Inputs and targets of one window of an epoch, each (T, B), and where to reset the state.
 
-        Or those of some of the ``sequences``; of the others nothing is read.
+        The last is (T, B) of bool, where the target is the first symbol of a document and the
+        input is the symbol read before one; None where no document starts. Or those of some of
+        the ``sequences``; of the others nothing is read.
         """
         assert 0 <= offset <= self.max_offset, (offset, self.max_offset)
         stop = offset + self.B * self.length
         span = slice(index * self.T, (index + 1) * self.T)
         inputs = self.ids[offset:stop].reshape(self.B, self.length)[sequences, span]
         targets = self.ids[offset + 1 : stop + 1].reshape(self.B, self.length)[sequences, span]
-        return inputs.T.copy(), targets.T.copy()  # never a view: the text stays as it is
-
-    def reset(
-        self, index: int, offset: int, sequences: slice = slice(None)
-    ) -> ndarray | None:
-        """At which steps of a window which sequences are reset, (T, B) bool; None for nowhere."""
+        x, y = inputs.T.copy(), targets.T.copy()  # never a view: the text stays as it is
         if self.resets is None:
-            return None
-        first = offset + self.length * np.arange(self.B)[sequences] + index * self.T + 1  # targets
-        steps = np.arange(min(self.T, self.length - index * self.T))
-        found = self.resets.among(first + steps[:, None])
-        return found if found.any() else None
+            return x, y, None
+        first = offset + self.length * np.arange(self.B)[sequences] + span.start + 1  # of targets
+        reset = self.resets.apply(x, first + np.arange(len(x))[:, None])
+        return x, y, reset if reset.any() else None

@@ -8,7 +8,7 @@ A file holds the symbols, then what is known of the text as JSON, then a seal of
 Its name says which text it is and how that was encoded, so that the next run finds it. It is
 written under another name and renamed when it is whole: two processes may make the same file
 at once, and nobody ever sees a part of one. Whoever finds one reads it through once and
-compares its digest; one that is damaged is made anew.
+compares its digest; one that is damaged is made again.
 """
 
 from __future__ import annotations
@@ -248,9 +248,9 @@ def _facts(file: BinaryIO, size: int) -> tuple[dict[str, Any], int, bytes]:
 
 
 def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterator[Path]:
-    """The files in ``folder`` for ``sources`` that have not changed since, read by the ``key``.
+    """The files in ``folder`` that hold just these ``sources``, unchanged, encoded as ``key`` says.
 
-    The key lacks what is not asked for, such as the digest of the text, which the file knows.
+    What ``key`` does not mention, such as the digest of the text, may be anything.
     """
     for path in sorted(folder.glob("*.ids")):
         with suppress(OSError, ValueError, KeyError, TypeError), open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Read a text and build its vocabulary on the way."""
+"""Read the text of a run, and decide on the way which characters get ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from numpy import ndarray
 from charrnn.errors import CharrnnError, CorpusError
 from charrnn.text import cache
 from charrnn.text.checks import text_warnings
-from charrnn.text.files import Digest, display_name, files_of, read_codes
+from charrnn.text.display import display_name
+from charrnn.text.files import Digest, files_of, read_codes
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, smallest_dtype
 
 NO_CODES = np.zeros(0, np.uint32)
@@ -70,7 +71,7 @@ def read(
         for known in cache.find(options.folder, key, sources):
             found = cache.load(known, verify)
             if found:
-                return cached_text(name, _vocabulary(options, found[1]["codes"]), *found)
+                return text_from_facts(name, _vocabulary(options, found[1]["codes"]), *found)
     store = cache.Store(options.folder)
     try:
         digest, codes, counts, begins = _collect(paths, options, store, more)
@@ -94,7 +95,7 @@ def read(
     found = cache.load(path, verify=False) if path else (store.array(), facts)
     if found is None:
         raise CharrnnError(f"{path} was removed as soon as it was made: start again")
-    return cached_text(name, vocabulary, *found)
+    return text_from_facts(name, vocabulary, *found)
 
 
 def _collect(
@@ -151,7 +152,7 @@ def _vocabulary(options: TextOptions, codes: Any) -> Vocabulary:
     return Vocabulary(np.asarray(codes, np.uint32), options.level, replaces=options.min_count > 1)
 
 
-def cached_text(name: str, vocabulary: Vocabulary, ids: ndarray, facts: dict[str, Any]) -> Text:
+def text_from_facts(name: str, vocabulary: Vocabulary, ids: ndarray, facts: dict[str, Any]) -> Text:
     """A text, of which ``facts`` say what a file of encoded symbols holds."""
     return Text(name, ids, vocabulary, facts["key"]["corpus"], facts["distinct"],
                 facts["unknown"], facts["begins"], facts["notes"])

@@ -1,8 +1,11 @@
-"""Symbols as they are shown to people. Imports no NumPy."""
+"""Symbols and file names as they are shown to people. Imports no NumPy."""
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
 
 
 def printable(text: str) -> str:
@@ -29,3 +32,20 @@ def characters(text: str | bytes) -> list[str]:
 def as_strings(text: str | bytes) -> list[str]:
     """Each symbol of a text as a string of one character; a byte as that of its number."""
     return list(text if isinstance(text, str) else text.decode("latin-1"))
+
+
+def display_path(path: str) -> str:
+    """A file's name in a message."""
+    return "standard input" if path == "-" else path
+
+
+def display_name(paths: Sequence[str]) -> str:
+    """What to call the texts in a line for people."""
+    first = display_path(paths[0]) if paths[0] == "-" else Path(os.path.abspath(paths[0])).name
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def display_list(files: Sequence[str]) -> str:
+    """Files in their order, as far as they fit in a line."""
+    more = f" and {len(files) - 5:,} more" if len(files) > 5 else ""
+    return ", ".join(map(display_path, files[:5])) + more

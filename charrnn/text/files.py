@@ -18,6 +18,7 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError, UsageError
+from charrnn.text.display import display_path
 from charrnn.text.vocabulary import code_points
 
 if TYPE_CHECKING:
@@ -162,19 +163,3 @@ def opened(path: str) -> Iterator[Any]:
 def is_compressed(path: str) -> bool:
     """Whether a file is one of those that are unpacked, by the end of its name."""
     return path != "-" and Path(path).suffix.lower() in COMPRESSED
-
-
-def display_path(path: str) -> str:
-    return "standard input" if path == "-" else path
-
-
-def display_name(paths: Sequence[str]) -> str:
-    """What to call the texts in a line for people."""
-    first = display_path(paths[0]) if paths[0] == "-" else Path(os.path.abspath(paths[0])).name
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
-
-
-def display_list(files: Sequence[str]) -> str:
-    """Files in their order, as far as they fit in a line."""
-    more = f" and {len(files) - 5:,} more" if len(files) > 5 else ""
-    return ", ".join(map(display_path, files[:5])) + more

@@ -10,9 +10,9 @@ from numpy import ndarray
 
 from charrnn.errors import CorpusError
 from charrnn.text import cache
-from charrnn.text.corpus import Text, cached_text
-from charrnn.text.display import describe
-from charrnn.text.files import CONVERT, Digest, display_name, display_path, files_of, read_codes
+from charrnn.text.corpus import Text, text_from_facts
+from charrnn.text.display import describe, display_name, display_path
+from charrnn.text.files import CONVERT, Digest, files_of, read_codes
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -73,7 +73,7 @@ def read(
         found = cache.load(known)
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
-            return cached_text(display_name(paths), vocabulary, *found)
+            return text_from_facts(display_name(paths), vocabulary, *found)
     pieces, store = TextStream(paths, vocabulary, encoding, skip_unknown), cache.Store(folder)
     begins: list[int] = []
     store.widen(vocabulary.dtype)

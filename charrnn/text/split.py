@@ -15,9 +15,10 @@ LARGEST_VALIDATION = 1_000_000  # characters held out, by default, of a long tex
 
 @dataclass(frozen=True)
 class DocumentStarts:
-    """Where the state is reset: ``symbol`` is read from the zero state, not what was before.
+    """Where documents start inside a text, and with that where the state is reset.
 
-    ``positions`` (K,) are those of the symbols that come next, in ascending order.
+    At each of ``positions`` (K,), in ascending order, stands the first symbol of a document. To
+    predict it, the network reads ``symbol`` from the zero state, not the character before.
     """
 
     positions: ndarray

@@ -1,4 +1,4 @@
-"""The vocabulary: characters or bytes, and the integer ids that stand for them."""
+"""The vocabulary: characters or bytes as integer ids; unknown ones replaced or refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPLACEMENT = 0xFFFD  # Unicode's own sign for a character that is not there
 
 
 class Vocabulary:
-    """Symbols in the order of their code points; ``ids[i]`` stands for ``codes[i]``.
+    """Symbols in the order of their code points; id i stands for ``codes[i]``.
 
     ``codes`` is uint32 (V,): Unicode code points, or 0 .. 255 where ``level`` is "byte". A
     vocabulary that ``replaces`` has U+FFFD, which stands for every character that it lacks.

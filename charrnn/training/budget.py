@@ -47,7 +47,7 @@ def seconds_per_step(run: Run, step: TrainingStep) -> float:
     """The time of a step with its share of validation, measured on copies for a second."""
     checkpoint, share = run.checkpoint, run.processes.broadcast
     params, moments = checkpoint.last.copy(), checkpoint.moments.copy()
-    state = checkpoint.state[step.own]
+    state = checkpoint.state[step.sequences]
     begin = time.perf_counter()
     done = 0
     while share((spent := time.perf_counter() - begin) < 1.0 or done < 3):

@@ -30,7 +30,7 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
     """
     config, checkpoint, batches = run.config, run.checkpoint, run.batches
     progress, step = checkpoint.progress, TrainingStep(run, signals)
-    state = checkpoint.state[step.own]
+    state = checkpoint.state[step.sequences]
     set_budget(run, step)
 
     def now() -> tuple[int, int, float]:

@@ -1,4 +1,4 @@
-"""Prepare a run: settings -> text -> split -> batches -> model -> Run."""
+"""Prepare a new or a resumed run: settings -> text -> split -> batches -> model -> Run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.files import display_list, files_of
+from charrnn.text.display import display_list
+from charrnn.text.files import files_of
 from charrnn.text.split import Split, split, whole
 from charrnn.training.processes import Alone, ProcessGroup, workers
 from charrnn.training.resume import (
+    check_inputs_survive,
     inherit_architecture,
     inherit_weights,
-    keep_inputs,
     resume_settings,
 )
 from charrnn.training.run import Request, Run, memory_needed
@@ -55,7 +56,7 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
 
 
 def _prepare(request: Request, processes: ProcessGroup) -> Run:
-    keep_inputs(request)
+    check_inputs_survive(request)
     config, init_from, checkpoint = request.config, None, None
     if request.init_from:
         init_from = storage.load(request.init_from)
@@ -71,13 +72,13 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         checkpoint = storage.load(request.path)
         config = resume_settings(request, config, checkpoint, origin)
 
-    train, validation = _split(text, val_text, config)
+    train, validation = _parts(text, val_text, config)
     batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
-    batches.check_shares(processes.size, config.deterministic)
+    _check_shares(batches, processes.size, config.deterministic)
 
     arch = storage.architecture(dataclasses.asdict(config), len(text.vocabulary))
-    slots = OPTIMIZERS[config.optimizer][1]
-    memory = memory_needed(arch, batches, slots, processes.size)
+    moments = OPTIMIZERS[config.optimizer].moments
+    memory = memory_needed(arch, batches, moments, processes.size)
     memory += text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0)
     _check_memory(memory * processes.on_this_machine, arch)
     if checkpoint is None:
@@ -138,7 +139,7 @@ def _read_corpus(
     return text or corpus.read(paths, options, more, verify=False)
 
 
-def _split(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Split]:
+def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Split]:
     """The training and the validation part: of the text, or all of both texts."""
     reset = config.borders == "reset"
     if val_text is not None:
@@ -152,6 +153,21 @@ def _split(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Sp
         raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
                           "needed to train on")
     return train, validation
+
+
+def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None:
+    """Raise UsageError where the processes would not all have as much to do."""
+    shares, least, why = batches.B, 1, ""
+    if deterministic and batches.B % processes == 0:
+        shares, least = batches.max_shards, batches.SEQUENCES_PER_SHARD
+        many = "s" * (shares > 1)
+        why = f" are summed in {shares} shard{many} with --deterministic, which"
+    if shares % processes:
+        raise UsageError(
+            f"{batches.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
+            f"--batch-size that is a multiple of {least * processes}, for which the text has "
+            "to be long enough"
+        )
 
 
 def _check_memory(needed: int, arch: Architecture) -> None:
@@ -172,14 +188,13 @@ def _new_checkpoint(
     params = initialize(arch, generator(config.seed, Purpose.PARAMETERS))
     if init_from:
         inherit_weights(params, text.vocabulary, init_from)
-    slots = OPTIMIZERS[config.optimizer][1]
     return Checkpoint(
         settings=dataclasses.asdict(config),
         changed=list(changed(config)),
         vocabulary=text.vocabulary,
         best=params.copy(),
         last=params,
-        moments=np.zeros((slots, arch.size), arch.dtype),
+        moments=np.zeros((OPTIMIZERS[config.optimizer].moments, arch.size), arch.dtype),
         state=params.zero_state(B),
         progress=Progress(),
         corpus=text.name,

@@ -93,7 +93,7 @@ class ProcessGroup:
                         "same command, files and versions"
                     )
 
-    def own(self, items: Any) -> Any:
+    def share(self, items: Any) -> Any:
         """The share of this process in ``items``, of which each has as many."""
         count = len(items) // self.size
         return items[self.rank * count : (self.rank + 1) * count]

@@ -1,4 +1,4 @@
-"""How a run begins: resumed from its checkpoint, or from that of another run, or refused."""
+"""What a run takes over from a checkpoint, and which checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from charrnn.training.run import Request
 INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
 
 
-def keep_inputs(request: Request) -> None:
+def check_inputs_survive(request: Request) -> None:
     """Raise UsageError where the checkpoint would replace what it is made from."""
     texts = files_of([*request.corpora, *([request.val] if request.val else [])])
     inputs = (*texts, request.init_from, request.config_file)
@@ -68,18 +68,16 @@ def resume_settings(
 ) -> Config:
     """The settings with which ``checkpoint`` resumes, or UsageError where it is another run's.
 
-    A setting that was named neither then nor now is as the version that wrote it resolved it.
-    ``checkpoint`` takes the settings that may change as they are now.
+    A setting named neither then nor now keeps its value, even if its default has changed since.
+    ``checkpoint`` takes over the settings that may change.
     """
     differences = []
-    resumed: dict[str, Any] = {}
-    for key in FIELDS:
-        if key in MAY_CHANGE:
-            continue
+    kept: dict[str, Any] = {}
+    for key in [key for key in FIELDS if key not in MAY_CHANGE]:
         asked, has = getattr(config, key), checkpoint.settings[key]
         if asked != has and (key in request.given or key in checkpoint.changed):
             differences.append(f"{key} {has} there, {asked} now")
-        resumed[key] = has
+        kept[key] = has
     for key, what in (("corpus", "the text"), ("val", "the validation text"),
                       ("init_from", "the checkpoint it began from")):
         if origin[key] != checkpoint.origin[key]:
@@ -89,10 +87,9 @@ def resume_settings(
             f"{request.path} holds another run ({'; '.join(differences)}): "
             "give this one its own file with -o, or replace that one with --overwrite"
         )
-    config = dataclasses.replace(config, **resumed)
-    # What may change has changed; the rest is as it was, by default or not.
-    asked = changed(config)
+    config = dataclasses.replace(config, **kept)
     checkpoint.settings = dataclasses.asdict(config)
+    now = changed(config)
     checkpoint.changed = [key for key in FIELDS if key in
-                          (asked if key in MAY_CHANGE else checkpoint.changed)]
+                          (now if key in MAY_CHANGE else checkpoint.changed)]
     return config

@@ -37,7 +37,7 @@ class Request:
 
 @dataclass
 class Run:
-    """Everything that training needs; only ``checkpoint`` changes on the way."""
+    """Everything that training needs; ``checkpoint`` is what changes on the way."""
 
     config: Config
     path: Path
@@ -47,7 +47,7 @@ class Run:
     batches: Batches
     checkpoint: Checkpoint
     memory: int  # bytes that training takes, estimated
-    resumed: bool  # the checkpoint was there before
+    resumed: bool  # the checkpoint already holds steps
     processes: ProcessGroup
     notes: list[str] = field(default_factory=list)
 
@@ -78,14 +78,14 @@ class Run:
         return min(6000, 30 * self.batches.windows)
 
 
-def memory_needed(arch: Architecture, batches: Batches, slots: int, processes: int = 1) -> int:
+def memory_needed(arch: Architecture, batches: Batches, moments: int, processes: int = 1) -> int:
     """Bytes for parameters (last, best, gradient, moments, two temporaries) and activations.
 
-    ``slots`` is the number of vectors that the optimizer keeps. A window of training and one of
+    ``moments`` is the number of vectors that the optimizer keeps. A window of training and one of
     validation are never in memory together.
     """
     item, B = np.dtype(arch.dtype).itemsize, batches.B // processes
     training = Activations.entries(arch, batches.T, B) + batches.T * B * arch.vocabulary_size
     validation = (Activations.entries(arch, WINDOW, scoring.SEGMENTS_AT_ONCE)
                   + 2 * WINDOW * scoring.SEGMENTS_AT_ONCE * arch.vocabulary_size)
-    return item * (arch.size * (5 + slots) + max(training, validation))
+    return item * (arch.size * (5 + moments) + max(training, validation))

@@ -26,7 +26,7 @@ TAIL = 4  # numbers that ride along with a gradient: the loss, and what signals 
 
 @dataclass(frozen=True)
 class Gradient:
-    """What a window gives: that of the whole batch, but for the state."""
+    """Gradient and loss of a window, summed over the whole batch; the state is this process's."""
 
     flat: ndarray  # (P,), valid until the next step
     loss: float  # nats/char
@@ -57,18 +57,18 @@ class TrainingStep:
         arch, B = run.checkpoint.last.arch, run.batches.B
         self.run, self.batches, self.config = run, run.batches, run.config
         self.signals = signals or Signals()
-        self.optimize = OPTIMIZERS[run.config.optimizer][0]
+        self.optimize = OPTIMIZERS[run.config.optimizer].update
         # Each thread works on its own sequences, with BLAS on one thread: for the small
         # products of the loop over time that is faster than BLAS sharing out each of them.
         threads, processes = run.checkpoint.threads, run.processes.size
         if self.config.deterministic:
-            shards, self.allreduce = run.batches.shards, run.processes.allreduce_in_order
+            shards, self.allreduce = run.batches.max_shards, run.processes.allreduce_in_order
         else:
-            shards = processes * max(1, min(threads, run.batches.shards // processes))
+            shards = processes * max(1, min(threads, run.batches.max_shards // processes))
             self.allreduce = run.processes.allreduce
-        edges = run.processes.own([*pairwise(B * shard // shards for shard in range(shards + 1))])
-        self.own = slice(edges[0][0], edges[-1][1])  # the sequences of this process
-        self.shards = [slice(a - self.own.start, b - self.own.start) for a, b in edges]
+        edges = run.processes.share([*pairwise(B * shard // shards for shard in range(shards + 1))])
+        self.sequences = slice(edges[0][0], edges[-1][1])  # the sequences of this process
+        self.shards = [slice(a - self.sequences.start, b - self.sequences.start) for a, b in edges]
         width = -(-(arch.size + TAIL) // 16) * 16  # of whole cache lines
         self.parts = np.zeros((len(edges), width), arch.dtype)  # a gradient for each shard
         self.grads = [Parameters(arch, part[: arch.size]) for part in self.parts]
@@ -108,26 +108,22 @@ class TrainingStep:
         if index == 0:  # an epoch starts with nothing read
             state = np.zeros_like(state)
         offset = epoch_offset(self.config.seed, epoch, self.batches.max_offset)
-        x, y = self.batches.window(index, offset, self.own)
-        reset = self.batches.reset(index, offset, self.own)
-        if reset is not None:
-            assert self.batches.resets is not None
-            x[reset] = self.batches.resets.symbol
+        x, y, reset = self.batches.window(index, offset, self.sequences)
         mask = self.dropout_mask(step)
         chars, after = len(x) * self.batches.B, np.empty_like(state)
 
         def work(thread: int) -> None:
             activations = self.activations[thread]
             for shard in range(thread, len(self.shards), self.threads):
-                own = self.shards[shard]
-                masked = None if mask is None else mask[own]
-                resets = None if reset is None else reset[:, own]
-                logits, after[own] = forward(params, x[:, own], state[own], activations, masked,
-                                             resets)
+                rows = self.shards[shard]
+                masked = None if mask is None else mask[rows]
+                resets = None if reset is None else reset[:, rows]
+                logits, after[rows] = forward(params, x[:, rows], state[rows], activations, masked,
+                                              resets)
                 tail = self.parts[shard, params.flat.size :]
                 tail[:] = 0
-                tail[0] = cross_entropy(logits, y[:, own], chars)
-                backward(params, x[:, own], logits, activations, self.grads[shard], masked, resets)
+                tail[0] = cross_entropy(logits, y[:, rows], chars)
+                backward(params, x[:, rows], logits, activations, self.grads[shard], masked, resets)
 
         # This thread takes the first part itself: one thread less to wake up.
         others = [self.others.submit(work, thread) for thread in range(1, self.threads)]
@@ -150,7 +146,7 @@ class TrainingStep:
             return None
         arch = self.run.checkpoint.last.arch
         draws = uniform_rows(
-            self.config.seed, Purpose.DROPOUT, step, self.own, width=arch.output_size
+            self.config.seed, Purpose.DROPOUT, step, self.sequences, width=arch.output_size
         )
         return ((draws >= p) / (1 - p)).astype(arch.dtype)
 

@@ -1,4 +1,4 @@
-"""Validation: score the validation part, keep the best weights, compare with n-grams."""
+"""Validation: the score of the validation part, the best weights kept, n-grams beside it."""
 
 from __future__ import annotations
 

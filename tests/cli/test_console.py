@@ -93,7 +93,7 @@ def test_a_closed_standard_output_is_said_and_closed_standard_error_is_silent(mo
     with pytest.raises(CharrnnError, match="closed"):
         console.write(b"text")
     console.say("nobody hears it")
-    assert not console.is_terminal()
+    assert not console.stdout_is_terminal()
     assert not console.stderr_is_terminal()
     console.silence_stdout()
 

@@ -11,7 +11,6 @@ import pytest
 
 from charrnn.cli import format
 from charrnn.inference.scoring import Score
-from charrnn.text.display import characters
 from charrnn.text.vocabulary import Vocabulary
 
 LN2 = np.log(2)
@@ -75,12 +74,6 @@ def test_a_row_of_the_table_is_a_symbol_and_nothing_breaks_it():
     ]
 
 
-def test_bytes_are_shown_as_ascii_or_by_their_number():
-    vocabulary = Vocabulary.of_bytes()
-    ids = np.frombuffer("aé\n".encode(), np.uint8)
-    assert characters(vocabulary.decode(ids)) == ["a", "\\xc3", "\\xa9", "\n"]
-
-
 def test_a_sparkline_goes_from_the_lowest_to_the_highest_and_ends_with_the_last():
     assert format.sparkline([3.0, 2.0, 1.0]) == "█▅▁"
     assert format.sparkline([1.0]) == "▁"
@@ -93,5 +86,5 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest_and_ends_with_the_last(
 def test_json_has_no_numbers_that_are_none():
     numbers = [format.json_number(number) for number in (1.5, math.inf, math.nan)]
     assert numbers == [1.5, None, None]
-    row = json.loads(format.line_score("", Score(0, 0.0, 0), 0, True))
+    row = json.loads(format.line_row("", Score(0, 0.0, 0), 0, True))
     assert row["bits_per_char"] is None

@@ -64,7 +64,7 @@ def test_every_gradient_is_its_central_difference(cell, layers, resetting, maske
         array = state if name == "state" else params.named[name]
         numeric = central_differences(loss, array)
         np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9, err_msg=name)
-    for part in np.split(dstate, cell.states, axis=1):
+    for part in np.split(dstate, cell.n_states, axis=1):
         assert np.abs(part[[0, 2]]).min() > 1e-9, "every carried state counts"
     if resetting:
         assert not dstate[1].any(), "nothing from before the reset"
@@ -73,10 +73,10 @@ def test_every_gradient_is_its_central_difference(cell, layers, resetting, maske
 def test_the_sizes_are_those_of_the_cell(cell):
     arch = Architecture(V, H, 2)
     shapes = arch.shapes()
-    kH = cell.blocks * H
+    kH = cell.n_blocks * H
     assert (shapes["W_xh0"], shapes["W_xh1"], shapes["W_hh1"]) == ((V, kH), (H, kH), (H, kH))
     assert (shapes["b_h0"], shapes["W_hy"]) == ((kH,), (2 * H, V))
-    assert (arch.output_size, arch.state_size) == (2 * H, cell.states * 2 * H)
+    assert (arch.output_size, arch.state_size) == (2 * H, cell.n_states * 2 * H)
     activations = Activations(arch, T, B)
     numbers = sum(memory.size for memory in activations._memory.values())
     assert numbers == Activations.entries(arch, T, B)
@@ -136,7 +136,7 @@ def test_a_run_trains_saves_resumes_samples_and_reports(cell, tmp_path):
     assert run("parts.npz").reason == "done"
     assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
     saved = checkpoint.load(tmp_path / "whole.npz")
-    assert saved.state.shape == (8, cell.states * 2 * 6)
+    assert saved.state.shape == (8, cell.n_states * 2 * 6)
     assert saved.history[-1][2] < saved.history[0][2] < np.log(28), "it learns"
 
     for threads in (1, 2):

@@ -17,10 +17,10 @@ def test_sequences_and_windows_by_hand():
     batches = Batches(np.arange(12, dtype=np.uint8), 3, 2)
     assert (batches.T, batches.B, batches.length) == (3, 2, 5)
     assert (batches.left_over, batches.windows) == (1, 2)
-    x, y = batches.window(0)
+    x, y, _ = batches.window(0)
     assert x.tolist() == [[0, 5], [1, 6], [2, 7]]
     assert y.tolist() == [[1, 6], [2, 7], [3, 8]]
-    x, y = batches.window(1)
+    x, y, _ = batches.window(1)
     assert x.tolist() == [[3, 8], [4, 9]]
     assert y.tolist() == [[4, 9], [5, 10]]
     assert x.dtype == y.dtype == np.uint8
@@ -64,7 +64,7 @@ def test_an_epoch_reads_every_sequence_once_in_order_with_its_true_successors_as
     batches = Batches(np.arange(N), T, B)
     assert 0 <= batches.max_offset < batches.T
     offset = data.draw(st.integers(0, batches.max_offset))
-    windows = [batches.window(index, offset) for index in range(batches.windows)]
+    windows = [batches.window(index, offset)[:2] for index in range(batches.windows)]
     assert all(1 <= len(x) <= batches.T and x.shape == y.shape for x, y in windows)
     assert all(len(x) == batches.T for x, _ in windows[:-1])
     xs = np.concatenate([x for x, _ in windows])
@@ -82,10 +82,10 @@ def test_some_sequences_of_a_window_are_columns_of_it(N, T, B, data):
     some = slice(a, data.draw(st.integers(a + 1, batches.B)))
     index = data.draw(st.integers(0, batches.windows - 1))
     offset = data.draw(st.integers(0, batches.max_offset))
-    for part, whole in zip(batches.window(index, offset, some), batches.window(index, offset),
-                           strict=True):
+    *parts, reset = batches.window(index, offset, some)
+    *wholes, full = batches.window(index, offset)
+    for part, whole in zip(parts, wholes, strict=True):
         np.testing.assert_array_equal(part, whole[:, some])
-    reset, full = batches.reset(index, offset, some), batches.reset(index, offset)
     if full is None:
         assert reset is None
     else:
@@ -102,22 +102,22 @@ def test_sequences_are_reset_where_the_symbol_to_predict_is_the_first_of_a_docum
     batches = Batches(np.arange(N), T, B, DocumentStarts(np.array(sorted(starts), np.int64), 0))
     offset = data.draw(st.integers(0, batches.max_offset))
     for index in range(batches.windows):
-        _, y = batches.window(index, offset)
+        x, y, found = batches.window(index, offset)
         expected = np.isin(y, list(starts))
-        found = batches.reset(index, offset)
         assert (found is None) == (not expected.any())
         if found is not None:
             np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(x, np.where(expected, 0, y - 1))
 
 
 @pytest.mark.parametrize("B", [1, 2])
 def test_a_window_is_no_view_of_the_text(B):
     text = np.arange(50)
-    for array in Batches(text, 5, B).window(0):
+    for array in Batches(text, 5, B).window(0)[:2]:
         array[:] = 0
         assert array.flags.c_contiguous
     np.testing.assert_array_equal(text, np.arange(50))
 
 
 def test_without_documents_nothing_is_reset():
-    assert Batches(np.arange(50), 5, 2).reset(0, 0) is None
+    assert Batches(np.arange(50), 5, 2).window(0)[2] is None

@@ -54,11 +54,6 @@ def test_an_empty_folder_is_refused(tmp_path):
         files.files_of([str(tmp_path)])
 
 
-def test_many_files_are_named_as_far_as_they_fit():
-    assert files.display_list(["a", "-"]) == "a, standard input"
-    assert files.display_list([*"abcdefg"]) == "a, b, c, d, e and 2 more"
-
-
 @pytest.mark.parametrize("ending", PACK)
 def test_what_is_compressed_is_read_as_what_it_was(tmp_path, ending):
     data = ("größer als der Puffer\r\n" * 100_000).encode()

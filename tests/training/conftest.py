@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from training_runs import SHARED_TEXT, TEXT
 
-from charrnn.text import batches
+from charrnn.text.batches import Batches
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def corpus(tmp_path):
 @pytest.fixture
 def shared_corpus(tmp_path, monkeypatch):
     """A text for several processes, with as many shards as sequences."""
-    monkeypatch.setattr(batches, "SEQUENCES_PER_SHARD", 1)
+    monkeypatch.setattr(Batches, "SEQUENCES_PER_SHARD", 1)
     path = tmp_path / "corpus.txt"
     path.write_text(SHARED_TEXT)
     return path

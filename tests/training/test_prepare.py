@@ -18,8 +18,9 @@ from training_runs import (
 from charrnn.errors import CorpusError, UsageError
 from charrnn.storage import checkpoint
 from charrnn.system.signals import Signals
-from charrnn.text import batches, cache
+from charrnn.text import cache
 from charrnn.text import corpus as texts
+from charrnn.text.batches import Batches
 from charrnn.training import loop, prepare
 from charrnn.training.events import Step
 from charrnn.training.processes import Alone, ProcessGroup
@@ -118,7 +119,7 @@ def test_sequences_that_cannot_be_shared_evenly_are_refused(shared_corpus, tmp_p
 
 
 def test_shards_that_cannot_be_shared_evenly_are_refused(shared_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "SEQUENCES_PER_SHARD", 2)
+    monkeypatch.setattr(Batches, "SEQUENCES_PER_SHARD", 2)
     text = refused(4, shared_corpus, tmp_path / "a.npz", deterministic=True)
     assert "12 lanes are summed in 6 shards" in text and "4 processes" in text
     assert "a multiple of 8" in text

@@ -97,7 +97,7 @@ def test_what_is_gathered_broadcast_and_shared(size):
     def work(group):
         rows = np.arange(6).reshape(3, 2)[::-1] + 10 * group.rank
         return (group.allgather_rows(rows).tolist(), group.broadcast(f"from {group.rank}"),
-                group.own(range(2 * size)), group.allgather(group.rank), group.is_first)
+                group.share(range(2 * size)), group.allgather(group.rank), group.is_first)
 
     for rank, (rows, sent, own, every, is_first) in enumerate(in_processes(size, work)):
         assert rows == [row for n in range(size) for row in
@@ -119,8 +119,8 @@ def test_sums_are_those_of_all_rows(size, each, N):
         in_order += row
 
     def work(group):
-        return (group.allreduce_in_order(group.own(rows.copy())),
-                group.allreduce(group.own(rows.copy())))
+        return (group.allreduce_in_order(group.share(rows.copy())),
+                group.allreduce(group.share(rows.copy())))
 
     for ordered, quick in in_processes(size, work):
         np.testing.assert_array_equal(ordered, in_order)

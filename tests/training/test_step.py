@@ -11,7 +11,7 @@ from training_runs import in_processes, losses, prepared, prepared_in, train, tr
 from charrnn.nn.rng import Purpose, generator
 from charrnn.storage import checkpoint
 from charrnn.system.signals import Signals
-from charrnn.text import batches
+from charrnn.text.batches import Batches
 from charrnn.training import loop
 from charrnn.training.events import Step
 from charrnn.training.step import TrainingStep, epoch_offset
@@ -19,7 +19,7 @@ from charrnn.training.step import TrainingStep, epoch_offset
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_share_the_sequences_and_learn_the_same(corpus, tmp_path, monkeypatch, threads):
-    monkeypatch.setattr(batches, "SEQUENCES_PER_SHARD", 2)
+    monkeypatch.setattr(Batches, "SEQUENCES_PER_SHARD", 2)
     options = {"batch_size": 10, "dtype": "float64", "dropout": 0.2}
     train(corpus, tmp_path / "one.npz", threads=1, **options)
     train(corpus, tmp_path / "more.npz", threads=threads, **options)
@@ -46,7 +46,7 @@ def test_each_process_shares_its_sequences_among_its_threads(
     def work(group):
         run = prepared_in(group, shared_corpus, tmp_path / "a.npz", workers=workers)
         step = TrainingStep(run)
-        return len(step.shards), step.threads, step.own
+        return len(step.shards), step.threads, step.sequences
 
     each = 12 // size
     assert in_processes(size, work) == [
@@ -174,7 +174,7 @@ def test_the_state_is_reset_where_a_file_starts(library, tmp_path):
     pairs = zip(losses(kept), losses(reset), strict=True)
     first = next(i for i, (a, b) in enumerate(pairs) if a != b)
     offset = epoch_offset(run.config.seed, 0, run.batches.max_offset)
-    found = (run.batches.reset(i, offset) for i in range(run.batches.windows))
+    found = (run.batches.window(i, offset)[2] for i in range(run.batches.windows))
     assert first == next(i for i, reset in enumerate(found) if reset is not None)
     assert any("3 files are read as one text: " in note for note in kept[0].notes)
 
@@ -187,7 +187,7 @@ def test_the_state_after_a_reset_depends_on_nothing_before_it(library, tmp_path)
         gradient = step.gradient(saved.last, np.full_like(saved.state, value), 2)
         after.append(gradient.state)
     offset = epoch_offset(run.config.seed, 0, run.batches.max_offset)
-    assert run.batches.reset(1, offset) is not None
+    assert run.batches.window(1, offset)[2] is not None
     np.testing.assert_array_equal(*after)
     text = prepared(library, tmp_path / "b.npz", borders="reset").text
     np.testing.assert_array_equal(run.text.ids, text.ids)

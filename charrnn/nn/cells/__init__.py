@@ -1,1 +1,1 @@
-"""Recurrent cells, one file each: forward through time beside backward, and a single step."""
+"""Recurrent cells, one file each: initial weights, forward beside backward, a single step."""

@@ -6,20 +6,36 @@
     backward    da_t = (1 - h_t^2) * (dh_t + da_(t+1) W_hh')
 
 What a layer receives from below, x_t W_xh + b_h, needs no earlier step: ``network`` computes
-it for all time steps in one product and passes it in as the input part. The cell makes the
-recurrent product h_(t-1) W_hh itself. The two stay apart because a GRU multiplies one block of
-the recurrent product by its reset gate before it adds the input part.
+it for all time steps in one product and passes it in as the input part ``a``. The cell makes
+the recurrent product h_(t-1) W_hh itself. The two stay apart because a GRU multiplies one block
+of the recurrent product by its reset gate before it adds the input part.
 
-A cell has three sizes, in blocks of H columns:
+A cell says how many numbers it needs, in multiples of H:
 
-    blocks   k, of the pre-activation: 1 here, 3 in a GRU (r, z, n), 4 in an LSTM (i, f, g, o)
-    states   S, of the state carried through time: 1 (h), in an LSTM 2 (h, c). The first is
-             always h, and only h is handed to the layers above and to the output layer
-    saved    of what ``forward`` keeps for ``backward`` besides the states: none here, since
-             the slope of tanh follows from h; the gates, in a GRU or an LSTM
+    n_blocks  k, of the pre-activation, side by side in its columns: 1 here, 3 in a GRU (r, z, n),
+              4 in an LSTM (i, f, g, o). W_xh has kH columns, W_hh is (H, kH), b_h is (kH,)
+    n_states  S, of the state that is carried through time: 1 (h), 2 in an LSTM (h, c). The first
+              is h, and h alone is handed to the layers above and to the output layer
+    n_saved   that ``forward`` stores for each step, for ``backward``: none here, where the slope
+              of tanh follows from h; the gates, in a GRU or an LSTM
 
-It defines the shapes and the initial values of a layer's parameters, ``forward`` and
-``backward`` through the time steps of a window, and a single ``step`` for sampling.
+and has the shapes and the initial values of a layer's parameters, ``forward`` and ``backward``
+through the time steps of a window, and ``step``, which is ``forward`` for T = 1. The arrays of
+``forward`` and ``backward`` belong to ``network``, which allocates them once:
+
+    state   (S, T+1, B, H)  [:, 0] is carried in, forward fills [:, t+1] by step t; strided, since
+                            the layers lie side by side: index it, never reshape it
+    a       (T, B, kH)      the input part; forward may overwrite it
+    saved   (T, B, n_saved*H)  forward fills it, backward may overwrite it: in a GRU the gradients
+                            of the input part and of the product differ, and the latter can
+                            take the place of the gates
+    dh      (T, B, H)       the gradient of each h from outside the loop; strided as well; may be
+                            overwritten
+    da      (T, B, kH)      backward fills it: the gradient of the input part, in the memory of a
+    scratch (T, B, H)       backward may use it
+    reset   (T, B) or None  where true, step t starts from zero in all S states, and nothing flows
+                            back to them; state[:, t] itself is left alone, being the output of
+                            step t-1
 """
 
 from __future__ import annotations
@@ -58,7 +74,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 class Rnn:
     """h_t = activation(x_t W_xh + b_h + h_(t-1) W_hh), with tanh or relu as ``activation``."""
 
-    blocks, states, saved = 1, 1, 0
+    n_blocks, n_states, n_saved = 1, 1, 0
 
     def __init__(self, activation: str) -> None:
         self.activate, self.slope = ACTIVATIONS[activation]
@@ -86,12 +102,7 @@ class Rnn:
         self, state: ndarray, a: ndarray, W_hh: ndarray, saved: ndarray,
         reset: ndarray | None = None,
     ) -> None:
-        """Go through the time steps of a window: fill ``state[:, 1:]`` from ``state[:, 0]``.
-
-        ``state`` is (S, T+1, B, H): row 0 is the carried state, row t+1 the state after step t.
-        ``a`` (T, B, kH) is the input part, ``saved`` (T, B, saved*H) room for what ``backward``
-        needs. Where ``reset`` (T, B) is true, a step is taken from the zero state.
-        """
+        """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
         (h,) = state
         recurrent = repeated_product(W_hh, B=a.shape[1])
         for t, (a_t, before, after) in enumerate(zip(a, h[:-1], h[1:], strict=True)):
@@ -105,12 +116,10 @@ class Rnn:
         self, state: ndarray, dh: ndarray, W_hh: ndarray, saved: ndarray, da: ndarray,
         scratch: ndarray, reset: ndarray | None = None,
     ) -> tuple[ndarray, ndarray]:
-        """Go through the same time steps from the last to the first.
+        """The same time steps from the last to the first; fills ``da``.
 
-        ``dh`` (T, B, H) is the gradient of each h from outside the loop: from the output layer
-        and the layer above. Fills ``da`` (T, B, kH), the gradient of the input part; may use
-        ``scratch`` (T, B, H). Returns the gradient of the recurrent product, (T, B, kH), which
-        is ``da`` itself unless a gate comes between, and that of the carried state, (S, B, H).
+        Returns the gradient of the recurrent product, (T, B, kH), here ``da`` itself, and that
+        of the carried state, (S, B, H). After the last step no gradient is carried.
         """
         (h,) = state
         self.slope(h[1:], out=scratch)  # of the activation
@@ -128,8 +137,8 @@ class Rnn:
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part, ``product`` (B, kH) the recurrent product of the state;
-        both may be overwritten.
+        ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
+        overwritten.
         """
         (h,) = state
         np.add(a, product, out=h)
