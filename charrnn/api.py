@@ -1,20 +1,20 @@
 """A loaded model, and what can be done with it: read texts, score, sample, report.
 
-The commands are made of this. NumPy is imported here, so they import it when they run.
+The commands are made of this. NumPy is imported here, so they import it when they run; what
+only some of them need is imported by the methods, so that sampling starts fast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError, UsageError
-from charrnn.inference import dynamic, sampling, scoring
-from charrnn.inference.scoring import Score, Scored
+from charrnn.inference import sampling
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text import reader
@@ -23,6 +23,9 @@ from charrnn.text.display import printable
 from charrnn.text.reader import TextStream
 from charrnn.text.split import Split, split, whole
 from charrnn.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from charrnn.inference.scoring import Score, Scored
 
 REPORT_SEED = 1  # of the text that a report is about where none is given
 REPORTED = ("uniform", "1-gram", "3-gram", "5-gram", "7-gram", "lzma")  # baselines of a report
@@ -99,24 +102,32 @@ class Model:
 
     def score_blocks(self, part: Split, threads: int = 1) -> Iterator[Scored]:
         """The symbols of a part scored by fixed weights, block by block."""
+        from charrnn.inference import scoring
+
         return scoring.score_blocks(self.parameters, part, threads)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
         """The same by weights that learn from the symbols once they are scored."""
+        from charrnn.inference import dynamic
+
         return dynamic.evaluate(self.parameters, part)
 
     def score_stream(self, stream: TextStream, threads: int = 1) -> Iterator[Scored]:
         """The symbols of a stream scored as they are read, in constant memory."""
+        from charrnn.inference import scoring
+
         return scoring.score_stream(self.parameters, stream, self.start, threads,
                                     restart=self.resets_at_borders)
 
     def score_lines(self, lines: list[ndarray]) -> list[Score]:
         """The score of each line, read from the zero state."""
+        from charrnn.inference import scoring
+
         return scoring.score_lines(self.parameters, lines, self.vocabulary.start)
 
     def baselines(self, train: ndarray, part: Split) -> Iterator[tuple[str, float]]:
         """Name and nats per character of ``part`` under models that count ``train``."""
-        from charrnn.analysis.baselines import baselines  # sampling starts without it
+        from charrnn.analysis.baselines import baselines
 
         return baselines(train, part, self.vocabulary)
 

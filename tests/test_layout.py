@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,20 @@ def test_the_tests_mirror_the_sub_packages():
         assert (PACKAGE / path.parent.name).is_dir(), path
     tested = {path.parent.name for path in tests.glob("*/test_*.py")}
     assert tested == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+
+
+def test_the_wheel_has_every_sub_package_and_every_file_that_is_no_module():
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    assert setup["options"]["packages"] == "find:"
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        assert (folder / "__init__.py").exists(), "find: does not see it"
+    listed = {PACKAGE.parent.joinpath(*package.split("."), name.strip())
+              for package, names in setup["options.package_data"].items()
+              for name in names.split(",")}
+    others = {path for path in PACKAGE.rglob("*") if path.is_file()
+              and path.suffix not in (".py", ".pyc")}
+    assert listed == others
 
 
 def run(code):

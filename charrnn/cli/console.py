@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError
-from charrnn.text.display import printable
 
 if TYPE_CHECKING:  # ``--help`` needs this module, and no NumPy
     from numpy import ndarray
@@ -69,7 +68,10 @@ class TextOutput:
     def __init__(
         self, write: Callable[[bytes, bool], None], terminal: bool, vocabulary: Vocabulary
     ) -> None:
+        from charrnn.text.display import printable  # --help needs this module, and not that one
+
         self._write, self.terminal, self.vocabulary = write, terminal, vocabulary
+        self._printable = printable
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
         self.ended = False  # whether the last symbol of this sample ended its line
 
@@ -79,7 +81,7 @@ class TextOutput:
         text = self.vocabulary.decode(ids)
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         if self.terminal:
-            self._write(printable(self.decoder.decode(raw)).encode(), True)
+            self._write(self._printable(self.decoder.decode(raw)).encode(), True)
         else:
             self._write(raw, False)
         self.ended = raw.endswith(b"\n")

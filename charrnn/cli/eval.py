@@ -20,8 +20,6 @@ from charrnn.cli.options import (
 )
 from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.system.machine import default_threads
-from charrnn.system.signals import listening
-from charrnn.text.display import printable
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from numpy import ndarray
@@ -119,9 +117,10 @@ def score_whole(
     surprisal: bool, compare: bool, train_text: str | None, as_json: bool,
 ) -> None:
     """Score a part of a text that is in memory; show it, or its score beside baselines."""
+    from charrnn.cli.bar import scoring_bar
     from charrnn.cli.format import baseline_table, score_line
-    from charrnn.cli.progress import scoring_bar
     from charrnn.inference.scoring import check_finite, total
+    from charrnn.text.display import printable
 
     blocks: Iterable[Scored]
     if learn:
@@ -149,9 +148,10 @@ def score_stream(
     model: Model, texts: tuple[str, ...], skip: bool, threads: int, as_json: bool
 ) -> None:
     """Score whole texts as they are read, which may be longer than memory or without end."""
+    from charrnn.cli.bar import running_score
     from charrnn.cli.format import score_line
-    from charrnn.cli.progress import running_score
     from charrnn.inference.scoring import NO_SCORE, SEGMENT, SEGMENTS_AT_ONCE, check_finite
+    from charrnn.system.signals import listening
 
     stream, score, said = model.stream(texts, skip), NO_SCORE, model_line(model)
     with listening(), running_score() as show:

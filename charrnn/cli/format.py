@@ -1,4 +1,4 @@
-"""Events and scores as text: lines for people, JSON for programs, colours for terminals."""
+"""Scores and text as the commands print them: lines, tables, JSON, colours."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
-from charrnn.analysis import novelty
 from charrnn.inference.scoring import Score
 from charrnn.text.corpus import Text
 from charrnn.text.display import characters
 from charrnn.text.reader import TextStream
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.events import Eval, Event, Start
-from charrnn.training.processes import workers
 
 LN2 = math.log(2)
 
@@ -108,63 +105,6 @@ def json_number(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def event_line(event: Event) -> bytes:
-    """An event as a line of JSON."""
-    return json.dumps(event.as_json()).encode() + b"\n"
-
-
-def start_lines(event: Start) -> list[str]:
-    """The lines with which a run introduces itself."""
-    what = "bytes" if event.level == "byte" else "characters"
-    text = (
-        f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
-        f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
-        # What fills no lane is hardly worth a word, but of a short text it may be some share.
-        + (f" (an epoch leaves out {event.left_over:,} at its ends)"
-           if event.left_over > event.train_chars // 100 else "")
-    )
-    length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
-    epochs = event.steps / event.steps_per_epoch
-    model = (
-        f"model: {event.parameters:,} parameters, about {event.memory_bytes / 1e6:,.0f} MB; "
-        f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
-        f"of {event.batch_size} x {event.seq_length} characters, dropout {event.dropout:g}"
-    )
-    if event.processes > 1:
-        model += f"; {workers(event.threads, event.processes)}"
-    lines = [text, model]
-    if event.settings:
-        lines.append("settings: " + ", ".join(
-            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in event.settings.items()
-        ))
-    lines += [f"note: {note}" for note in event.notes]
-    return lines
-
-
-def validation_text(event: Eval) -> str:
-    """What a validation found."""
-    found = "validation overflows: lower --learning-rate"
-    if event.nats_per_char is not None:
-        found = (f"validation {event.nats_per_char:.4f} nats/char, "
-                 f"{bits(event.nats_per_char):.4f} bits/char")
-    if event.improved:
-        return f"{found}, the best so far"
-    if event.best_nats_per_char is None:
-        return found
-    return f"{found}; the best is {event.best_nats_per_char:.4f} nats/char"
-
-
-def against_ngrams(event: Eval) -> str:
-    """Where a score stands among those of counting."""
-    assert event.nats_per_char is not None
-    if event.nats_per_char > event.unigram:
-        return f"above unigrams ({event.unigram:.3f})"
-    if event.nats_per_char > event.trigram:
-        return f"between unigrams ({event.unigram:.3f}) and trigrams ({event.trigram:.3f})"
-    return f"{event.trigram - event.nats_per_char:.3f} below trigrams"
-
-
 def score_line(
     score: Score, text: Text | TextStream, split: str, path: Path, dynamic: bool, as_json: bool,
     baselines: dict[str, float] | None = None,
@@ -210,6 +150,8 @@ def novelty_lines(
     samples: Collection[list[ndarray]], text: Text, vocabulary: Vocabulary
 ) -> Iterator[str]:
     """For each sample, given in pieces, a line on what of it occurs in ``text``."""
+    from charrnn.analysis import novelty  # only where it is asked for
+
     for number, pieces in enumerate(samples, start=1):
         sample = np.concatenate(pieces)
         result = novelty.copied(sample, text.ids)

@@ -1,34 +1,23 @@
-"""Progress on standard error: a live bar on a terminal, else a line now and then."""
+"""The progress of a run: events as log lines and a live bar, or as JSON."""
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from charrnn.cli.bar import PLAIN_SECONDS, live_bar
 from charrnn.cli.console import say, stderr_is_terminal
-from charrnn.cli.format import (
-    against_ngrams,
-    bits,
-    sparkline,
-    start_lines,
-    validation_text,
-)
-from charrnn.inference.scoring import Score, Scored
+from charrnn.cli.format import bits, sparkline
 from charrnn.text.display import printable
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.training.processes import workers
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 SMOOTHING = 0.02  # of the loss and speed that are shown: about the last 50 steps
-PLAIN_SECONDS = 5.0  # between lines where there is no terminal
-BAR = "{percentage:3.0f}% {bar} {unit} {n_fmt}/{total_fmt}{postfix}, {remaining} left"
-COUNTER = "{n_fmt} {unit}s, {rate_fmt}{postfix}"
 
 
 class TrainingDisplay:
@@ -134,50 +123,58 @@ class TrainingDisplay:
         self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")
 
 
-def live_bar(unit: str, total: int | None, initial: int = 0) -> tqdm[NoReturn]:
-    """A bar on standard error, which is a terminal; without a ``total`` it only counts."""
-    from tqdm import tqdm
-
-    # Some terminals do not know their size, and tqdm would show nothing on them.
-    sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
-    form = COUNTER if total is None else BAR
-    return tqdm(total=total, initial=initial, unit=unit, bar_format=form, file=sys.stderr, **size)
+def event_line(event: Event) -> bytes:
+    """An event as a line of JSON."""
+    return json.dumps(event.as_json()).encode() + b"\n"
 
 
-def scoring_bar(blocks: Iterable[Scored], total: int) -> Iterator[Scored]:
-    """Pass on blocks of scored symbols, with a bar meanwhile where there is a terminal."""
-    if not stderr_is_terminal():
-        yield from blocks
-        return
-    with live_bar("character", total) as bar:
-        for block in blocks:
-            yield block
-            bar.update(len(block.nats))
+def start_lines(event: Start) -> list[str]:
+    """The lines with which a run introduces itself."""
+    what = "bytes" if event.level == "byte" else "characters"
+    text = (
+        f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
+        f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
+        # What fills no lane is hardly worth a word, but of a short text it may be some share.
+        + (f" (an epoch leaves out {event.left_over:,} at its ends)"
+           if event.left_over > event.train_chars // 100 else "")
+    )
+    length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
+    epochs = event.steps / event.steps_per_epoch
+    model = (
+        f"model: {event.parameters:,} parameters, about {event.memory_bytes / 1e6:,.0f} MB; "
+        f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
+        f"of {event.batch_size} x {event.seq_length} characters, dropout {event.dropout:g}"
+    )
+    if event.processes > 1:
+        model += f"; {workers(event.threads, event.processes)}"
+    lines = [text, model]
+    if event.settings:
+        lines.append("settings: " + ", ".join(
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in event.settings.items()
+        ))
+    lines += [f"note: {note}" for note in event.notes]
+    return lines
 
 
-@contextmanager
-def running_score() -> Iterator[Callable[[Score], None]]:
-    """A function that shows the score so far: as a bar without end, or as a line now and then."""
-    bar: tqdm[NoReturn] | None = None
-    last = time.monotonic()
+def validation_text(event: Eval) -> str:
+    """What a validation found."""
+    found = "validation overflows: lower --learning-rate"
+    if event.nats_per_char is not None:
+        found = (f"validation {event.nats_per_char:.4f} nats/char, "
+                 f"{bits(event.nats_per_char):.4f} bits/char")
+    if event.improved:
+        return f"{found}, the best so far"
+    if event.best_nats_per_char is None:
+        return found
+    return f"{found}; the best is {event.best_nats_per_char:.4f} nats/char"
 
-    def show(score: Score) -> None:
-        nonlocal bar, last
-        text = f"{score.nats_per_char:.4f} nats/char, {score.bits_per_char:.4f} bits/char"
-        if time.monotonic() - last < (0.2 if bar else PLAIN_SECONDS):
-            return
-        last = time.monotonic()
-        if not stderr_is_terminal():
-            say(f"so far {text}, {score.chars:,} characters")
-            return
-        if bar is None:
-            bar = live_bar("character", None)
-        bar.set_postfix_str(text, refresh=False)
-        bar.update(score.chars - bar.n)
 
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+def against_ngrams(event: Eval) -> str:
+    """Where a score stands among those of counting."""
+    assert event.nats_per_char is not None
+    if event.nats_per_char > event.unigram:
+        return f"above unigrams ({event.unigram:.3f})"
+    if event.nats_per_char > event.trigram:
+        return f"between unigrams ({event.unigram:.3f}) and trigrams ({event.trigram:.3f})"
+    return f"{event.trigram - event.nats_per_char:.3f} below trigrams"

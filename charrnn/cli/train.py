@@ -13,8 +13,7 @@ from charrnn.cli.options import TEXTS, GroupedCommand, setting_options, start_nu
 from charrnn.config.parsing import resolve
 from charrnn.config.settings import Value
 from charrnn.errors import UsageError
-from charrnn.system import lock, machine
-from charrnn.system.signals import listening
+from charrnn.system import machine
 
 
 @setting_options
@@ -61,8 +60,9 @@ def train(
     start_numpy()
     path = out or default_checkpoint(corpus)
 
-    from charrnn.cli.format import event_line
-    from charrnn.cli.progress import TrainingDisplay
+    from charrnn.cli.progress import TrainingDisplay, event_line
+    from charrnn.system import lock
+    from charrnn.system.signals import listening
     from charrnn.training import processes
     from charrnn.training.budget import set_budget
     from charrnn.training.events import End, Event

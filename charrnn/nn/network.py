@@ -26,6 +26,8 @@ carried state, ``hs[t+1]`` the state after reading ``x[t]``.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy import ndarray
 
@@ -43,7 +45,7 @@ class Activations:
     """
 
     def __init__(self, arch: Architecture, T: int, B: int) -> None:
-        self.arch = arch
+        self.arch, self._shape = arch, (0, 0)
         self._memory = {
             name: np.zeros((T + 1) * B * width, arch.dtype)
             for name, width in self.widths(arch).items()
@@ -71,11 +73,13 @@ class Activations:
 
     def lay_out(self, T: int, B: int) -> None:
         """Lay out every buffer contiguously for T steps of B sequences."""
-        arch, cell = self.arch, self.arch.cell
+        if self._shape == (T, B):
+            return
+        arch, cell, self._shape = self.arch, self.arch.cell, (T, B)
         L, H, LH = arch.layers, arch.hidden_size, arch.output_size
 
         def view(name: str, *shape: int) -> ndarray:
-            return self._memory[name][: int(np.prod(shape))].reshape(shape)
+            return self._memory[name][: math.prod(shape)].reshape(shape)
 
         self.states = view("states", cell.n_states, T + 1, B, LH)
         self.hs = self.states[0]

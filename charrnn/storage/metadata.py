@@ -8,7 +8,7 @@ import platform
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,7 @@ class Progress:
     high: int = 0  # steps in a row with a loss of more than twice log V
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """What the JSON says; the fields are its keys, in their order."""
 
     settings: dict[str, Value]  # all of them, as resolved
@@ -69,7 +68,7 @@ def encode(metadata: Metadata) -> bytes:
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **{field.name: getattr(metadata, field.name) for field in fields(Metadata)},
+        **metadata._asdict(),
         "progress": asdict(metadata.progress),
         "versions": {
             "charrnn": charrnn.__version__,

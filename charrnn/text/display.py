@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,8 @@ def printable(text: str) -> str:
 
 def describe(code: int) -> str:
     """A code point as a person may recognise it: 'e' (U+0065), or its name."""
+    import unicodedata  # only where a character is named: --help needs this module
+
     character = chr(code)
     shown = repr(character) if character.isprintable() else unicodedata.name(character, "")
     return f"{shown} (U+{code:04X})" if shown else f"U+{code:04X}"

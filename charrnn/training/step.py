@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -24,8 +24,7 @@ from charrnn.training.run import Run
 TAIL = 4  # numbers that ride along with a gradient: the loss, and what signals asked for
 
 
-@dataclass(frozen=True)
-class Gradient:
+class Gradient(NamedTuple):
     """Gradient and loss of a window, summed over the whole batch; the state is this process's."""
 
     flat: ndarray  # (P,), valid until the next step
@@ -36,8 +35,7 @@ class Gradient:
     save: bool  # whether one of them was asked to save
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """An update that was made."""
 
     gradient: Gradient

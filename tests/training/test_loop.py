@@ -23,7 +23,7 @@ from training_runs import (
     train_in,
 )
 
-from charrnn.cli.format import start_lines
+from charrnn.cli.progress import start_lines
 from charrnn.errors import CharrnnError, DivergedError, UsageError
 from charrnn.nn.loss import cross_entropy
 from charrnn.nn.network import Activations, backward, forward

@@ -10,8 +10,7 @@ import pytest
 from training_runs import TEXT, in_processes, of, prepared, train
 
 from charrnn import api
-from charrnn.cli.format import validation_text
-from charrnn.cli.progress import TrainingDisplay
+from charrnn.cli.progress import TrainingDisplay, validation_text
 from charrnn.errors import DivergedError
 from charrnn.inference import dynamic, scoring
 from charrnn.inference.scoring import Score, check_finite, score, score_blocks, total
