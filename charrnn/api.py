@@ -60,9 +60,15 @@ class Model:
 
     # Texts, read with the vocabulary of the model.
 
-    def read(self, paths: Sequence[str], skip_unknown: bool = False) -> Text:
-        """Files as one text in memory, or mapped from the cache beside the checkpoint."""
-        return reader.read(paths, self.vocabulary, self.encoding, skip_unknown, self.path.parent)
+    def read(
+        self, paths: Sequence[str], skip_unknown: bool = False, mark_unknown: bool = False
+    ) -> Text:
+        """Files as one text in memory, or mapped from the cache beside the checkpoint.
+
+        With ``mark_unknown`` unknown characters are V, the number of symbols, and match none.
+        """
+        return reader.read(paths, self.vocabulary, self.encoding, skip_unknown, self.path.parent,
+                           mark_unknown)
 
     def stream(self, paths: Sequence[str], skip_unknown: bool = False) -> TextStream:
         """Files as a stream that need not end."""

@@ -75,7 +75,7 @@ def sample(
         begin = model.stream([prime_file], skip)
     else:
         begin = [model.encode_prime(prime or "", skip)]
-    text = None if novelty is None else model.read([novelty], skip_unknown=True)
+    text = None if novelty is None else model.read([novelty], mark_unknown=True)
     stop_ids = model.encode_stop(stop) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
