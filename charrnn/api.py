@@ -19,7 +19,6 @@ from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text import reader
 from charrnn.text.corpus import Text
-from charrnn.text.display import printable
 from charrnn.text.reader import TextStream
 from charrnn.text.split import Split, split, whole
 from charrnn.text.vocabulary import Vocabulary
@@ -208,7 +207,7 @@ class Model:
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
         text = self.read(paths, skip_unknown)
-        name, part = printable(text.name), self.part(text)
+        name, part = text.name, self.part(text)
         source, compared = f"{name}, from its beginning.", []
         if self.trained_on(text) and not self.checkpoint.origin["val"]:
             validation = self.part(text, "val")
