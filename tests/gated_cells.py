@@ -1,6 +1,7 @@
 """A GRU and an LSTM for tests of the cell contract: short, not fast.
 
-Equations and gate order are PyTorch's: r, z, n with the reset gate after the product; i, f, g, o.
+Equations and gate order are PyTorch's, but for its second bias: r, z, n with the reset gate after
+the product; i, f, g, o.
 """
 
 from __future__ import annotations

@@ -73,8 +73,6 @@ EQUIVALENT: dict[str, str] = {
         "nn/network.backward: 1 one more, in before = np.where(reset.reshape(-1, 1), 0, "
         "before)"
     ): "to NumPy every negative size is the one that is left",
-    "nn/cells/rnn.Rnn: 0 one more, in n_blocks, n_states, n_saved = 1, 1, 0":
-        "room that is not used",
     (
         "nn/cells/rnn.orthogonal: q * np.sign(np.diag(r)) another operator, in W: ndarray = q "
         "* np.sign(np.diag(r))"

@@ -50,33 +50,33 @@ def nats_by_order(train: ndarray, part: Split, V: int, order: int) -> Iterator[n
     places = np.arange(len(stretch) - len(text), len(stretch))  # of the symbols to be scored
     known = np.zeros(len(stretch) + 1, np.int64)  # rank of the (k-1)-gram that begins there
     below = np.full(len(text), 1 / V)  # p of the order below, from its continuations
-    level = Grams(np.zeros(1, np.int64), np.array([len(train)]), np.zeros(1, np.int64),
+    table = Grams(np.zeros(1, np.int64), np.array([len(train)]), np.zeros(1, np.int64),
                   np.zeros(len(train) + 1, np.int64), 1)
     # What the order below completes: its continuations are known one order later.
     pending: tuple[ndarray, ndarray] | None = None
     for k in range(1, min(order, len(train)) + 1):
-        level, shorter = _longer(level, train, V, k), level
+        table, shorter = _longer(table, train, V, k), table
         if pending is not None:
             # The k-grams that differ in their first symbol alone are its continuations.
-            ends = np.bincount(shorter.at[level.first + 1], minlength=len(shorter.codes))
+            ends = np.bincount(shorter.at[table.first + 1], minlength=len(shorter.codes))
             below = _interpolated(ends, shorter.parents, shorter.codes // V, *pending, below)
         context = known[: max(0, len(stretch) - k + 1)]
-        gram = _ranks(level.codes, np.where(context < 0, -1, context * V + stretch[k - 1 :]))
+        gram = _ranks(table.codes, np.where(context < 0, -1, context * V + stretch[k - 1 :]))
         # A symbol near the beginning has no context of this length; there the order below stays.
         inside = places >= k - 1
         begins = places[inside] - k + 1
         grams, contexts = np.full((2, len(text)), -1)
         grams[inside], contexts[inside] = gram[begins], context[begins]
         pending = grams, contexts
-        p = _interpolated(level.counts, level.parents, level.codes // V, *pending, below)
+        p = _interpolated(table.counts, table.parents, table.codes // V, *pending, below)
         yield -np.log(p)
         known = gram
 
 
-def _longer(level: Grams, train: ndarray, V: int, k: int) -> Grams:
+def _longer(table: Grams, train: ndarray, V: int, k: int) -> Grams:
     """The k-grams, from the (k-1)-grams."""
-    places, parents = len(train) - k + 1, len(level.codes)
-    codes = level.at[:places] * V + train[k - 1 :]
+    places, parents = len(train) - k + 1, len(table.codes)
+    codes = table.at[:places] * V + train[k - 1 :]
     if parents * V <= DENSE * places:  # a table of all that there might be: no sort
         counts = np.bincount(codes, minlength=parents * V)
         found = np.flatnonzero(counts)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 
+from charrnn.nn.cells.cell import Cell
 from charrnn.nn.cells.rnn import Rnn
 
 # The cells by name; each is made with the name of its activation.
-CELLS = {"rnn": Rnn}
+CELLS: dict[str, Callable[[str], Cell]] = {"rnn": Rnn}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Architecture:
     cell_type: str = "rnn"  # a key of CELLS
 
     @property
-    def cell(self) -> Rnn:
+    def cell(self) -> Cell:
         """The equations of every layer."""
         return CELLS[self.cell_type](self.activation)
 

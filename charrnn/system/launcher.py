@@ -61,5 +61,3 @@ def end_process(
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI, too, says how it ended
         MPI.COMM_WORLD.Abort(code)
     sys.exit(code)
-
-

@@ -15,7 +15,7 @@ CR, LF, MARK = 0x0D, 0x0A, 0xFEFF
 
 
 def text_warnings(pieces: Callable[[], Iterable[ndarray]], vocabulary: Vocabulary) -> list[str]:
-    """What a user may not expect in a text: its line ends, marks and control characters.
+    """What a user may not expect in a text: its newlines, marks and control characters.
 
     ``pieces`` gives the symbols. They are looked at only where the vocabulary raises a question.
     """

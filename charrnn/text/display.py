@@ -39,7 +39,7 @@ def quoted(text: str) -> str:
 
 def describe(code: int) -> str:
     """A code point as a person may recognise it: 'e' (U+0065), or its name."""
-    import unicodedata  # only where a character is named: --help needs this module
+    import unicodedata  # only where a character is named
 
     character = chr(code)
     shown = repr(character) if character.isprintable() else unicodedata.name(character, "")

@@ -261,3 +261,11 @@ PINNED = [
     1.238332296182,
     1.229525546130,
 ]
+
+
+def test_the_vanilla_cell_saves_nothing_but_its_states():
+    arch = Architecture(V, H, 3)
+    widths = {"states": 3 * H, "saved": 0, "out": 3 * H, "a": H, "dh": 3 * H, "scratch": H,
+              "logits": V}
+    assert Activations.widths(arch) == widths
+    assert Activations.entries(arch, T, B) == (T + 1) * B * sum(widths.values())

@@ -1,41 +1,11 @@
-"""The vanilla cell (Elman 1990), and the contract that every cell keeps.
+"""The vanilla cell (Elman 1990): h_t = tanh(x_t W_xh + b_h + h_(t-1) W_hh).
 
     T  time steps of a window     B  sequences of the batch     H  hidden units of a layer
 
     forward     a_t = (x_t W_xh + b_h) + h_(t-1) W_hh           h_t = tanh(a_t)
     backward    da_t = (1 - h_t^2) * (dh_t + da_(t+1) W_hh')
 
-What a layer receives from below, x_t W_xh + b_h, needs no earlier step: ``network`` computes
-it for all time steps in one product and passes it in as the input part ``a``. The cell makes
-the recurrent product h_(t-1) W_hh itself. The two stay apart because a GRU multiplies one block
-of the recurrent product by its reset gate before it adds the input part.
-
-A cell says how many numbers it needs, in multiples of H:
-
-    n_blocks  k, of the pre-activation, side by side in its columns: 1 here, 3 in a GRU (r, z, n),
-              4 in an LSTM (i, f, g, o). W_xh has kH columns, W_hh is (H, kH), b_h is (kH,)
-    n_states  S, of the state that is carried through time: 1 (h), 2 in an LSTM (h, c). The first
-              is h, and h alone is handed to the layers above and to the output layer
-    n_saved   that ``forward`` stores for each step, for ``backward``: none here, where the slope
-              of tanh follows from h; the gates, in a GRU or an LSTM
-
-and has the shapes and the initial values of a layer's parameters, ``forward`` and ``backward``
-through the time steps of a window, and ``step``, which is ``forward`` for T = 1. The arrays of
-``forward`` and ``backward`` belong to ``network``, which allocates them once:
-
-    state   (S, T+1, B, H)  [:, 0] is carried in, forward fills [:, t+1] by step t; strided, since
-                            the layers lie side by side: index it, never reshape it
-    a       (T, B, kH)      the input part; forward may overwrite it
-    saved   (T, B, n_saved*H)  forward fills it, backward may overwrite it: in a GRU the gradients
-                            of the input part and of the product differ, and the latter can
-                            take the place of the gates
-    dh      (T, B, H)       the gradient of each h from outside the loop; strided as well; may be
-                            overwritten
-    da      (T, B, kH)      backward fills it: the gradient of the input part, in the memory of a
-    scratch (T, B, H)       backward may use it
-    reset   (T, B) or None  where true, step t starts from zero in all S states, and nothing flows
-                            back to them; state[:, t] itself is left alone, being the output of
-                            step t-1
+``cell`` says what the arrays are and who may overwrite which.
 """
 
 from __future__ import annotations
