@@ -47,7 +47,9 @@ class TextStream:
                     )
                 self.unknown += missing
                 count += len(codes)
-                yield known.encode(codes, self.skip)
+                ids = known.encode(codes, self.skip)
+                if len(ids) or not len(codes):  # what is left of a chunk may be nothing
+                    yield ids
 
     @property
     def digest(self) -> str:
