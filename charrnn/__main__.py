@@ -1,6 +1,37 @@
-"""``python -m charrnn``."""
+"""The console entry point, also as ``python -m charrnn``: Ctrl-C works from its first line on."""
 
-from charrnn.cli.main import main
+import os
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command line; an interrupt at any moment ends it with 130 and no traceback."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in background jobs of a shell
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        try:
+            from charrnn.cli.main import main as run  # slow: the handler is there before it
+
+            run()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left but to exit
+    except KeyboardInterrupt:  # before or after what ``run`` catches
+        os._exit(128 + signal.SIGINT)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; during an import, where it could get lost, end the process.
+
+    An import may drop the exception in a callback, with a traceback, or turn it into another:
+    that of NumPy makes it an ImportError. No import leaves anything behind that needs care.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(128 + number)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
 
 if __name__ == "__main__":
     main()

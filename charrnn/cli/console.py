@@ -24,7 +24,8 @@ class ReaderGone(Exception):
 def say(text: str) -> None:
     """A line for people, on standard error."""
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # full or closed, which is no reason to end
+            print(text, file=sys.stderr, flush=True)
 
 
 def stderr_is_terminal() -> bool:
