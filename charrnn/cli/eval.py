@@ -162,7 +162,7 @@ def score_stream(
                 said = ""
                 score += block.score
                 show(score)
-        except SystemExit:  # INT or TERM
+        except SystemExit:  # INT, TERM or HUP
             if score.chars:
                 say("interrupted: this is the score of what was read so far")
                 write(score_line(score, stream, "all", model.path, False, as_json))
