@@ -101,10 +101,21 @@ class Model:
     # Scores.
 
     def score_blocks(self, part: Split, threads: int = 1) -> Iterator[Scored]:
-        """The symbols of a part scored by fixed weights, block by block."""
+        """The symbols of a part scored by fixed weights, block by block, as in validation.
+
+        Where the state is reset between files, segments are cut across them, and the state is
+        reset inside; ``score_text`` and ``score_stream`` cut each file on its own.
+        """
         from charrnn.inference import scoring
 
         return scoring.score_blocks(self.parameters, part, threads)
+
+    def score_text(self, text: Text, threads: int = 1) -> Iterator[Scored]:
+        """The symbols of a whole text, scored to the last bit as ``score_stream`` scores it."""
+        from charrnn.inference import scoring
+
+        return scoring.score_stream(self.parameters, text.pieces(), self.start, threads,
+                                    restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
         """The same by weights that learn from the symbols once they are scored."""

@@ -125,6 +125,8 @@ def score_whole(
     blocks: Iterable[Scored]
     if learn:
         blocks = scoring_bar(model.evaluate_dynamically(part), len(part))
+    elif split == "all":  # as a stream: how the text is shown makes no difference
+        blocks = model.score_text(text, threads)
     else:
         blocks = model.score_blocks(part, threads)
     blocks = check_finite(blocks, text.name)
