@@ -50,7 +50,7 @@ class Text:
         return len(self.ids)
 
     def pieces(self) -> Iterator[ndarray]:
-        """The text as a ``TextStream`` gives it: some symbols at a time, an empty end of each file."""
+        """The text as a ``TextStream`` gives it: piece by piece, an empty one ends each file."""
         for begin, end in pairwise([0, *self.begins, len(self)]):
             for at in range(begin, end, cache.PIECE):
                 yield self.ids[at : min(at + cache.PIECE, end)]
