@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from types import FrameType
 
 
@@ -11,13 +12,14 @@ def main() -> None:
         signal.signal(signal.SIGINT, interrupt)
     try:
         try:
+            import charrnn.system.launcher  # noqa: F401 - ``end`` needs it early
             from charrnn.cli.main import main as run  # slow: the handler is there before it
 
             run()
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left but to exit
     except KeyboardInterrupt:  # before or after what ``run`` catches
-        os._exit(128 + signal.SIGINT)
+        end(128 + signal.SIGINT)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -28,9 +30,15 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os._exit(128 + number)
+            end(128 + number)
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def end(code: int) -> None:
+    """Exit at once, with the processes that were started with this one."""
+    launcher = sys.modules.get("charrnn.system.launcher")  # importing may be what is going on
+    getattr(launcher, "end_now", os._exit)(code)
 
 
 if __name__ == "__main__":
