@@ -8,9 +8,9 @@ from types import FrameType
 
 def main() -> None:
     """Run the command line; an interrupt at any moment ends it with 130 and no traceback."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in background jobs of a shell
-        signal.signal(signal.SIGINT, interrupt)
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in background jobs
+            signal.signal(signal.SIGINT, interrupt)
         try:
             import charrnn.system.launcher  # noqa: F401 - ``end`` needs it early
             from charrnn.cli.main import main as run  # slow: the handler is there before it
