@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.console import say, stdout_is_terminal, write
+from charrnn.cli.console import (
+    ReaderGone,
+    say,
+    silence_stdout,
+    stdout_is_terminal,
+    write,
+)
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
@@ -20,7 +26,7 @@ from charrnn.cli.options import (
     start_numpy,
     unknown_option,
 )
-from charrnn.errors import CorpusError, UsageError, overflowed
+from charrnn.errors import CharrnnError, CorpusError, UsageError, overflowed
 from charrnn.system.machine import default_threads
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
@@ -177,12 +183,15 @@ def score_stream(
                 score += block.score
                 show(score)
         except SystemExit:  # INT, TERM or HUP
-            if score.chars:
-                say("interrupted: this is the score of what was read so far")
-                write(score_line(score, stream, "all", model.path, False, as_json))
-            else:
-                say(f"interrupted before there was a score: there is one for every "
-                    f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
+            try:
+                if score.chars:
+                    say("interrupted: this is the score of what was read so far")
+                    write(score_line(score, stream, "all", model.path, False, as_json))
+                else:
+                    say(f"interrupted before there was a score: there is one for every "
+                        f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
+            except (ReaderGone, CharrnnError):  # gone with the terminal
+                silence_stdout()
             raise
     if score.chars == 0:
         raise CorpusError(f"{stream.name}: there is nothing to score")

@@ -107,25 +107,38 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 
 
-@POSIX
-def test_a_terminal_that_closes_saves(tmp_path):
-    """Its shell and the kernel both send HUP, and nothing can be written any more."""
-    (tmp_path / "a.txt").write_text(TEXT)
+def in_a_terminal_that_closes(folder, steps, ignoring):
+    """The exit code of a run whose terminal closes once it shows its bar."""
     master, slave = os.openpty()
-    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "1000000"]
-    code = ("import fcntl, os, sys, termios\nos.setsid()\n"
+    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", str(steps)]
+    code = (f"import fcntl, os, signal, sys, termios\nos.setsid()\n"
+            f"signal.signal(signal.SIGHUP, signal.SIG_{'IGN' if ignoring else 'DFL'})\n"
             "fcntl.ioctl(2, termios.TIOCSCTTY, 0)\nos.execv(sys.argv[1], sys.argv[1:])")
-    with subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stdin=slave,
+    with subprocess.Popen([sys.executable, "-c", code, *command], cwd=folder, stdin=slave,
                           stdout=slave, stderr=slave, env=ENVIRONMENT) as process:
         os.close(slave)
         shown = b""
         while b"chars/s" not in shown:  # the bar
             shown += os.read(master, 1000)
-        os.close(master)
+        os.close(master)  # the kernel sends HUP, and so does a shell
         process.send_signal(signal.SIGHUP)
-        assert process.wait(timeout=20) == 129
+        return process.wait(timeout=30)
+
+
+@POSIX
+def test_a_terminal_that_closes_saves(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert in_a_terminal_that_closes(tmp_path, 1_000_000, ignoring=False) == 129
     result = run_charrnn("train", "a.txt", *TINY, "--steps", "1000000", "--dry-run", cwd=tmp_path)
     assert b"would go on after step" in result.stderr
+
+
+@POSIX
+def test_a_run_that_ignores_that_its_terminal_closes_ends_where_it_would_have(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert in_a_terminal_that_closes(tmp_path, 2000, ignoring=True) == 0
+    result = run_charrnn("train", "a.txt", *TINY, "--steps", "2000", cwd=tmp_path)
+    assert b"already trained: 2,000 steps are done" in result.stderr
 
 
 @POSIX
