@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.console import (
-    ReaderGone,
-    say,
-    silence_stdout,
-    stdout_is_terminal,
-    write,
-)
+from charrnn.cli.console import ReaderGone, say, silence_stdout, stdout_is_terminal, write
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
