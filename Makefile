@@ -16,7 +16,7 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-mpi mutants test-lowest lint types check coverage bench bench-peers bench-mpi \
+.PHONY: help demo test test-fast test-slow test-browser test-mpi mutants test-lowest lint types check coverage bench bench-peers bench-mpi \
   dist clean train sample eval install
 
 help: ## list the targets
@@ -49,6 +49,12 @@ demo: $(VENV)/installed corpora/python.txt ## learn a text for a minute, score i
 
 test: $(VENV)/dev ## run the tests (under 3 minutes)
 	$(BIN)/python -m pytest -m 'not slow and not browser and not mpi' $(ARGS)
+
+FAST := tests/test_layout.py tests/config tests/system tests/inference tests/analysis tests/text \
+  tests/storage/test_metadata.py tests/training/test_resume.py tests/cli/test_main.py tests/cli/test_sample.py
+test-fast: $(VENV)/installed ## run a part of the tests that needs no tools of developers (under a minute)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pytest -m 'not slow and not browser and not mpi' $(FAST) $(ARGS)
 
 test-slow: $(VENV)/dev ## run the storms: 120,000 mutations, 200 kills (minutes)
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -100,7 +106,7 @@ dist: $(VENV)/dev ## build the wheel and the source archive in dist/
 	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove what was made, but no checkpoint and no corpus
-	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-lowest .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 ## For people who live in Makefiles.
 

@@ -6,6 +6,7 @@ only some of them need is imported by the methods, so that sampling starts fast.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,7 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.inference import sampling
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
-from charrnn.text import reader
+from charrnn.text import files, reader
 from charrnn.text.corpus import Text
 from charrnn.text.reader import TextStream
 from charrnn.text.split import Split, split, whole
@@ -46,6 +47,12 @@ def load(path: Path) -> Model:
     return Model(path, storage.load(path))
 
 
+def same_encoding(one: str, other: str) -> bool:
+    """Whether two names stand for one encoding; a byte order mark makes none of its own."""
+    names = {codecs.lookup(name).name.removesuffix("-sig") for name in (one, other)}
+    return len(names) == 1
+
+
 class Model:
     """The best weights of a checkpoint, with the vocabulary and the settings they go with."""
 
@@ -59,25 +66,53 @@ class Model:
 
     # Texts, read with the vocabulary of the model.
 
+    # Without an ``encoding`` it is that of ``encoding_of``.
+
     def read(
-        self, paths: Sequence[str], skip_unknown: bool = False, mark_unknown: bool = False
+        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None,
+        mark_unknown: bool = False,
     ) -> Text:
         """Files as one text in memory, or mapped from the cache beside the checkpoint.
 
         With ``mark_unknown`` unknown characters are V, the number of symbols, and match none.
         """
-        return reader.read(paths, self.vocabulary, self.encoding, skip_unknown, self.path.parent,
-                           mark_unknown)
+        encoding = encoding or self.encoding_of(paths)
+        return reader.read(paths, self.vocabulary, encoding, skip_unknown, mark_unknown,
+                           self.path.parent, self._remedy(encoding))
 
-    def stream(self, paths: Sequence[str], skip_unknown: bool = False) -> TextStream:
+    def stream(
+        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
+    ) -> TextStream:
         """Files as a stream that need not end."""
-        return TextStream(paths, self.vocabulary, self.encoding, skip_unknown)
+        encoding = encoding or self.encoding_of(paths)
+        return TextStream(paths, self.vocabulary, encoding, skip_unknown,
+                          remedy=self._remedy(encoding))
 
     def lines(
-        self, paths: Sequence[str], skip_unknown: bool = False
+        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
     ) -> Iterator[tuple[str | bytes, ndarray, int]]:
         """The lines of files: text, symbols, number of unknown characters."""
-        return reader.read_lines(paths, self.vocabulary, self.encoding, skip_unknown)
+        encoding = encoding or self.encoding_of(paths)
+        return reader.read_lines(paths, self.vocabulary, encoding, skip_unknown,
+                                 self._remedy(encoding))
+
+    def encoding_of(self, paths: Sequence[str], otherwise: str = "utf-8") -> str:
+        """That of the run for its own corpus or validation text, for any other ``otherwise``.
+
+        The bytes of the files tell which they are. Those of standard input and of other pipes
+        can be read only once; they are not looked at.
+        """
+        if self.vocabulary.level == "byte" or same_encoding(otherwise, self.encoding):
+            return self.encoding
+        digest, origin = reader.digest(paths), self.checkpoint.origin
+        own = digest is not None and digest in (origin["corpus"], origin["val"])
+        return self.encoding if own else otherwise
+
+    def _remedy(self, encoding: str) -> str:
+        """What to do about a text that is not of an ``encoding``."""
+        if same_encoding(encoding, self.encoding):
+            return files.RENAME_ONLY
+        return f"{files.RENAME_ONLY}; the model was trained on {self.encoding} text"
 
     def trained_on(self, text: Text | TextStream) -> bool:
         """Whether a text is the corpus of the run, by its digest."""
@@ -106,10 +141,21 @@ class Model:
     # Scores.
 
     def score_blocks(self, part: Split, threads: int = 1) -> Iterator[Scored]:
-        """The symbols of a part scored by fixed weights, block by block."""
+        """The symbols of a part scored by fixed weights, block by block, as in validation.
+
+        Where the state is reset between files, segments are cut across them, and the state is
+        reset inside; ``score_text`` and ``score_stream`` cut each file on its own.
+        """
         from charrnn.inference import scoring
 
         return scoring.score_blocks(self.parameters, part, threads)
+
+    def score_text(self, text: Text, threads: int = 1) -> Iterator[Scored]:
+        """The symbols of a whole text, scored to the last bit as ``score_stream`` scores it."""
+        from charrnn.inference import scoring
+
+        return scoring.score_stream(self.parameters, text.pieces(), self.start, threads,
+                                    restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
         """The same by weights that learn from the symbols once they are scored."""
@@ -195,7 +241,9 @@ class Model:
 
     # The report.
 
-    def report(self, paths: Sequence[str], skip_unknown: bool = False) -> str:
+    def report(
+        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
+    ) -> str:
         """The HTML page on this model reading a text; without one, a text that it samples."""
         from charrnn.analysis.diagnostics import LOOKED_AT
         from charrnn.analysis.page import page
@@ -206,7 +254,7 @@ class Model:
             ids = np.concatenate([piece.ids for piece in pieces])
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
-        text = self.read(paths, skip_unknown)
+        text = self.read(paths, skip_unknown, encoding)
         name, part = text.name, self.part(text)
         source, compared = f"{name}, from its beginning.", []
         if self.trained_on(text) and not self.checkpoint.origin["val"]:

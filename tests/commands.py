@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -24,6 +25,13 @@ def start_charrnn(*args, cwd):
     """Start a command whose three streams are unbuffered pipes."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen([*COMMAND, *args], cwd=cwd, env=ENVIRONMENT, bufsize=0, **pipes)
+
+
+def shell(command, cwd):
+    """Run a command line of bash, in which ``charrnn`` is the command, to its end."""
+    program = f'charrnn() {{ {shlex.join(COMMAND)} "$@"; }}; set -o pipefail; '
+    return subprocess.run(["bash", "-c", program + command], cwd=cwd, capture_output=True,
+                          timeout=60, env=ENVIRONMENT)
 
 
 def one_line(result, code):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
+import os
+import signal
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
@@ -16,6 +19,14 @@ from hypothesis import settings
 
 from charrnn.storage import archive
 from charrnn.system.launcher import LAUNCHERS
+
+# How the tests were started makes no difference to what they start. What nohup or the shell of a
+# background job ignores, this process goes on to ignore, but by a handler, which is not inherited.
+for number in {getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")}:
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
+for name in ("CHARRNN_CHECKPOINT", *itertools.chain.from_iterable(LAUNCHERS)):
+    os.environ.pop(name, None)
 
 settings.register_profile("charrnn", deadline=None, derandomize=True)
 settings.load_profile("charrnn")

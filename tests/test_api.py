@@ -221,6 +221,7 @@ def test_the_score_of_a_stream_is_the_score_of_eval(printed, name):
     assert score_of(model.score_stream(model.stream([path]))) == expected
     whole = model.part(model.read([path]))
     assert total(model.score_blocks(whole)).nats_per_char == pytest.approx(expected[1], rel=1e-6)
+    assert score_of(model.score_text(model.read([path]))) == expected
 
 
 def test_the_dynamic_score_is_the_score_of_eval_and_leaves_the_weights_alone(model, printed):

@@ -7,6 +7,7 @@ import importlib.util
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -111,7 +112,11 @@ def test_a_text_that_cannot_be_fetched_or_is_another_is_refused(tmp_path):
 
 
 def make(folder, *args):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    """Run make as if no other make had started the tests: none of its variables is passed on."""
+    own = re.findall(r"^(?:export )?(\w+) *[?:]?=", (folder / "Makefile").read_text(), re.MULTILINE)
+    assert {"VENV", "PYTHON", "ARGS", "PRIME"} <= set(own)
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in own and not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
     return subprocess.run(["make", *args], cwd=folder, capture_output=True, text=True,
                           timeout=120, env=environment | {"OPENBLAS_NUM_THREADS": "1"})
 

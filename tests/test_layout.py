@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "training": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
     "api": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
     "cli": {"errors", "system", "config", "text", "inference", "analysis", "training", "api"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "system"},
 }
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
 NAMES = {".".join(["charrnn", *module.parts]).removesuffix(".__init__") for module in MODULES}
@@ -195,8 +195,17 @@ def test_a_model_samples_without_what_only_other_commands_need():
     assert run(code).strip() == "[]"
 
 
+def test_the_console_entry_point_is_the_module_that_hears_an_interrupt_first():
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    scripts = setup["options.entry_points"]["console_scripts"].split("\n")
+    assert scripts[1:] == ["charrnn = charrnn.__main__:main"]
+    code = "import sys, charrnn.__main__; print({'click', 'charrnn.cli'} & set(sys.modules))"
+    assert run(code).strip() == "set()"
+
+
 def test_importing_everything_changes_no_environment_and_no_signal_handler():
-    modules = ", ".join(sorted(NAMES - {"charrnn.__main__"}))
+    modules = ", ".join(sorted(NAMES))
     code = (
         "import os, signal; before = dict(os.environ), signal.getsignal(signal.SIGINT);"
         f"import {modules};"

@@ -244,7 +244,8 @@ def test_that_a_job_was_stopped_is_said_once(folder):
     assert said.count("stopped after step") == 1
 
 
-@pytest.mark.parametrize(("who", "name", "code"), [(1, "SIGTERM", 143), (0, "SIGINT", 130)])
+@pytest.mark.parametrize(("who", "name", "code"), [(1, "SIGTERM", 143), (0, "SIGINT", 130),
+                                                  (1, "SIGHUP", 129)])
 def test_a_signal_to_one_process_stops_all(folder, whole, who, name, code):
     result = changed(2, who, f"os.kill(os.getpid(), signal.{name})", SAME, folder)
     assert (result.returncode, result.stderr) == (code, b"")

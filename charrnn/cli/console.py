@@ -26,7 +26,8 @@ def say(text: str) -> None:
     from charrnn.text.display import printable  # --help needs this module, and not that one
 
     if sys.stderr is not None:
-        print(printable(text), file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # full or closed, which is no reason to end
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def stderr_is_terminal() -> bool:

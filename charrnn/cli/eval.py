@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.console import say, stdout_is_terminal, write, write_text
+from charrnn.cli.console import (
+    ReaderGone,
+    say,
+    silence_stdout,
+    stdout_is_terminal,
+    write,
+    write_text,
+)
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
+    choose_encoding,
+    encoding_option,
     newest_checkpoint,
     start_numpy,
     unknown_option,
 )
-from charrnn.errors import CorpusError, UsageError, overflowed
+from charrnn.errors import CharrnnError, CorpusError, UsageError, overflowed
 from charrnn.system.machine import default_threads
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
@@ -27,6 +36,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.api import Model
     from charrnn.inference.scoring import Scored
     from charrnn.text.corpus import Text
+    from charrnn.text.reader import TextStream
     from charrnn.text.split import Split
 
 LINES = 512  # that --per-line scores together
@@ -39,6 +49,7 @@ TRAINED_ON = "note: the model was trained on most of this text; --split val is w
 @click.option("--split", type=click.Choice(["all", "train", "val"]), default=None,
               help="Which part; train and val need the corpus of the run.  [default: all]")
 @unknown_option
+@encoding_option
 @click.option("--per-line", is_flag=True,
               help="A row for each line of each file: bits/char, characters, nats, text; "
               "tabs between.")
@@ -55,8 +66,8 @@ TRAINED_ON = "note: the model was trained on most of this text; --split val is w
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    per_line: bool, learn: bool, surprisal: bool, compare: bool, train_text: str | None,
-    as_json: bool,
+    encoding: str | None, per_line: bool, learn: bool, surprisal: bool, compare: bool,
+    train_text: str | None, as_json: bool,
 ) -> None:
     """Say how well TEXT is predicted: files and folders as one text, or - for stdin.
 
@@ -86,37 +97,46 @@ def evaluate(
     start_numpy()
 
     from charrnn import api
+    from charrnn.text.display import printable_name
 
     model, skip = api.load(path), unknown == "skip"
+    said = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
+    chosen = choose_encoding(model, text, encoding, said)
     if per_line:
-        score_each_line(model, text, skip, as_json)
+        score_each_line(model, model.lines(text, skip, chosen), said, as_json)
         return
     if not (split in ("train", "val") or learn or surprisal or compare):
-        score_stream(model, text, skip, threads, as_json)
+        score_stream(model, model.stream(text, skip, chosen), said, threads, as_json)
         return
     # The corpus of the run has no unknown characters, or they are replaced; that another text
     # is not the corpus is said first.
-    whole = model.read(text, skip or split in ("train", "val"))
+    whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:
         raise CorpusError(f"{whole.name}: there is nothing to score")
-    say(model_line(model))
     if split is None and model.trained_on(whole):
-        say(TRAINED_ON)
+        said.append(TRAINED_ON)
+    say_lines(said)
+    counted = None
+    if compare and train_text is not None:
+        notes: list[str] = []
+        chosen = choose_encoding(model, [train_text], encoding, notes, beside=True)
+        counted = model.read([train_text], True, chosen)
+        say_lines(notes)
     score_whole(model, whole, part, split or "all", threads, learn=learn, surprisal=surprisal,
-                compare=compare, train_text=train_text, as_json=as_json)
+                compare=compare, counted=counted, as_json=as_json)
 
 
-def model_line(model: Model) -> str:
-    """Which model a score is of."""
-    from charrnn.text.display import printable_name
-
-    return f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"
+def say_lines(lines: list[str]) -> None:
+    """Say lines that have not been said, and forget them."""
+    for line in lines:
+        say(line)
+    lines.clear()
 
 
 def score_whole(
     model: Model, text: Text, part: Split, split: str, threads: int, *, learn: bool,
-    surprisal: bool, compare: bool, train_text: str | None, as_json: bool,
+    surprisal: bool, compare: bool, counted: Text | None, as_json: bool,
 ) -> None:
     """Score a part of a text that is in memory; show it, or its score beside baselines."""
     from charrnn.cli.bar import scoring_bar
@@ -127,6 +147,8 @@ def score_whole(
     blocks: Iterable[Scored]
     if learn:
         blocks = scoring_bar(model.evaluate_dynamically(part), len(part))
+    elif split == "all":  # as a stream: how the text is shown makes no difference
+        blocks = model.score_text(text, threads)
     else:
         blocks = model.score_blocks(part, threads)
     blocks = check_finite(blocks, text.name)
@@ -137,7 +159,7 @@ def score_whole(
     if not compare:
         write(score_line(score, text, split, model.path, learn, as_json))
         return
-    rows = model.baselines(training_symbols(model, text, train_text), part)
+    rows = model.baselines(training_symbols(model, text, counted), part)
     if as_json:
         write(score_line(score, text, split, model.path, learn, True, dict(rows)))
         return
@@ -147,7 +169,7 @@ def score_whole(
 
 
 def score_stream(
-    model: Model, texts: tuple[str, ...], skip: bool, threads: int, as_json: bool
+    model: Model, stream: TextStream, said: list[str], threads: int, as_json: bool
 ) -> None:
     """Score whole texts as they are read, which may be longer than memory or without end."""
     from charrnn.cli.bar import running_score
@@ -155,22 +177,23 @@ def score_stream(
     from charrnn.inference.scoring import NO_SCORE, SEGMENT, SEGMENTS_AT_ONCE, check_finite
     from charrnn.system.signals import listening
 
-    stream, score, said = model.stream(texts, skip), NO_SCORE, model_line(model)
+    score = NO_SCORE
     with listening(), running_score() as show:
         try:
             for block in check_finite(model.score_stream(stream, threads), stream.name):
-                if said:
-                    say(said)
-                said = ""
+                say_lines(said)
                 score += block.score
                 show(score)
-        except SystemExit:  # INT or TERM
-            if score.chars:
-                say("interrupted: this is the score of what was read so far")
-                write(score_line(score, stream, "all", model.path, False, as_json))
-            else:
-                say(f"interrupted before there was a score: there is one for every "
-                    f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
+        except SystemExit:  # INT, TERM or HUP
+            try:
+                if score.chars:
+                    say("interrupted: this is the score of what was read so far")
+                    write(score_line(score, stream, "all", model.path, False, as_json))
+                else:
+                    say(f"interrupted before there was a score: there is one for every "
+                        f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
+            except (ReaderGone, CharrnnError):  # gone with the terminal
+                silence_stdout()
             raise
     if score.chars == 0:
         raise CorpusError(f"{stream.name}: there is nothing to score")
@@ -179,16 +202,15 @@ def score_stream(
     write(score_line(score, stream, "all", model.path, False, as_json))
 
 
-def score_each_line(model: Model, texts: tuple[str, ...], skip: bool, as_json: bool) -> None:
+def score_each_line(
+    model: Model, lines: Iterator[tuple[str | bytes, ndarray, int]], said: list[str], as_json: bool
+) -> None:
     """A row for each line; a line is scored from the zero state, whatever was before it."""
     from charrnn.cli.format import line_row
     from charrnn.text.display import quoted
 
-    lines, said = model.lines(texts, skip), model_line(model)
     while batch := list(islice(lines, LINES)):
-        if said:
-            say(said)
-        said = ""
+        say_lines(said)
         scores = model.score_lines([ids for _, ids, _ in batch])
         for (line, _, missing), score in zip(batch, scores, strict=True):
             if not isfinite(score.nats):
@@ -214,12 +236,11 @@ def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None
         write(format.surprisal_rows(symbols, nats, right, model.vocabulary).encode())
 
 
-def training_symbols(model: Model, text: Text, named: str | None) -> ndarray:
+def training_symbols(model: Model, text: Text, named: Text | None) -> ndarray:
     """What the baselines count: of the text that the model was trained on, its training part."""
     from charrnn.analysis.ngram import MAX_COUNTED
 
-    if named is not None:
-        text = model.read([named], skip_unknown=True)
+    text = text if named is None else named
     if named is not None and not model.trained_on(text):
         say(f"note: {text.name} is not the text that the model was trained on")
         counted = text.ids

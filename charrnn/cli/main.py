@@ -7,7 +7,11 @@ before BLAS starts.
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -21,6 +25,7 @@ from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
 from charrnn.system.launcher import end_process
 
+QUIET = (SystemExit, click.exceptions.Exit, click.ClickException, ReaderGone)  # even with --debug
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -46,49 +51,78 @@ for command in (train, sample, evaluate, report):
 
 
 def main() -> NoReturn:
-    """The console entry point: run a command and turn what it raises into one line."""
-    debug = "--debug" in sys.argv[1:2]
+    """Run the command of ``sys.argv`` and turn what it raises into one line and an exit code."""
+    options = list(itertools.takewhile(lambda word: word.startswith("-"), sys.argv[1:]))
+    training = sys.argv[1:][len(options) :][:1] == ["train"]
     code, line, finished = 0, "", False
     try:
         code = cli.main(prog_name="charrnn", standalone_mode=False) or 0
         finished = True
-    except SystemExit as error:
+    except BaseException as error:
+        if "--debug" in options and not (isinstance(error, QUIET) or was_interrupted(error)):
+            show_traceback()
+        code, line = outcome(error, training)
+    try:
+        end_process(code, line, say, finished, training)
+    finally:
+        discard_stderr()
+
+
+def outcome(error: BaseException, training: bool) -> tuple[int, str]:
+    """The exit code for what a command raised, and the line to say about it."""
+    if was_interrupted(error):
+        silence_stdout()
+        return 130, ""
+    if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else 1
-        if code > 128 and "train" in sys.argv[1:3]:  # a signal that came early
-            line = "stopped before the first step: there was nothing to save"
-    except click.exceptions.Exit as error:
-        code = error.exit_code
-    except click.ClickException as error:
+        if code > 128 and training:  # a signal that came early
+            return code, "stopped before the first step: there was nothing to save"
+        return code, ""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code, ""
+    if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "charrnn"
         line = f"{command}: {one_line(error.format_message())} (see {command} --help)"
-        code = error.exit_code
-    except CharrnnError as error:
-        if debug:
-            show_traceback()
-        line = f"charrnn: {one_line(str(error))}"
-        code = error.exit_code
+        return error.exit_code, line
+    if isinstance(error, CharrnnError):
         if error.exit_code == 1:
             silence_stdout()
-    except ReaderGone:
+        from charrnn.text.display import printable_name  # a newline is from some name
+
+        return error.exit_code, f"charrnn: {printable_name(str(error))}"
+    if isinstance(error, ReaderGone):
         silence_stdout()
-    except (KeyboardInterrupt, click.Abort):
+        return 0, ""
+    if isinstance(error, OSError):
         silence_stdout()
-        code = 130
-    except OSError as error:
-        silence_stdout()
-        line = f"charrnn: {error.filename or 'standard output'}: {error.strerror}"
-        code = 1
-    except MemoryError:
-        line = "charrnn: there is not enough memory for this"
-        code = 1
-    except Exception as error:
-        if debug:
-            show_traceback()
-        line = (f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
-                "charrnn --debug COMMAND ... shows where")
-        code = 1
-    end_process(code, line, say, finished, training="train" in sys.argv[1:3])
+        return 1, f"charrnn: {error.filename or 'standard output'}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return 1, "charrnn: there is not enough memory for this"
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return 1, ("charrnn: the system allows no more threads: use fewer (--threads 1, or "
+                   "OMP_NUM_THREADS=1), or raise its limit on processes (ulimit -u)")
+    return 1, (f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
+               "charrnn --debug COMMAND ... shows where")
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an exception is Ctrl-C, or what somebody made of it on its way."""
+    while error is not None:
+        if isinstance(error, (KeyboardInterrupt, click.Abort)):
+            return True
+        error = error.__context__
+    return False
+
+
+def discard_stderr() -> None:
+    """Have what standard error refuses go nowhere: Python would exit with a code of its own."""
+    if sys.stderr is not None:
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def show_traceback() -> None:
@@ -98,4 +132,5 @@ def show_traceback() -> None:
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.split())
+    """What click and others say in several lines; spaces of other kinds stay as they are."""
+    return re.sub("[ \t\r\n]+", " ", text).strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
 
 if TYPE_CHECKING:
+    from charrnn.api import Model
+
     ParamType = click.ParamType[Value]
 else:
     ParamType = click.ParamType  # not generic before click 8.2
@@ -114,6 +117,33 @@ def unknown_option(command: Any) -> Any:
         help="What to do about characters the model has never seen; one that learned with "
         "--min-count reads them as U+FFFD.",
     )(command)
+
+
+def encoding_option(command: Any) -> Any:
+    return click.option(
+        "--encoding", type=SettingType("encoding"), metavar="NAME",
+        help="How the text is encoded.  [default: utf-8; as in training for a file that the "
+        "model was trained or validated on]",
+    )(command)
+
+
+def choose_encoding(
+    model: Model, paths: Sequence[str], named: str | None, notes: list[str], beside: bool = False
+) -> str:
+    """How to read a text: as ``named``, else as the model knows it, else as UTF-8.
+
+    Of a text that is read ``beside`` the one that --encoding is about, what the model knows
+    counts first. That a text is read otherwise than in training, unasked, is added to ``notes``.
+    """
+    from charrnn.text.display import display_name
+
+    encoding = named
+    if encoding is None or beside:
+        encoding = model.encoding_of(paths, named or "utf-8")
+    if named is None and encoding != model.encoding:
+        notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
+                     f"{model.encoding} text; --encoding names another")
+    return encoding
 
 
 def newest_checkpoint() -> Path:

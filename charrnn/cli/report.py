@@ -10,6 +10,8 @@ from charrnn.cli.console import say
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
+    choose_encoding,
+    encoding_option,
     newest_checkpoint,
     start_numpy,
     unknown_option,
@@ -23,7 +25,10 @@ from charrnn.errors import CharrnnError, UsageError
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"),
               show_default=True, metavar="FILE", help="The page.")
 @unknown_option
-def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: str) -> None:
+@encoding_option
+def report(
+    text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: str, encoding: str | None
+) -> None:
     """Show what a model has learned: one HTML page that needs nothing else.
 
     With TEXT, what it makes of it; of the text it was trained on the held-out part. Without,
@@ -39,17 +44,22 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
         raise UsageError(f"{out} would be replaced by the page: name another file with -o")
     if out.is_file() and not is_page(out):
         raise UsageError(f"{out} is there already and is no page: name another file with -o")
+    if encoding is not None and not text:
+        raise UsageError("--encoding is for TEXT; without one the model writes its own")
     start_numpy()
 
     from charrnn import api
     from charrnn.text.display import printable_name
 
-    written = api.load(path).report(text, unknown == "skip")
+    model, said = api.load(path), list[str]()
+    chosen = choose_encoding(model, text, encoding, said) if text else None
+    written = model.report(text, unknown == "skip", chosen)
     try:
         size = out.write_bytes(written.encode("utf-8", "replace"))
     except OSError as error:
         raise CharrnnError(f"{out}: cannot be written: {error.strerror}") from None
-    say(f"{printable_name(out)}: {size / 1000:,.0f} kB, on {printable_name(path)}")
+    for line in (*said, f"{printable_name(out)}: {size / 1000:,.0f} kB, on {printable_name(path)}"):
+        say(line)
 
 
 def is_page(path: Path) -> bool:

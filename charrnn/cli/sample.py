@@ -16,6 +16,8 @@ from charrnn.cli.options import (
     Argument,
     FiniteRange,
     checkpoint_option,
+    choose_encoding,
+    encoding_option,
     newest_checkpoint,
     start_numpy,
     unknown_option,
@@ -53,15 +55,19 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--novelty", type=TEXTS, metavar="FILE",
               help="Say on standard error what of the samples stands in this text word for word.")
 @unknown_option
+@encoding_option
 def sample(
     checkpoint: Path | None, prime: str | None, prime_file: str | None, seed: int | None,
-    stop: str | None, novelty: str | None, unknown: str, count: int, **options: Any,
+    stop: str | None, novelty: str | None, unknown: str, encoding: str | None, count: int,
+    **options: Any,
 ) -> None:
     """Write text, character by character, as it is generated."""
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file both say what to begin with; give one")
     if prime_file == novelty == "-":
         raise UsageError("standard input can be read only once")
+    if encoding is not None and prime_file is None and novelty is None:
+        raise UsageError("--encoding is for --prime-file and --novelty")
     path = checkpoint or newest_checkpoint()
     threads = default_threads()
     start_numpy()
@@ -71,16 +77,23 @@ def sample(
 
     model = api.load(path)
     skip = unknown == "skip"
+    said: list[str] = []
     begin: Iterable[ndarray]
     if prime_file is not None:
-        begin = model.stream([prime_file], skip)
+        chosen = choose_encoding(model, [prime_file], encoding, said)
+        begin = model.stream([prime_file], skip, chosen)
     else:
         begin = [model.encode_prime(prime or "", skip)]
-    text = None if novelty is None else model.read([novelty], mark_unknown=True)
+    text = None
+    if novelty is not None:
+        beside = prime_file is not None
+        chosen = choose_encoding(model, [novelty], encoding, said, beside)
+        text = model.read([novelty], encoding=chosen, mark_unknown=True)
     stop_ids = model.encode_stop(stop) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
-    say(f"{printable_name(path)}, seed {seed}")
+    for line in (f"{printable_name(path)}, seed {seed}", *said):
+        say(line)
     output = TextOutput(write, stdout_is_terminal(), model.vocabulary)
     drawn: dict[int, list[ndarray]] = defaultdict(list)  # by sample, for --novelty
     current = 0

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from charrnn.cli.console import write
+from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.options import TEXTS, GroupedCommand, setting_options, start_numpy
 from charrnn.config.parsing import resolve
 from charrnn.config.settings import Value
-from charrnn.errors import UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.system import machine
 
 
@@ -75,12 +76,13 @@ def train(
     if group.size > 1 and "-" in (*corpus, val):
         raise UsageError(f"standard input reaches one of {group.size} processes: name a file")
     display = TrainingDisplay(quiet)
+    output = Output(display.line)
 
     def show(event: Event) -> None:
         if group.is_first:
             display.show(event)
             if as_json:
-                write(event_line(event))
+                (write if dry_run else output.write)(event_line(event))
 
     request = Request(
         corpus, path, config, frozenset(file) | frozenset(given), val, init_from, overwrite,
@@ -101,7 +103,36 @@ def train(
             stack.enter_context(lock.locked(path))
         for event in training(prepare(request, group), signals):
             show(event)
-    return 128 + event.signal if isinstance(event, End) and event.signal is not None else 0
+    if isinstance(event, End) and event.signal is not None:
+        if output.error is not None:
+            say(f"charrnn: {output.error}")
+        return 128 + event.signal
+    if output.error is not None:
+        raise output.error
+    return 0
+
+
+class Output:
+    """Standard output for as long as it can be written: a run is worth more than its events.
+
+    ``error`` says why some of them could not be written, where that is not their reader's choice.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note, self._open = note, True
+        self.error: CharrnnError | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, or nothing from the first failure on, which is noted."""
+        if not self._open:
+            return
+        try:
+            write(data)
+        except (ReaderGone, CharrnnError) as error:
+            silence_stdout()
+            self._open, self.error = False, error if isinstance(error, CharrnnError) else None
+            self._note(f"note: {self.error or 'nobody reads standard output any more'}; "
+                       "the run continues without it")
 
 
 def default_checkpoint(corpora: tuple[str, ...]) -> Path:

@@ -105,6 +105,8 @@ def score_blocks(
     """Score the symbols of a part in order, in blocks of up to SEGMENTS_AT_ONCE segments.
 
     All blocks, or a ``share`` of them. Of the part's context the last CONTEXT symbols are used.
+    Segments are cut from the beginning of the part, whatever documents start in it; there the
+    state is reset. ``score_stream`` with ``restart`` cuts each document from its own beginning.
     """
     ids, before = part.ids, part.context[-CONTEXT:]
     assert len(before) > 0, "the first symbol has to follow something"
@@ -138,7 +140,8 @@ def score_stream(
     """``score_blocks`` of a text that comes in pieces and need not end, in constant memory.
 
     ``start`` is read before the text. The blocks do not depend on how the text is cut into
-    pieces. An empty piece ends a document; with ``restart`` the next is read like the first.
+    pieces. An empty piece ends a document; with ``restart`` the next is read like the first, its
+    segments cut from its own beginning.
     """
     waiting, context, size = start[:0], start, SEGMENTS_AT_ONCE * SEGMENT
     for piece in pieces:

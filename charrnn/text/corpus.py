@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ class Text:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def pieces(self) -> Iterator[ndarray]:
+        """The text as a ``TextStream`` gives it: piece by piece, an empty one ends each file."""
+        for begin, end in pairwise([0, *self.begins, len(self)]):
+            for at in range(begin, end, cache.PIECE):
+                yield self.ids[at : min(at + cache.PIECE, end)]
+            yield self.ids[:0]
 
     @property
     def in_memory(self) -> bool:

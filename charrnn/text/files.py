@@ -29,7 +29,7 @@ OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a fold
 COMPRESSED = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}  # the module that opens each
 # What to do about a text that cannot be decoded, in training and where a model is given.
 RENAME = "name the right --encoding, or read any file with --level byte"
-CONVERT = "that is what the model reads; convert the text to it"
+RENAME_ONLY = "name the right --encoding"
 
 
 class Digest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from charrnn.errors import CorpusError
 from charrnn.text import cache
 from charrnn.text.corpus import Text, text_from_facts
 from charrnn.text.display import describe, display_name, display_path
-from charrnn.text.files import CONVERT, Digest, files_of, read_codes
+from charrnn.text.files import RENAME_ONLY, Digest, chunks, files_of, read_codes
 from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 
@@ -26,11 +28,12 @@ class TextStream:
 
     def __init__(
         self, paths: Sequence[str], vocabulary: Vocabulary, encoding: str,
-        skip_unknown: bool = False, mark_unknown: bool = False,
+        skip_unknown: bool = False, mark_unknown: bool = False, remedy: str = RENAME_ONLY,
     ) -> None:
         self.name, self.paths = display_name(paths), paths
         self.vocabulary, self.encoding, self.skip = vocabulary, encoding, skip_unknown
         self.mark = mark_unknown and not vocabulary.replaces
+        self.remedy = remedy  # for what cannot be decoded
         self.unknown = 0
         self._digest = Digest()
 
@@ -38,7 +41,7 @@ class TextStream:
         known = self.vocabulary
         for path in files_of(self.paths):
             count = 0
-            for codes in read_codes([path], known.level, self.encoding, self._digest, CONVERT):
+            for codes in read_codes([path], known.level, self.encoding, self._digest, self.remedy):
                 missing = known.unknown(codes)
                 if missing and not (self.skip or self.mark or known.replaces):
                     first = int((known.lookup(codes) >= len(known)).argmax())
@@ -49,7 +52,9 @@ class TextStream:
                     )
                 self.unknown += missing
                 count += len(codes)
-                yield known.lookup(codes) if self.mark else known.encode(codes, self.skip)
+                ids = known.lookup(codes) if self.mark else known.encode(codes, self.skip)
+                if len(ids) or not len(codes):  # what is left of a chunk may be nothing
+                    yield ids
 
     @property
     def digest(self) -> str:
@@ -62,8 +67,9 @@ def read(
     vocabulary: Vocabulary,
     encoding: str,
     skip_unknown: bool = False,
-    folder: Path | None = None,
     mark_unknown: bool = False,
+    folder: Path | None = None,
+    remedy: str = RENAME_ONLY,
 ) -> Text:
     """Read files as a ``TextStream`` into one array.
 
@@ -77,7 +83,7 @@ def read(
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
             return text_from_facts(display_name(paths), vocabulary, *found)
-    pieces = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown)
+    pieces = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy)
     store = cache.Store(folder)
     begins: list[int] = []
     marks = pieces.mark and vocabulary.level == "char"  # of bytes none is unknown
@@ -94,8 +100,20 @@ def read(
                 begins=begins[:-1])
 
 
+def digest(paths: Sequence[str]) -> str | None:
+    """SHA-256 of the bytes of files, unpacked; None where not all can be read a second time."""
+    files, found = files_of(paths), hashlib.sha256()
+    if "-" in files or not all(map(os.path.isfile, files)):
+        return None
+    for path in files:
+        for data in chunks(path):
+            found.update(data)
+    return found.hexdigest()
+
+
 def read_lines(
-    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False
+    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False,
+    remedy: str = RENAME_ONLY,
 ) -> Iterator[tuple[str | bytes, ndarray, int]]:
     """The lines of files: as text without its newline, as symbols, and how many were unknown.
 
@@ -119,7 +137,7 @@ def read_lines(
     for path in files_of(paths):
         number = 1
         rest: list[ndarray] = []  # the beginning of a line that has not ended yet
-        for codes in read_codes([path], vocabulary.level, encoding, remedy=CONVERT):
+        for codes in read_codes([path], vocabulary.level, encoding, remedy=remedy):
             begin = 0
             for end in (np.flatnonzero(codes == 10) + 1).tolist():
                 yield line(path, number, np.concatenate([*rest, codes[begin:end]]))

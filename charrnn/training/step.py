@@ -21,7 +21,7 @@ from charrnn.nn.rng import Purpose, generator, uniform_rows
 from charrnn.system.signals import Signals, from_sums
 from charrnn.training.run import Run
 
-TAIL = 4  # numbers that ride along with a gradient: the loss, and what signals asked for
+TAIL = 5  # numbers that ride along with a gradient: the loss, and what signals asked for
 
 
 class Gradient(NamedTuple):

@@ -216,3 +216,40 @@ def test_a_file_to_validate_on_is_no_split_of_the_corpus(tmp_path):
     assert "file of its own" in one_line(run_charrnn(*asked, "val", cwd=tmp_path), 2)
     whole = run_charrnn(*asked, "train", cwd=tmp_path)
     assert json.loads(whole.stdout)["chars"] == len(TEXT)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Files, one of them empty, and two models of them: with and without borders."""
+    folder = tmp_path_factory.mktemp("shelf")
+    (folder / "shelf").mkdir()
+    for name, size in {"1": 2500, "2": 0, "3": 37_000, "4": 1100}.items():
+        text = TEXT * (1 + size // len(TEXT))
+        (folder / "shelf" / name).write_text(text[:size], encoding="utf-8")
+    for borders in ("reset", "ignore"):
+        result = run_charrnn("train", "shelf", *TINY, "--steps", "30", "--borders", borders, "-o",
+                             f"{borders}.npz", "--quiet", cwd=folder)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.parametrize("borders", ["reset", "ignore"])
+@pytest.mark.parametrize("unknown", ["error", "skip"])
+def test_how_a_score_is_shown_does_not_change_it(shelf, borders, unknown):
+    args = ["eval", "shelf", "-m", f"{borders}.npz", "--unknown", unknown]
+
+    def score(*more):
+        result = run_charrnn(*args, *more, "--json", cwd=shelf)
+        assert result.returncode == 0, result.stderr
+        found = json.loads(result.stdout)
+        found.pop("baselines", None)
+        return found
+
+    expected = score()
+    assert score("--baselines", "--train-text", "shelf") == expected
+    assert score("--split", "all") == expected
+    rows = run_charrnn(*args, "--surprisal", cwd=shelf).stdout.decode().splitlines()
+    bits, right = zip(*(row.split("\t")[:2] for row in rows), strict=True)
+    assert len(bits) == expected["chars"]
+    assert np.mean([float(b) for b in bits]) == pytest.approx(expected["bits_per_char"], abs=1e-5)
+    assert right.count("1") / len(right) == pytest.approx(expected["accuracy"], abs=1e-12)

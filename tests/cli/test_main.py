@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
@@ -103,10 +106,19 @@ def test_debug_shows_the_traceback_of_an_error(home):
     assert b"Traceback" in result.stderr and result.returncode == 2
 
 
+def after_interrupt(error):
+    """An error that was raised where Ctrl-C was being handled."""
+    error.__context__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(("raised", "code", "words"), [
     (KeyboardInterrupt(), 130, ""),
     (MemoryError(), 1, "charrnn: there is not enough memory for this"),
     (OSError(5, "Input/output error", "a.txt"), 1, "charrnn: a.txt: Input/output error"),
+    (RuntimeError("can't start new thread"), 1, "raise its limit on processes (ulimit -u)"),
+    (after_interrupt(ImportError("numpy")), 130, ""),
+    (after_interrupt(OSError(28, "No space left on device")), 130, ""),
     (ZeroDivisionError("by\nnothing"), 1, "a mistake in charrnn, ZeroDivisionError: by nothing;"),
 ])
 def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsys, raised, code,
@@ -122,3 +134,86 @@ def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsy
     said = capsys.readouterr().err
     assert caught.value.code == code
     assert words in said and said.count("\n") == (1 if words else 0)
+
+
+def test_where_no_thread_can_be_started_it_is_one_line(home):
+    code = ("import sys, threading\n"
+            "def start(self): raise RuntimeError(\"can't start new thread\")\n"
+            "threading.Thread.start = start\n"
+            "from charrnn.__main__ import main\nsys.argv[0] = 'charrnn'\nmain()")
+    for args in (["train", "corpus.txt", "-o", "other.npz"], ["eval", "corpus.txt"],
+                 ["sample", "--novelty", "corpus.txt"]):
+        result = subprocess.run([sys.executable, "-c", code, *args], cwd=home, timeout=60,
+                                capture_output=True, env=ENVIRONMENT | {"OMP_NUM_THREADS": "4"})
+        line = one_line(result, 1)
+        assert "--threads 1" in line and "ulimit -u" in line
+    assert not (home / "other.npz").exists()
+
+
+@pytest.mark.parametrize(("args", "said"), [
+    (["train", "a"], True), (["--debug", "train", "a"], True), (["eval", "train"], False),
+    (["sample", "-m", "train"], False), (["--debug", "eval", "train"], False),
+])
+def test_only_a_run_that_was_stopped_speaks_of_its_first_step(monkeypatch, capsys, args, said):
+    def stopped(**_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(program.cli, "main", stopped)
+    monkeypatch.setattr(sys, "argv", ["charrnn", *args])
+    with pytest.raises(SystemExit) as caught:
+        program.main()
+    assert caught.value.code == 143
+    assert ("stopped before the first step" in capsys.readouterr().err) == said
+
+
+# charrnn, started with interrupts blocked, which are let through once its first line has run.
+LATER = """
+import signal, sys
+install = signal.signal
+def announced(number, handler):
+    install(number, handler)
+    signal.signal = install
+    print("here", flush=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+signal.signal = announced
+from charrnn.__main__ import main
+sys.argv[0] = "charrnn"
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+@pytest.mark.parametrize("args", [
+    ["--help"], ["train", "corpus.txt", *TINY, "--steps", "1000000", "--quiet"],
+    ["sample", "--length", "100000000", "--seed", "1"], ["eval", "-"], ["report"],
+], ids=lambda args: args[0])
+def test_an_interrupt_at_any_moment_of_the_start_is_quiet(home, tmp_path, args):
+    """At moments that are spread over the first 300 ms, in steps that grow."""
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "new.npz"
+    more = {"train": ["-o", str(path)], "report": ["-o", str(tmp_path / "new.html")]}
+    args = [*args, *more.get(args[0], [])]
+    codes = []
+    for moment in range(24):
+        command = [sys.executable, "-c", LATER, *args]  # no warnings: a file may be left open
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, bufsize=0,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       env=ENVIRONMENT)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        with process:
+            if moment > 0:
+                assert process.stdout.readline() == b"here\n"
+            time.sleep(0.3 * (moment / 24) ** 1.5)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=20)[1].decode()
+        codes.append(process.returncode)
+        for word in ("Traceback", "mistake", "ignored", "Error"):
+            assert word not in said, (moment, said)
+        assert said.count("\n") <= 2, (moment, said)  # the seed, and the end of the line of ^C
+        path.unlink(missing_ok=True)
+    assert set(codes) <= {130, 0}, codes
+    assert codes[0] == 130
+    assert 0 not in codes or args[0] in ("--help", "report")

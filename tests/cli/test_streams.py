@@ -72,6 +72,19 @@ def test_a_text_that_never_ends_is_scored_until_somebody_interrupts(home):
     assert b"Traceback" not in err
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX only")
+def test_a_stream_whose_terminal_closes_exits_as_after_any_signal(home):
+    with start_charrnn("eval", "-", "--json", cwd=home) as process:
+        process.stdin.write((TEXT * 1400).encode())
+        deadline = time.monotonic() + 20
+        while b"step" not in process.stderr.readline() and time.monotonic() < deadline:
+            pass
+        process.stdout.close()
+        process.stderr.close()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=20) == 129
+
+
 def test_a_stream_has_the_score_of_the_file(home):
     (home / "long.txt").write_text(TEXT * 3000)
     scores = [json.loads(result.stdout) for result in (

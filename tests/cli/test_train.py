@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn, shell
 
 
 def test_train_says_what_it_found_and_what_it_made(home):
@@ -78,7 +79,11 @@ def test_a_bad_text_is_one_line_and_exit_1(tmp_path, data):
     assert ("byte 3" in line and "--encoding" in line) if len(data) == 4 else "at least 2" in line
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+SIGNALS += [(signal.SIGHUP, 129)] if hasattr(signal, "SIGHUP") else []
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
     (tmp_path / "a.txt").write_text(TEXT)
     command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2", "--json"]
@@ -96,6 +101,119 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
     assert run_charrnn(*args, "-o", "whole.npz", cwd=tmp_path).returncode == 0
     whole = (tmp_path / "whole.npz").read_bytes()
     assert (tmp_path / "checkpoints/a.npz").read_bytes() == whole
+
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+
+
+def in_a_terminal_that_closes(folder, steps, ignoring):
+    """The exit code of a run whose terminal closes once it shows its bar."""
+    master, slave = os.openpty()
+    command = [*COMMAND, "train", "a.txt", *TINY, "--steps", str(steps)]
+    code = (f"import fcntl, os, signal, sys, termios\nos.setsid()\n"
+            f"signal.signal(signal.SIGHUP, signal.SIG_{'IGN' if ignoring else 'DFL'})\n"
+            "fcntl.ioctl(2, termios.TIOCSCTTY, 0)\nos.execv(sys.argv[1], sys.argv[1:])")
+    with subprocess.Popen([sys.executable, "-c", code, *command], cwd=folder, stdin=slave,
+                          stdout=slave, stderr=slave, env=ENVIRONMENT) as process:
+        os.close(slave)
+        shown = b""
+        while b"chars/s" not in shown:  # the bar
+            shown += os.read(master, 1000)
+        os.close(master)  # the kernel sends HUP, and so does a shell
+        process.send_signal(signal.SIGHUP)
+        return process.wait(timeout=30)
+
+
+@POSIX
+def test_a_terminal_that_closes_saves(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert in_a_terminal_that_closes(tmp_path, 1_000_000, ignoring=False) == 129
+    result = run_charrnn("train", "a.txt", *TINY, "--steps", "1000000", "--dry-run", cwd=tmp_path)
+    assert b"would go on after step" in result.stderr
+
+
+@POSIX
+def test_a_run_that_ignores_that_its_terminal_closes_ends_where_it_would_have(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert in_a_terminal_that_closes(tmp_path, 2000, ignoring=True) == 0
+    result = run_charrnn("train", "a.txt", *TINY, "--steps", "2000", cwd=tmp_path)
+    assert b"already trained: 2,000 steps are done" in result.stderr
+
+
+@POSIX
+def test_under_nohup_a_run_outlives_its_terminal(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["nohup", *COMMAND, "train", "a.txt", *TINY, "--steps", "300", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, env=ENVIRONMENT,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        for _ in range(30):
+            process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(out.splitlines()[-1])["reason"] == "done"
+
+
+def result_of(folder):
+    """The bytes of the checkpoint that a command made in a folder."""
+    return (folder / "checkpoints/a.npz").read_bytes()
+
+
+TRAIN = f"charrnn train a.txt {' '.join(TINY)} --steps 40"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The checkpoint of a run whose streams are read to their ends."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "a.txt").write_text(TEXT)
+    assert shell(TRAIN, cwd=folder).returncode == 0
+    return result_of(folder)
+
+
+def test_a_run_continues_when_nobody_reads_its_events_any_more(tmp_path, undisturbed):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = shell(f"{TRAIN} --json | head -1", cwd=tmp_path)
+    assert result.returncode == 0
+    assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["start"]
+    assert result.stderr.count(b"nobody reads standard output any more; the run continues") == 1
+    assert b"done: 40 steps" in result.stderr
+    assert result_of(tmp_path) == undisturbed
+
+
+@FULL
+@pytest.mark.parametrize("quiet", ["", "--quiet"])
+@pytest.mark.parametrize(("to", "words"), [
+    (">/dev/full", "standard output: No space left on device"),
+    (">&-", "standard output is closed"),
+])
+def test_a_run_whose_events_cannot_be_written_is_saved_and_exits_1(tmp_path, undisturbed, to,
+                                                                   words, quiet):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = shell(f"{TRAIN} --json {quiet} {to}", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.decode().splitlines()[-1] == f"charrnn: {words}"
+    assert result.stderr.count(words.encode()) == (1 if quiet else 2)
+    assert result_of(tmp_path) == undisturbed
+
+
+@FULL
+@pytest.mark.parametrize("to", ["2>/dev/full", "2>&-", "2> >(head -1)"])
+def test_a_run_does_not_need_anybody_to_read_what_it_says(tmp_path, undisturbed, to):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert shell(f"{TRAIN} {to}", cwd=tmp_path).returncode == 0
+    assert result_of(tmp_path) == undisturbed
+
+
+@FULL
+def test_a_dry_run_is_its_output(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = shell(f"{TRAIN} --json --dry-run >/dev/full", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.decode().splitlines()[-1] == (
+        "charrnn: standard output: No space left on device")
+    assert shell(f"{TRAIN} --json --quiet --dry-run | true", cwd=tmp_path).returncode == 0
 
 
 def test_two_runs_on_one_checkpoint_are_kept_apart(tmp_path):
@@ -142,7 +260,7 @@ def test_a_refused_run_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_while_the_text_is_read_ends_at_once(tmp_path, number, code):
     with subprocess.Popen([*COMMAND, "train", "-"], cwd=tmp_path, stdin=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=ENVIRONMENT) as process:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from fake_mpi import Aborted
@@ -107,3 +109,28 @@ def test_where_no_world_is_found_the_first_alone_says_why(world, end_process, fo
 def test_what_does_not_train_speaks_for_itself(launch, end_process):
     launch(PMI_RANK="1", PMI_SIZE="2")
     assert end_process(2, "no", finished=False, training=False) == (["no"], 0, 2)
+
+
+@pytest.fixture
+def end_now(monkeypatch):
+    """End a process at once: whether MPI, or the system, is asked to do so with 130."""
+    def end_now():
+        calls = []
+        monkeypatch.setattr(launcher.signal, "signal", lambda *handler: None)
+        monkeypatch.setattr(launcher.signal, "alarm", calls.append)
+        monkeypatch.setattr(launcher.os, "dup2", lambda *files: None)
+        monkeypatch.setattr(launcher.os, "_exit", calls.append)
+        with suppress(Aborted):
+            launcher.end_now(130)
+        return calls
+
+    return end_now
+
+
+def test_a_process_that_has_to_end_at_once_ends_those_that_may_wait_for_it(world, launch, end_now):
+    MPI = world(1, 4, 4)
+    assert (end_now(), MPI.done) == ([3], [130]), "the system ends it should MPI never answer"
+    world(1, 4, None)
+    assert end_now() == [3, 130], "without mpi4py nobody waits"
+    launch()
+    assert end_now() == [130]

@@ -1,4 +1,4 @@
-"""Signals: two of them ask a run to stop, one asks it to save, and none is lost."""
+"""Signals: three of them ask a run to stop, one asks it to save, and none is lost."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import signal
 import pytest
 from interpreter import run_python
 
-from charrnn.system.signals import Signals, from_sums, listening
+from charrnn.system.signals import HANGUP, Signals, from_sums, listening
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
-NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+STOPS = [name for name in NAMES if name != "SIGUSR1"]
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +23,8 @@ def handlers():
         signal.signal(getattr(signal, name), handler)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_int_and_term_ask_to_stop(name):
+@pytest.mark.parametrize("name", STOPS)
+def test_int_term_and_hup_ask_to_stop(name):
     number = getattr(signal, name)
     with listening() as signals:
         signals.deferred = True
@@ -33,7 +34,7 @@ def test_int_and_term_ask_to_stop(name):
         assert not signals.save
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", STOPS)
 def test_where_there_is_nothing_to_save_the_first_signal_ends(name):
     number = getattr(signal, name)
     with pytest.raises(SystemExit) as ended, listening():
@@ -92,11 +93,27 @@ def test_asked_twice_the_process_ends_at_once(name, code):
     assert done.stderr == ""
 
 
+@POSIX
+@pytest.mark.parametrize("names", ["HUP HUP", "HUP HUP HUP", "TERM HUP", "HUP TERM", "INT HUP",
+                                   "HUP TERM HUP"])
+def test_a_terminal_or_session_that_closes_does_not_urge(names):
+    """Kernel, shell and session manager send HUP each, and TERM beside it."""
+    numbers = [getattr(signal, f"SIG{name}") for name in names.split()]
+    with listening() as signals:
+        signals.deferred = True
+        for number in numbers:
+            signal.raise_signal(number)
+        assert signals.stop == next((n for n in numbers if n != signal.SIGHUP), signal.SIGHUP)
+
+
 def test_the_processes_add_up_what_they_were_asked_for():
-    assert from_sums([0, 0, 0]) == (None, False)
-    assert from_sums([0, 2, 0]) == (signal.SIGTERM, False)
-    assert from_sums([1, 1, 3]) == (signal.SIGINT, True)
+    assert from_sums([0, 0, 0, 0]) == (None, False)
+    assert from_sums([0, 2, 0, 0]) == (signal.SIGTERM, False)
+    assert from_sums([1, 1, 1, 3]) == (signal.SIGINT, True)
+    assert from_sums([0, 0, 1, 0]) == (HANGUP, False)
     signals = Signals()
-    assert signals.pending() == (False, False, False)
+    assert signals.pending() == (False, False, False, False)
     signals.stop, signals.save = signal.SIGTERM, True
-    assert signals.pending() == (False, True, True)
+    assert signals.pending() == (False, True, False, True)
+    signals.stop = HANGUP
+    assert signals.pending() == (False, False, True, True)

@@ -264,7 +264,7 @@ def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path
     assert found.ids.filename != made.ids.filename
     other = Vocabulary(made.vocabulary.codes[:-1], "char")
     before = sorted((tmp_path / "cache").iterdir())
-    found = reader.read([path], other, "utf-8", True, tmp_path / "cache")
+    found = reader.read([path], other, "utf-8", True, folder=tmp_path / "cache")
     alone = reader.read([path], other, "utf-8", True)
     assert alone.in_memory and not found.in_memory
     assert_same(found, alone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -78,6 +79,29 @@ def test_unknown_characters_can_be_kept_as_what_no_symbol_is(path, size):
     assert decoded(found) == "\u0100\ufffd\u0101\ufffd", "as the model reads it"
     found = reader.read([str(path)], Vocabulary.of_bytes(), "utf-8", mark_unknown=True)
     assert (found.ids.dtype, decoded(found)) == (np.uint8, text.encode())
+
+
+@given(st.lists(st.text("abx", max_size=9), min_size=1, max_size=4), CHUNKS)
+@example(["axxb", "x", "", "b"], 1)
+def test_only_the_end_of_a_file_is_an_empty_piece(tmp_path_factory, texts, chunk):
+    folder, known = tmp_path_factory.getbasetemp(), a_vocabulary("ab")
+    paths = []
+    for number, text in enumerate(texts):
+        (folder / f"{number}.txt").write_text(text)
+        paths.append(str(folder / f"{number}.txt"))
+    kept = [text.replace("x", "") for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK", chunk)
+        pieces = list(reader.TextStream(paths, known, "utf-8", skip_unknown=True))
+        found = reader.read(paths, known, "utf-8", skip_unknown=True)
+    assert [len(piece) for piece in pieces].count(0) == len(texts)
+    documents, begin = [], 0
+    for end in [i for i, piece in enumerate(pieces) if len(piece) == 0]:
+        documents.append("".join(map(known.decode, pieces[begin:end])))
+        begin = end + 1
+    assert documents == kept
+    ends = [0, *found.begins, len(found.ids)]
+    assert [known.decode(found.ids[a:b]) for a, b in itertools.pairwise(ends)] == kept
 
 
 def lines(path, data, known, chunk=files.CHUNK, skip_unknown=False, encoding="utf-8"):

@@ -1,0 +1,149 @@
+"""Texts that are not UTF-8: what a model of one reads, and how, in every command."""
+
+from __future__ import annotations
+
+import json
+import lzma
+
+import pytest
+from commands import TINY, run_charrnn, shell
+
+from charrnn.errors import UsageError
+
+TEXT = "Der Käse fällt über Öfen.\n" * 60
+OTHER = "Der Öfen fällt.\n" * 20
+NOTE = "is read as UTF-8, and the model was trained on {} text; --encoding names another"
+
+
+@pytest.fixture(scope="module", params=["latin-1", "utf-16"])
+def home(request, tmp_path_factory):
+    """Its encoding, and a folder with a text in it, a model of that, and the text in UTF-8."""
+    folder, encoding = tmp_path_factory.mktemp("home"), request.param
+    (folder / "own.txt").write_text(TEXT, encoding=encoding)
+    (folder / "val.txt").write_text(OTHER, encoding=encoding)
+    for name, text in {"same": TEXT, "other": OTHER}.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    for model, more in {"own": [], "val": ["--val", "val.txt"]}.items():
+        result = run_charrnn("train", "own.txt", *TINY, "--steps", "20", "--encoding", encoding,
+                             "-o", f"{model}.npz", *more, "--quiet", cwd=folder)
+        assert (result.returncode, result.stderr) == (0, b"")
+    (folder / "packed.txt.xz").write_bytes(lzma.compress((folder / "own.txt").read_bytes()))
+    return folder, encoding
+
+
+def score(*args, cwd, stdin=None, model="own.npz"):
+    """The score of a text, and what is said beside it."""
+    result = run_charrnn("eval", *args, "-m", model, "--json", cwd=cwd, stdin=stdin)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    return (found["nats_per_char"], found["chars"]), result.stderr.decode()
+
+
+def test_what_a_model_writes_it_can_read(home):
+    folder, encoding = home
+    result = shell("charrnn sample -m own.npz --length 50 --seed 3 | charrnn eval - -m own.npz",
+                   cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert b" 50 characters" in result.stdout
+    assert f"note: standard input {NOTE.format(encoding)}" in result.stderr.decode()
+    result = shell("charrnn sample -m own.npz --length 50 --seed 3 >o.txt; charrnn sample "
+                   "-m own.npz --prime-file o.txt --length 5 --novelty o.txt", cwd=folder)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_text_of_the_run_is_read_as_it_was_in_training(home):
+    folder, encoding = home
+    expected, said = score("own.txt", cwd=folder)
+    assert expected[1] == len(TEXT) and "trained on most of this text" in said
+    assert "UTF-8" not in said
+    assert score("packed.txt.xz", cwd=folder) == (expected, said)
+    assert score("same.txt", cwd=folder)[0] == expected
+    assert score("own.txt", "--encoding", encoding, cwd=folder) == (expected, said)
+    assert score("own.txt", "--split", "val", cwd=folder)[0][1] == len(TEXT) // 10
+    validation, said = score("val.txt", cwd=folder, model="val.npz")
+    assert validation[1] == len(OTHER) and "UTF-8" not in said
+
+
+def test_another_text_is_utf_8_which_is_said_unless_it_is_asked_for(home):
+    folder, encoding = home
+    expected, said = score("other.txt", cwd=folder)
+    assert expected[1] == len(OTHER)
+    assert f"note: other.txt {NOTE.format(encoding)}\n" in said
+    again, said = score("other.txt", "--encoding", "utf-8", cwd=folder)
+    assert again == expected and "UTF-8" not in said
+    data = (folder / "val.txt").read_bytes()
+    assert score("-", "--encoding", encoding, cwd=folder, stdin=data)[0] == expected
+    rows = run_charrnn("eval", "other.txt", "-m", "own.npz", "--per-line", cwd=folder)
+    assert rows.stdout.decode().count("\tDer Öfen fällt.\n") == 20
+
+
+@pytest.mark.parametrize("more", [[], ["--per-line"], ["--surprisal"], ["--dynamic"],
+                                  ["--baselines", "--train-text", "own.txt"]])
+def test_what_is_neither_is_refused_with_both_names(home, more):
+    folder, encoding = home
+    (folder / "more.txt").write_text(TEXT + "ä", encoding=encoding)
+    result = run_charrnn("eval", "more.txt", "-m", "own.npz", *more, cwd=folder)
+    assert (result.returncode, result.stdout) == (1, b"")
+    line = result.stderr.decode()
+    assert line.count("\n") == 1
+    assert line.startswith("charrnn: more.txt: byte ")
+    assert f"name the right --encoding; the model was trained on {encoding} text" in line
+
+
+def test_texts_beside_the_one_that_is_scored_are_recognised_as_well(home):
+    folder, _ = home
+    compare = ["--baselines", "--train-text"]
+    expected, said = score("other.txt", *compare, "same.txt", cwd=folder)
+    assert said.count("UTF-8") == 2
+    for more in ([], ["--encoding", "utf-8"]):
+        found, said = score("other.txt", *more, *compare, "own.txt", cwd=folder)
+        assert found == expected
+        assert said.count("UTF-8") == (not more)
+    sample = ["sample", "-m", "own.npz", "--prime-file", "other.txt", "--length", "60", "--seed",
+              "1", "--novelty"]
+    one = run_charrnn(*sample, "own.txt", "--encoding", "utf-8", cwd=folder)
+    other = run_charrnn(*sample, "same.txt", "--encoding", "utf-8", cwd=folder)
+    assert one.returncode == 0 and one.stdout == other.stdout
+    assert one.stderr.decode() == other.stderr.decode().replace("same.txt", "own.txt")
+
+
+def test_a_report_reads_a_text_as_a_score_does(home):
+    folder, encoding = home
+    pages = []
+    for text, more, notes in (("own.txt", [], 0), ("same.txt", ["--encoding", "utf-8"], 0),
+                              ("same.txt", [], 1), ("val.txt", ["--encoding", encoding], 0),
+                              ("other.txt", [], 1)):
+        result = run_charrnn("report", text, "-m", "own.npz", *more, cwd=folder)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count(b"UTF-8") == notes
+        pages.append((folder / "report.html").read_text(encoding="utf-8"))
+    assert pages[1] == pages[2]
+    assert pages[3].replace("val.txt", "other.txt") == pages[4]
+
+
+def test_an_encoding_without_a_text_is_refused(home):
+    folder, _ = home
+    for command in (["sample"], ["report"]):
+        result = run_charrnn(*command, "-m", "own.npz", "--encoding", "utf-8", cwd=folder)
+        assert result.returncode == UsageError.exit_code
+        assert b"--encoding is for " in result.stderr
+    result = run_charrnn("eval", "own.txt", "--encoding", "klingon", cwd=folder)
+    assert result.returncode == 2 and b"'klingon' is not an encoding of text" in result.stderr
+
+
+def test_a_model_of_bytes_reads_bytes_whatever_their_encoding(home):
+    folder, encoding = home
+    result = run_charrnn("train", "own.txt", *TINY, "--steps", "5", "--encoding", encoding,
+                         "--level", "byte", "-o", "byte.npz", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    expected, said = score("other.txt", cwd=folder, model="byte.npz")
+    assert expected[1] == len(OTHER.encode()) and "UTF-8" not in said
+    assert score("other.txt", "--encoding", "utf-16", cwd=folder, model="byte.npz")[0] == expected
+
+
+def test_a_pipe_is_not_read_to_recognise_it(home):
+    folder, encoding = home
+    result = shell(f"charrnn eval <(cat val.txt) -m own.npz --encoding {encoding}", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    result = shell("charrnn eval <(cat other.txt) -m own.npz --json", cwd=folder)
+    assert json.loads(result.stdout)["chars"] == len(OTHER)
