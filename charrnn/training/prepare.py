@@ -26,7 +26,9 @@ from charrnn.text.files import files_of
 from charrnn.text.split import Split, split, whole
 from charrnn.training.processes import Alone, ProcessGroup, workers
 from charrnn.training.resume import (
+    check_fits,
     check_inputs_survive,
+    digest_of_documents,
     inherit_architecture,
     inherit_weights,
     resume_settings,
@@ -47,6 +49,7 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
         "version of NumPy": np.__version__,
         **run.checkpoint.settings,
         "text": run.checkpoint.origin["corpus"],
+        "division of the text into files": run.checkpoint.documents,
         "validation text": run.checkpoint.origin["val"],
         "checkpoint to begin from": run.checkpoint.origin["init_from"],
         "checkpoint to go on from": run.checkpoint.digest,
@@ -68,9 +71,10 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         "val": val_text.digest if val_text else None,
         "init_from": init_from.digest if init_from else None,
     }
+    documents = digest_of_documents([text, val_text] if val_text else [text])
     if request.path.exists() and not request.overwrite:
         checkpoint = storage.load(request.path)
-        config = resume_settings(request, config, checkpoint, origin)
+        config = resume_settings(request, config, checkpoint, origin, documents)
 
     train, validation = _parts(text, val_text, config)
     batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
@@ -82,7 +86,9 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     memory += text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0)
     _check_memory(memory * processes.on_this_machine, arch)
     if checkpoint is None:
-        checkpoint = _new_checkpoint(config, text, origin, arch, batches.B, init_from)
+        checkpoint = _new_checkpoint(config, text, origin, documents, arch, batches.B, init_from)
+    else:
+        check_fits(request.path, checkpoint, text.vocabulary, batches.B)
 
     run = Run(
         config=config,
@@ -181,8 +187,8 @@ def _check_memory(needed: int, arch: Architecture) -> None:
 
 
 def _new_checkpoint(
-    config: Config, text: Text, origin: dict[str, str | None], arch: Architecture, B: int,
-    init_from: Checkpoint | None,
+    config: Config, text: Text, origin: dict[str, str | None], documents: str,
+    arch: Architecture, B: int, init_from: Checkpoint | None,
 ) -> Checkpoint:
     """The run before its first step."""
     params = initialize(arch, generator(config.seed, Purpose.PARAMETERS))
@@ -199,6 +205,7 @@ def _new_checkpoint(
         progress=Progress(),
         corpus=text.name,
         origin=origin,
+        documents=documents if config.borders == "reset" else None,
     )
 
 
