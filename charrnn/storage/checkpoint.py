@@ -47,6 +47,12 @@ class Checkpoint:
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
     digest: str = ""  # of the file this was read from
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        arrays = (self.best.flat, self.last.flat, self.moments, self.state)
+        return sum(array.nbytes for array in arrays)
+
     def remember(self, row: list[float | None]) -> None:
         """Add a row to the history, and keep the history short."""
         self.history.append(row)

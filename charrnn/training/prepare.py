@@ -24,6 +24,7 @@ from charrnn.text.corpus import Text, TextOptions
 from charrnn.text.display import display_list
 from charrnn.text.files import files_of
 from charrnn.text.split import Split, split, whole
+from charrnn.training.memory import Demand
 from charrnn.training.processes import Alone, ProcessGroup, workers
 from charrnn.training.resume import (
     check_fits,
@@ -33,7 +34,7 @@ from charrnn.training.resume import (
     inherit_weights,
     resume_settings,
 )
-from charrnn.training.run import Request, Run, memory_needed
+from charrnn.training.run import Request, Run
 
 
 def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
@@ -81,10 +82,14 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     _check_shares(batches, processes.size, config.deterministic)
 
     arch = storage.architecture(dataclasses.asdict(config), len(text.vocabulary))
-    moments = OPTIMIZERS[config.optimizer].moments
-    memory = memory_needed(arch, batches, moments, processes.size)
-    memory += text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0)
-    _check_memory(memory * processes.on_this_machine, arch)
+    threads = _threads(config, checkpoint, processes.size, request.default_threads)
+    demand = Demand(
+        arch, batches, OPTIMIZERS[config.optimizer].moments, threads, processes.size,
+        config.deterministic, len(train), len(validation),
+        texts=text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0),
+        inherited=init_from.nbytes if init_from else 0,
+    )
+    _check_memory(demand, processes.on_this_machine)
     if checkpoint is None:
         checkpoint = _new_checkpoint(config, text, origin, documents, arch, batches.B, init_from)
     else:
@@ -98,12 +103,12 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         validation=validation,
         batches=batches,
         checkpoint=checkpoint,
-        memory=memory,
+        memory=demand.bytes,
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
     _take_notes(run, request)
-    _set_workers(run, request.default_threads)
+    _set_workers(run, threads)
     return run
 
 
@@ -176,13 +181,13 @@ def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None
         )
 
 
-def _check_memory(needed: int, arch: Architecture) -> None:
-    available = available_memory()
+def _check_memory(demand: Demand, processes: int) -> None:
+    """Raise UsageError where so many processes on this machine need more than there is."""
+    needed, available = demand.bytes * processes, available_memory()
     if available is not None and needed > available:
         raise UsageError(
-            f"{arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
-            f"{available / 1e9:,.1f} GB are free: choose a smaller --hidden-size, "
-            "--layers, --batch-size or --seq-length"
+            f"{demand.arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
+            f"{available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
         )
 
 
@@ -233,19 +238,24 @@ def _take_notes(run: Run, request: Request) -> None:
         run.notes.append("nothing is held out: no validation, and the last weights are the best")
 
 
-def _set_workers(run: Run, default_threads: int) -> None:
-    """Settle how many threads share the batch, and say where the last bits will differ.
+def _threads(
+    config: Config, checkpoint: Checkpoint | None, processes: int, default_threads: int
+) -> int:
+    """How many threads share the batch: a run resumes with those it had, unless the settings or
+    the processes are others."""
+    resumed = checkpoint is not None and checkpoint.progress.step > 0
+    if checkpoint and resumed and checkpoint.processes == processes and not config.deterministic:
+        return config.threads or checkpoint.threads
+    return config.threads or default_threads
 
-    A run resumes with the threads it had, unless the settings or the processes are others.
-    """
+
+def _set_workers(run: Run, threads: int) -> None:
+    """Note how many threads share the batch, and say where the last bits will differ."""
     checkpoint, processes = run.checkpoint, run.processes.size
     before = checkpoint.threads, checkpoint.processes
-    same = run.resumed and checkpoint.processes == processes and not run.config.deterministic
-    checkpoint.threads = run.config.threads or (checkpoint.threads if same else default_threads)
-    checkpoint.processes = processes
-    if run.resumed and before != (checkpoint.threads, processes) and not run.config.deterministic:
+    checkpoint.threads, checkpoint.processes = threads, processes
+    if run.resumed and before != (threads, processes) and not run.config.deterministic:
         run.notes.append(
-            f"the run so far used {workers(*before)} and now uses "
-            f"{workers(checkpoint.threads, processes)}: "
+            f"the run so far used {workers(*before)} and now uses {workers(threads, processes)}: "
             "the result will not be bit for bit that of one run"
         )
