@@ -19,7 +19,6 @@ from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text import reader
 from charrnn.text.corpus import Text
-from charrnn.text.display import printable
 from charrnn.text.reader import TextStream
 from charrnn.text.split import Split, split, whole
 from charrnn.text.vocabulary import Vocabulary
@@ -60,9 +59,15 @@ class Model:
 
     # Texts, read with the vocabulary of the model.
 
-    def read(self, paths: Sequence[str], skip_unknown: bool = False) -> Text:
-        """Files as one text in memory, or mapped from the cache beside the checkpoint."""
-        return reader.read(paths, self.vocabulary, self.encoding, skip_unknown, self.path.parent)
+    def read(
+        self, paths: Sequence[str], skip_unknown: bool = False, mark_unknown: bool = False
+    ) -> Text:
+        """Files as one text in memory, or mapped from the cache beside the checkpoint.
+
+        With ``mark_unknown`` unknown characters are V, the number of symbols, and match none.
+        """
+        return reader.read(paths, self.vocabulary, self.encoding, skip_unknown, self.path.parent,
+                           mark_unknown)
 
     def stream(self, paths: Sequence[str], skip_unknown: bool = False) -> TextStream:
         """Files as a stream that need not end."""
@@ -202,7 +207,7 @@ class Model:
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
         text = self.read(paths, skip_unknown)
-        name, part = printable(text.name), self.part(text)
+        name, part = text.name, self.part(text)
         source, compared = f"{name}, from its beginning.", []
         if self.trained_on(text) and not self.checkpoint.origin["val"]:
             validation = self.part(text, "val")

@@ -63,6 +63,28 @@ TARGETS = {
 
 # Mutants that cannot be told from the original, as "module.function: what is changed".
 EQUIVALENT: dict[str, str] = {
+    "nn/network.Activations: 0 one more, in self.arch, self._shape = arch, (0, 0)":
+        "no window has this shape either",
+    (
+        "nn/network.forward: 1 one more, in states[:, 0] = state.reshape(B, cell.n_states, "
+        "-1).swapaxes(0, 1)"
+    ): "to NumPy every negative size is the one that is left",
+    (
+        "nn/network.backward: 1 one more, in before = np.where(reset.reshape(-1, 1), 0, "
+        "before)"
+    ): "to NumPy every negative size is the one that is left",
+    "nn/cells/rnn.Rnn: 0 one more, in n_blocks, n_states, n_saved = 1, 1, 0":
+        "room that is not used",
+    (
+        "nn/cells/rnn.orthogonal: q * np.sign(np.diag(r)) another operator, in W: ndarray = q "
+        "* np.sign(np.diag(r))"
+    ): "a sign is its own inverse",
+    (
+        "nn/stepper.Stepper: 1 one more, in carried = state.reshape(B, cell.n_states, "
+        "-1).swapaxes(0, 1)"
+    ): "to NumPy every negative size is the one that is left",
+    "training/step.epoch_offset: 1 one more, in @functools.lru_cache(maxsize=1)":
+        "what is kept longer is not asked for again",
     "nn/network.backward: 0 one more, in dstate: ndarray = np.empty_like(states[:, 0])":
         "any row has the shape that is asked for",
     (

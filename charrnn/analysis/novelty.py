@@ -33,7 +33,11 @@ class Copied:
 
 
 def copied(sample: ndarray, text: ndarray) -> Copied:
-    """What of ``sample`` (M,) occurs in ``text`` (N,); both hold symbols of one vocabulary."""
+    """What of ``sample`` (M,) occurs in ``text`` (N,); both hold symbols of one vocabulary.
+
+    What is no symbol of it, such as V for an unknown character, may be in the text, and matches
+    nothing.
+    """
     windows = max(0, len(sample) - WIDTH + 1)
     found = int(np.count_nonzero(_occurring(sample, text, WIDTH)))
     # Of a passage that occurs in the text every shorter part does: the length can be bisected.

@@ -14,7 +14,7 @@ import charrnn
 from charrnn.analysis import diagnostics
 from charrnn.config.settings import option_name
 from charrnn.storage.checkpoint import Checkpoint
-from charrnn.text.display import as_strings, printable
+from charrnn.text.display import as_strings, printable, printable_name
 from charrnn.text.split import Split
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -42,20 +42,21 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     """What the file says of the checkpoint."""
     progress, arch = checkpoint.progress, checkpoint.best.arch
     changed = [(key, checkpoint.settings[key]) for key in checkpoint.changed]
-    options = [f"{option_name(key)} {shlex.quote(str(value))}" for key, value in changed]
-    given = [shlex.quote(printable(checkpoint.corpus))]
+    values = [(key, printable_name(str(value))) for key, value in changed]
+    options = [f"{option_name(key)} {shlex.quote(value)}" for key, value in values]
+    given = [shlex.quote(printable_name(checkpoint.corpus))]
     given += ["--val FILE"] * bool(checkpoint.origin["val"])
     given += ["--init-from FILE"] * bool(checkpoint.origin["init_from"])
     return {
-        "name": printable(path.stem),
+        "name": printable_name(path.stem),
         "version": charrnn.__version__,
         "step": progress.step,
         "best": progress.best_nats,
         "best_step": progress.best_step,
-        "changed": [(key, str(value)) for key, value in changed],
+        "changed": values,
         "command": " ".join(["charrnn train", *given, *options]),
         "facts": [
-            ("text", printable(checkpoint.corpus)),
+            ("text", printable_name(checkpoint.corpus)),
             ("its SHA-256", checkpoint.origin["corpus"]),
             ("symbols", f"{len(checkpoint.vocabulary):,} {checkpoint.settings['level']}s"),
             ("network", f"{arch.layers} x {arch.hidden_size} {arch.activation} units, "
@@ -65,18 +66,27 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
             ("digest of the file", checkpoint.digest),
         ],
         "history": checkpoint.history,
-        "samples": checkpoint.samples,
+        "samples": [(step, printable(text)) for step, text in checkpoint.samples],
         "tanh": arch.activation == "tanh",
         "bytes": checkpoint.vocabulary.level == "byte",
-        "symbols": as_strings(checkpoint.vocabulary.decode(np.arange(len(checkpoint.vocabulary)))),
+        "symbols": shown(checkpoint.vocabulary.decode(np.arange(len(checkpoint.vocabulary)))),
     }
+
+
+def shown(text: str | bytes) -> list[str]:
+    """Each symbol as page.html gets it, which itself has names for C0 controls and bytes."""
+    symbols = as_strings(text)
+    return symbols if isinstance(text, bytes) else [
+        c if c < "\x7f" else printable(c) for c in symbols]
 
 
 def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
     """What reading a part of a text shows."""
     arch, vocabulary = checkpoint.best.arch, checkpoint.vocabulary
     trace = diagnostics.trace(checkpoint.best, part)
-    characters = as_strings(vocabulary.decode(trace.ids))
+    text = vocabulary.decode(trace.ids)
+    characters, symbols = as_strings(text), shown(text)
+    around = [c if c == "\r" else printable(c) for c in characters]
     telling = diagnostics.telling_units(trace.states, diagnostics.features("".join(characters)))
     first = [unit for _, unit, _ in telling]
     units = list(dict.fromkeys([*first, *range(arch.output_size)]))[:UNITS]
@@ -85,7 +95,7 @@ def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
     packed, scale = diagnostics.packed(trace.states[: diagnostics.PASSAGE, units])
     return {
         "looked_at": len(trace.ids),
-        "text": characters[: diagnostics.PASSAGE],
+        "text": symbols[: diagnostics.PASSAGE],
         "bits": np.round(trace.bits[: diagnostics.PASSAGE], 2).tolist(),
         "top": [[(symbol, round(chance, 4)) for symbol, chance in zip(*row, strict=True)]
                 for row in zip(trace.likeliest.tolist(), trace.chances.tolist(), strict=True)],
@@ -100,8 +110,8 @@ def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
         "confusions": diagnostics.confusions(trace),
         "hardest": diagnostics.hardest(trace),
         "worst": [
-            ("".join(characters[max(0, place - 30) : place]), characters[place],
-             "".join(characters[place + 1 : place + 11]), float(trace.bits[place]),
+            ("".join(around[max(0, place - 30) : place]), symbols[place],
+             "".join(around[place + 1 : place + 11]), float(trace.bits[place]),
              int(trace.guess[place]))
             for place in diagnostics.worst(trace)
         ],

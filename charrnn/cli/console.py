@@ -22,9 +22,11 @@ class ReaderGone(Exception):
 
 
 def say(text: str) -> None:
-    """A line for people, on standard error."""
+    """A line for people, on standard error, whatever is in it: see ``text.display``."""
+    from charrnn.text.display import printable  # --help needs this module, and not that one
+
     if sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def stderr_is_terminal() -> bool:
@@ -55,6 +57,15 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def write_text(text: str | bytes) -> None:
+    """A result with text from outside in it: as it is in a pipe, harmless on a terminal."""
+    from charrnn.text.display import printable
+
+    if stdout_is_terminal():
+        text = printable(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+    write(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+
+
 def silence_stdout() -> None:
     """Have what is still buffered go nowhere, so that the exit does not fail on it again."""
     if sys.stdout is not None:
@@ -73,6 +84,7 @@ class TextOutput:
         self._write, self.terminal, self.vocabulary = write, terminal, vocabulary
         self._printable = printable
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
+        self.held = ""  # a return on a terminal, until it is known whether a newline follows
         self.ended = False  # whether the last symbol of this sample ended its line
 
     def write(self, ids: ndarray) -> None:
@@ -81,13 +93,20 @@ class TextOutput:
         text = self.vocabulary.decode(ids)
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         if self.terminal:
-            self._write(self._printable(self.decoder.decode(raw)).encode(), True)
+            shown = self.held + self.decoder.decode(raw)
+            self.held = "\r" if shown.endswith("\r") else ""
+            self._write(self._printable(shown.removesuffix("\r")).encode(), True)
         else:
             self._write(raw, False)
         self.ended = raw.endswith(b"\n")
 
     def end_line(self) -> None:
         """End the line of a sample that did not end it itself; an empty one is a line, too."""
+        # What is unfinished belongs to this sample: a return, the first bytes of a character.
+        rest = self.held + self.decoder.decode(b"", final=True)
+        self.held = ""
+        if rest:
+            self._write(self._printable(rest).encode(), False)
         if not self.ended:
             self._write(b"\n", False)
         self.ended = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli.console import say, stdout_is_terminal, write
+from charrnn.cli.console import say, stdout_is_terminal, write, write_text
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
@@ -109,7 +109,9 @@ def evaluate(
 
 def model_line(model: Model) -> str:
     """Which model a score is of."""
-    return f"{model.path}, step {model.checkpoint.progress.best_step:,}"
+    from charrnn.text.display import printable_name
+
+    return f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"
 
 
 def score_whole(
@@ -120,7 +122,7 @@ def score_whole(
     from charrnn.cli.bar import scoring_bar
     from charrnn.cli.format import baseline_table, score_line
     from charrnn.inference.scoring import check_finite, total
-    from charrnn.text.display import printable
+    from charrnn.text.display import printable_name
 
     blocks: Iterable[Scored]
     if learn:
@@ -140,7 +142,7 @@ def score_whole(
         write(score_line(score, text, split, model.path, learn, True, dict(rows)))
         return
     write(score_line(score, text, split, model.path, learn, False))
-    for line in baseline_table(rows, printable(model.path.stem), score.nats_per_char):
+    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char):
         write(f"{line}\n".encode())
 
 
@@ -180,6 +182,7 @@ def score_stream(
 def score_each_line(model: Model, texts: tuple[str, ...], skip: bool, as_json: bool) -> None:
     """A row for each line; a line is scored from the zero state, whatever was before it."""
     from charrnn.cli.format import line_row
+    from charrnn.text.display import quoted
 
     lines, said = model.lines(texts, skip), model_line(model)
     while batch := list(islice(lines, LINES)):
@@ -189,27 +192,26 @@ def score_each_line(model: Model, texts: tuple[str, ...], skip: bool, as_json: b
         scores = model.score_lines([ids for _, ids, _ in batch])
         for (line, _, missing), score in zip(batch, scores, strict=True):
             if not isfinite(score.nats):
-                raise overflowed(f"in the line {line!r:.60}")
-            write(line_row(line, score, missing, as_json))
+                shown = quoted(line) if isinstance(line, str) else repr(line)
+                raise overflowed(f"in the line {shown:.60}")
+            write_text(line_row(line, score, missing, as_json))
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:
     """The text in colours on a terminal that has them, else a table."""
     from charrnn.cli import format
 
-    colours, at = stdout_is_terminal() and format.coloured(), 0
-    if colours:
+    if stdout_is_terminal() and format.coloured():
         write(f"{format.legend()}\n\n".encode())
+        for shown in format.coloured_blocks(ids, blocks, model.vocabulary):
+            write(shown.encode())
+        write(b"\n")
+        return
+    at = 0
     for nats, right in blocks:
         symbols = ids[at : at + len(nats)]
         at += len(nats)
-        if colours:
-            shown = format.coloured_text(symbols, nats, model.vocabulary)
-        else:
-            shown = format.surprisal_rows(symbols, nats, right, model.vocabulary)
-        write(shown.encode("utf-8", "surrogatepass"))
-    if colours:
-        write(b"\n")
+        write(format.surprisal_rows(symbols, nats, right, model.vocabulary).encode())
 
 
 def training_symbols(model: Model, text: Text, named: str | None) -> ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
-from charrnn.inference.scoring import Score
+from charrnn.inference.scoring import Score, Scored
 from charrnn.text.corpus import Text
-from charrnn.text.display import characters
+from charrnn.text.display import characters, quoted
 from charrnn.text.reader import TextStream
 from charrnn.text.vocabulary import Vocabulary
 
@@ -58,10 +58,33 @@ def legend() -> str:
     return "bits: " + " ".join(marks)
 
 
+def coloured_blocks(
+    ids: ndarray, blocks: Iterable[Scored], vocabulary: Vocabulary
+) -> Iterator[str]:
+    """The text (N,) in colours, as its scores come.
+
+    A return before a newline is part of that: the newline has the bits of both.
+    """
+    newline = vocabulary.lookup(np.array([13, 10]))
+    at, held = 0, np.zeros(0, np.float32)  # held is a return at the end of a block
+    for block in blocks:
+        nats = np.concatenate([held, block.nats])
+        end = at + len(nats)
+        if end < len(ids) and nats.size and ids[end - 1] == newline[0]:
+            end -= 1
+        nats, held = nats[: end - at], nats[end - at :]
+        symbols, at = ids[at:end], end
+        returns = np.flatnonzero((symbols[:-1] == newline[0]) & (symbols[1:] == newline[1]))
+        nats[returns + 1] += nats[returns]
+        yield coloured_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
+
+
 def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
     """The text, every symbol on the background of its bits."""
     pieces, current = [], None
     for symbol, bits in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
+        if symbol == "\\x09":  # a byte that is a tab: text for people, and no row of a table
+            symbol = "\t"
         shade = next((b, t) for high, b, t in SHADES if bits <= high)
         if symbol == "\n":  # a coloured line end would colour the rest of the line
             pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m⏎\x1b[0m\n")
@@ -100,6 +123,11 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
+def json_line(value: Any) -> bytes:
+    """A value as a line of JSON, which is ASCII and has no control characters."""
+    return json.dumps(value).replace("\x7f", "\\u007f").encode() + b"\n"
+
+
 def json_number(number: float) -> float | None:
     """A number as JSON knows it, which has none that is infinite or not a number."""
     return number if math.isfinite(number) else None
@@ -130,20 +158,19 @@ def score_line(
     }
     if baselines is not None:
         result["baselines"] = baselines
-    return json.dumps(result).encode() + b"\n"
+    return json_line(result)
 
 
-def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> bytes:
+def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> str | bytes:
     """One line of ``eval --per-line``; a line without a character has no rate."""
     if as_json:
         shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
         result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,
                   "nats_per_char": json_number(score.nats_per_char),
                   "bits_per_char": json_number(score.bits_per_char)}
-        return json.dumps(result).encode() + b"\n"
-    raw = line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line
+        return json_line(result)
     numbers = f"{score.bits_per_char:.4f}\t{score.chars}\t{score.nats:.4f}\t"
-    return numbers.encode() + raw + b"\n"
+    return f"{numbers}{line}\n" if isinstance(line, str) else numbers.encode() + line + b"\n"
 
 
 def novelty_lines(
@@ -159,7 +186,7 @@ def novelty_lines(
         if isinstance(passage, bytes):
             passage = passage.decode("utf-8", "replace")
         name = f"sample {number}: " if len(samples) > 1 else ""
-        shown = repr(passage) if len(passage) <= PASSAGE else f"{passage[:PASSAGE]!r} ..."
+        shown = quoted(passage[:PASSAGE]) + " ..." * (len(passage) > PASSAGE)
         yield (
             f"{name}the longest passage that stands in {text.name} has {result.longest:,} "
             f"characters: {shown}"

@@ -94,7 +94,7 @@ def main() -> NoReturn:
 def show_traceback() -> None:
     import traceback  # only where it is asked for: --help is to be quick
 
-    traceback.print_exc()
+    say(traceback.format_exc().rstrip("\n"))
 
 
 def one_line(text: str) -> str:

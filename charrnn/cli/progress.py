@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shlex
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
 from charrnn.cli.console import say, stderr_is_terminal
-from charrnn.cli.format import bits, sparkline
-from charrnn.text.display import printable
+from charrnn.cli.format import bits, json_line, sparkline
+from charrnn.text.display import printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.processes import workers
 
@@ -54,7 +54,7 @@ class TrainingDisplay:
             self.line(f"step {event.step:,} (epoch {event.epoch:.2f}): {validation_text(event)}"
                       + self.progress(event))
         elif isinstance(event, Sample):
-            self.line("\n".join(f"  | {row}" for row in printable(event.text).split("\n")))
+            self.line("\n".join(f"  | {row}" for row in event.text.split("\n")))
         elif isinstance(event, End):
             self.end(event)
         else:
@@ -119,13 +119,24 @@ class TrainingDisplay:
         elif self.validates and event.reason != "stopped":
             best = "; no validation was finite, so the last weights are kept: lower --learning-rate"
         self.line(reasons[event.reason] + best)
-        self.line(f"checkpoint: {event.path}")
-        self.line(f"let it write: charrnn sample -m {shlex.quote(event.path)}")
+        self.line(f"checkpoint: {printable_name(event.path)}")
+        self.line(f"let it write: charrnn sample -m {shell_word(event.path)}")
 
 
 def event_line(event: Event) -> bytes:
     """An event as a line of JSON."""
-    return json.dumps(event.as_json()).encode() + b"\n"
+    return json_line(event.as_json())
+
+
+def shell_word(name: str) -> str:
+    """A file's name for a shell; one that cannot be shown as it is, in octal: $'a\\012b'."""
+    if printable_name(name) == name:
+        return shlex.quote(name)
+    word = "".join(
+        c if printable_name(c) == c and c not in "\\'"
+        else "".join(f"\\{byte:03o}" for byte in os.fsencode(c)) for c in name
+    )
+    return f"$'{word}'"
 
 
 def start_lines(event: Start) -> list[str]:
@@ -150,7 +161,8 @@ def start_lines(event: Start) -> list[str]:
     lines = [text, model]
     if event.settings:
         lines.append("settings: " + ", ".join(
-            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            f"{key} {value:g}" if isinstance(value, float)
+            else f"{key} {printable_name(str(value))}"
             for key, value in event.settings.items()
         ))
     lines += [f"note: {note}" for note in event.notes]

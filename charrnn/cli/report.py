@@ -42,13 +42,14 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     start_numpy()
 
     from charrnn import api
+    from charrnn.text.display import printable_name
 
     written = api.load(path).report(text, unknown == "skip")
     try:
         size = out.write_bytes(written.encode("utf-8", "replace"))
     except OSError as error:
         raise CharrnnError(f"{out}: cannot be written: {error.strerror}") from None
-    say(f"{out}: {size / 1000:,.0f} kB, on {path}")
+    say(f"{printable_name(out)}: {size / 1000:,.0f} kB, on {printable_name(path)}")
 
 
 def is_page(path: Path) -> bool:

@@ -67,6 +67,7 @@ def sample(
     start_numpy()
 
     from charrnn import api
+    from charrnn.text.display import printable_name
 
     model = api.load(path)
     skip = unknown == "skip"
@@ -75,11 +76,11 @@ def sample(
         begin = model.stream([prime_file], skip)
     else:
         begin = [model.encode_prime(prime or "", skip)]
-    text = None if novelty is None else model.read([novelty], skip_unknown=True)
+    text = None if novelty is None else model.read([novelty], mark_unknown=True)
     stop_ids = model.encode_stop(stop) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
-    say(f"{path}, seed {seed}")
+    say(f"{printable_name(path)}, seed {seed}")
     output = TextOutput(write, stdout_is_terminal(), model.vocabulary)
     drawn: dict[int, list[ndarray]] = defaultdict(list)  # by sample, for --novelty
     current = 0

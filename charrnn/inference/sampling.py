@@ -197,10 +197,10 @@ def choose(
 ) -> ndarray:
     """Draw one symbol per row of ``logits`` (B, V) with the numbers ``uniform`` (B,).
 
-    Temperature 0 takes the likeliest. ``top_k`` > 0 draws among the k likeliest (and what
-    ties with the last of them), ``top_p`` < 1 among the fewest likeliest whose
-    probabilities reach p together (nucleus sampling, Holtzman et al. 2020). To be called
-    where overflow is quiet; FloatingPointError where the largest logit is not finite.
+    Temperature 0 takes the likeliest. ``top_k`` > 0 draws among the k likeliest, ``top_p`` < 1
+    among the fewest likeliest whose probabilities reach p together (nucleus sampling, Holtzman
+    et al. 2020); of equals, those with the lowest ids. To be called where overflow is quiet;
+    FloatingPointError where the largest logit is not finite.
     """
     if temperature == 0:
         if not np.isfinite(logits.max(axis=1)).all():
@@ -209,8 +209,14 @@ def choose(
         return likeliest
     z = logits if temperature == 1 else np.divide(logits, temperature, dtype=np.float64)
     p = np.exp(z, dtype=np.float64)  # up to a factor, which does not matter below
-    if 0 < top_k < z.shape[1]:
-        p[z < np.partition(z, -top_k, axis=1)[:, [-top_k]]] = 0
+    if 0 < top_k < logits.shape[1]:
+        last = np.partition(logits, -top_k, axis=1)[:, [-top_k]]  # dividing may make more equal
+        others = logits < last
+        if np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # some are equal
+            above = np.count_nonzero(logits > last, axis=1, keepdims=True)
+            equal = logits == last
+            others |= equal & (equal.cumsum(axis=1) > top_k - above)
+        p[others] = 0
     if top_p < 1:
         order = np.argsort(-p, axis=1, kind="stable")
         ranked = np.take_along_axis(p, order, axis=1)

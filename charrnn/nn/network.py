@@ -41,7 +41,7 @@ class Activations:
     """What ``forward`` saves for ``backward``, for windows of at most T steps and B sequences.
 
     All memory is allocated once, so that the loops over time allocate nothing; ``lay_out``
-    places the named buffers in it for a window of (T, B).
+    places the named buffers in it for a window of (T, B), as ``forward`` does first.
     """
 
     def __init__(self, arch: Architecture, T: int, B: int) -> None:
@@ -50,7 +50,6 @@ class Activations:
             name: np.zeros((T + 1) * B * width, arch.dtype)
             for name, width in self.widths(arch).items()
         }
-        self.lay_out(T, B)
 
     @staticmethod
     def widths(arch: Architecture) -> dict[str, int]:

@@ -1,17 +1,40 @@
-"""Symbols and file names as they are shown to people. Imports no NumPy."""
+"""Texts, symbols and names as they are shown to people. Imports no NumPy.
+
+Escaped is what could steer a terminal or hide what a line says: C0 and C1 controls, lone
+surrogates, bidirectional embeddings, overrides and isolates. Nothing else is: there are texts
+that need joiners, no-break spaces and characters without a name.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+HARMFUL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
+IN_TEXT = re.compile(rf"[{HARMFUL}]|\r(?!\n)")  # a return before a newline belongs to that
+IN_NAMES = re.compile(rf"[{HARMFUL}\t\n\r]")
+
 
 def printable(text: str) -> str:
-    """Text with its control characters, which could steer a terminal, made visible."""
-    return "".join(
-        c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
-    )
+    """Text that does nothing to a terminal but to show itself, in lines."""
+    return IN_TEXT.sub(_escaped, text)
+
+
+def printable_name(name: str | os.PathLike[str]) -> str:
+    """A name, or what else has to stay in its line: newlines and tabs are escaped, too."""
+    return IN_NAMES.sub(_escaped, os.fspath(name))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+def quoted(text: str) -> str:
+    """A passage of text in a line: in quotes, as Python writes it, but escaped as names are."""
+    quote = '"' if "'" in text and '"' not in text else "'"
+    return quote + printable_name(text.replace("\\", "\\\\")).replace(quote, "\\" + quote) + quote
 
 
 def describe(code: int) -> str:
@@ -37,12 +60,14 @@ def as_strings(text: str | bytes) -> list[str]:
 
 def display_path(path: str) -> str:
     """A file's name in a message."""
-    return "standard input" if path == "-" else path
+    return "standard input" if path == "-" else printable_name(path)
 
 
 def display_name(paths: Sequence[str]) -> str:
     """What to call the texts in a line for people."""
-    first = display_path(paths[0]) if paths[0] == "-" else Path(os.path.abspath(paths[0])).name
+    first = display_path(paths[0])
+    if paths[0] != "-":
+        first = printable_name(Path(os.path.abspath(paths[0])).name)
     return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 

@@ -66,7 +66,7 @@ def files_of(paths: Iterable[str]) -> list[str]:
     for a folder that has none, or that cannot be read.
     """
     def unreadable(error: OSError) -> None:
-        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}")
+        raise UsageError(f"{display_path(error.filename)}: cannot be read: {error.strerror}")
 
     files: list[str] = []
     for path in paths:
@@ -80,7 +80,7 @@ def files_of(paths: Iterable[str]) -> list[str]:
                       if not name.startswith(".") and Path(name).suffix not in OWN)
             files += [name for name in inside if os.path.isfile(name) or not os.path.exists(name)]
         if len(files) == before:
-            raise UsageError(f"{path} is a folder without files")
+            raise UsageError(f"{display_path(path)} is a folder without files")
     return files
 
 
@@ -153,9 +153,9 @@ def opened(path: str) -> Iterator[Any]:
         else:
             file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        raise UsageError(f"{display_path(path)}: no such file") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{display_path(path)}: cannot be read: {error.strerror}") from None
     with file:
         yield file
 

@@ -13,22 +13,24 @@ from charrnn.text import cache
 from charrnn.text.corpus import Text, text_from_facts
 from charrnn.text.display import describe, display_name, display_path
 from charrnn.text.files import CONVERT, Digest, files_of, read_codes
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 
 class TextStream:
     """A text in a vocabulary that is given, as it comes: the symbols, piece by piece.
 
     An empty piece ends each file. What else is known of the text grows on the way. CorpusError
-    for characters that are unknown, unless they are left out or the vocabulary replaces them.
+    for characters that are unknown, unless they are left out or the vocabulary replaces them,
+    or they are marked: they are V then, which is no symbol.
     """
 
     def __init__(
         self, paths: Sequence[str], vocabulary: Vocabulary, encoding: str,
-        skip_unknown: bool = False,
+        skip_unknown: bool = False, mark_unknown: bool = False,
     ) -> None:
         self.name, self.paths = display_name(paths), paths
         self.vocabulary, self.encoding, self.skip = vocabulary, encoding, skip_unknown
+        self.mark = mark_unknown and not vocabulary.replaces
         self.unknown = 0
         self._digest = Digest()
 
@@ -38,7 +40,7 @@ class TextStream:
             count = 0
             for codes in read_codes([path], known.level, self.encoding, self._digest, CONVERT):
                 missing = known.unknown(codes)
-                if missing and not (self.skip or known.replaces):
+                if missing and not (self.skip or self.mark or known.replaces):
                     first = int((known.lookup(codes) >= len(known)).argmax())
                     raise CorpusError(
                         f"{display_path(path)}: character {count + first + 1:,}, "
@@ -47,7 +49,7 @@ class TextStream:
                     )
                 self.unknown += missing
                 count += len(codes)
-                yield known.encode(codes, self.skip)
+                yield known.lookup(codes) if self.mark else known.encode(codes, self.skip)
 
     @property
     def digest(self) -> str:
@@ -61,6 +63,7 @@ def read(
     encoding: str,
     skip_unknown: bool = False,
     folder: Path | None = None,
+    mark_unknown: bool = False,
 ) -> Text:
     """Read files as a ``TextStream`` into one array.
 
@@ -74,9 +77,11 @@ def read(
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
             return text_from_facts(display_name(paths), vocabulary, *found)
-    pieces, store = TextStream(paths, vocabulary, encoding, skip_unknown), cache.Store(folder)
+    pieces = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown)
+    store = cache.Store(folder)
     begins: list[int] = []
-    store.widen(vocabulary.dtype)
+    marks = pieces.mark and vocabulary.level == "char"  # of bytes none is unknown
+    store.widen(smallest_dtype(len(vocabulary) + marks))
     try:
         for piece in pieces:
             store.append(piece)

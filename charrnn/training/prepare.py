@@ -21,7 +21,7 @@ from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.display import display_list
+from charrnn.text.display import display_list, printable_name
 from charrnn.text.files import files_of
 from charrnn.text.split import Split, split, whole
 from charrnn.training.memory import Demand
@@ -225,7 +225,7 @@ def _take_notes(run: Run, request: Request) -> None:
                          f"{config.min_count} times, are U+FFFD")
     if isinstance(text.ids, np.memmap):
         run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
-                         f"in {text.ids.filename}")
+                         f"in {printable_name(str(text.ids.filename))}")
     shrunk = [
         f"{key} shrinks from {asked} to {fits}"
         for key, asked, fits in (("batch_size", config.batch_size, batches.B),

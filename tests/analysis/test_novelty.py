@@ -50,6 +50,13 @@ def test_a_passage_is_found_across_chunks_and_a_changed_letter_ends_it(monkeypat
     assert result.share == result.found / 281
 
 
+def test_what_is_no_symbol_of_the_text_ends_a_passage():
+    sample = np.array([0, 1, 2] * 20, np.uint8)
+    text = np.array([0, 256, 1, 256, 2, 256] * 20, np.uint16)
+    assert copied(sample, text).longest == 1
+    assert copied(sample, text).found == 0
+
+
 def test_collisions_change_nothing(monkeypatch):
     monkeypatch.setattr(novelty, "_hashes", lambda symbols, width: np.zeros(
         len(symbols) - width + 1, np.uint64))

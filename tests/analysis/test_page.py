@@ -42,6 +42,24 @@ def test_the_page_is_complete_and_no_text_in_it_ends_a_script(tmp_path, settings
         assert key in data
 
 
+def test_what_turns_lines_around_is_escaped_and_a_name_stays_in_its_line(tmp_path):
+    checkpoint = a_checkpoint("\n\rab\x1b\x9b\u202e\u200c", encoding="latin-1")
+    checkpoint.settings["encoding"] = "latin\n1"
+    checkpoint.samples = [[3, "a\x9b\u202e\u200c\r\n"]]
+    checkpoint.corpus = "a\n\x1b\u202e"
+    ids = np.random.default_rng(0).integers(0, len(checkpoint.vocabulary), 300).astype(np.uint8)
+    html = page.page(checkpoint, Path("b\n\x9b.npz"), Split(ids, np.array([0])), "A text.", [])
+    assert not re.search("[\x7f-\x9f\u202a-\u202e]", html)
+    data = data_of(html)
+    assert data["name"] == "b\\n\\x9b"
+    assert dict(data["facts"])["text"] == "a\\n\\x1b\\u202e"
+    assert "'a\\n\\x1b\\u202e'" in data["command"] and "\n" not in data["command"]
+    assert data["samples"] == [[3, "a\\x9b\\u202e\u200c\r\n"]]
+    assert data["symbols"] == ["\n", "\r", "\x1b", "a", "b", "\\x9b", "\u200c", "\\u202e"]
+    assert set(data["text"]) == set(data["symbols"])
+    assert not re.search("[\x1b\x9b\u202e]", "".join(row[0] + row[2] for row in data["worst"]))
+
+
 def test_nothing_is_fetched_from_anywhere():
     template = page.TEMPLATE.read_text(encoding="utf-8")
     assert re.findall(r"https?://[^\"' ]+", template) == ["http://www.w3.org/2000/svg"]

@@ -17,7 +17,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 
 def written(text, terminal, level="char"):
-    """What TextOutput makes of the symbols of a text, given one by one."""
+    """What TextOutput makes of the symbols of a sample, given one by one."""
     if level == "byte":
         vocabulary, ids = Vocabulary.of_bytes(), np.frombuffer(text, np.uint8)
     else:
@@ -32,13 +32,63 @@ def written(text, terminal, level="char"):
     return b"".join(data for data, _ in pieces)
 
 
+def ended(*texts, terminal, level):
+    """What TextOutput makes of samples, each with its line ended."""
+    pieces = []
+    codes = [np.array([*text] if level == "byte" else [*map(ord, text)]) for text in texts]
+    vocabulary = (Vocabulary.of_bytes() if level == "byte"
+                  else Vocabulary(np.unique(np.concatenate(codes)), level))
+    output = TextOutput(lambda data, flush: pieces.append(data), terminal, vocabulary)
+    for each in codes:
+        for symbol in vocabulary.encode(each):
+            output.write(np.array([symbol]))
+        output.end_line()
+    return b"".join(pieces)
+
+
 WILD = "a\x1b[2Jb\x07\x00\r\n\t\x85\u202ec\U0001f600é"
 
 
 def test_control_characters_are_shown_on_a_terminal_and_do_nothing():
     shown = written(WILD, terminal=True).decode()
-    assert shown == "a\\x1b[2Jb\\x07\\x00\\r\n\t\\x85\\u202ec\U0001f600é"
+    assert shown == "a\\x1b[2Jb\\x07\\x00\r\n\t\\x85\\u202ec\U0001f600é"
     assert shown == printable(WILD)
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+@pytest.mark.parametrize(("text", "shown"), [
+    ("a\r\nb\r\r\n", "a\r\nb\\r\r\n"), ("\rab", "\\rab"), ("a\r", "a\\r\n"), ("\r", "\\r\n"),
+    ("\r\n", "\r\n"),
+])
+def test_a_return_waits_for_the_newline_that_it_may_belong_to(text, shown, level):
+    data = text.encode() if level == "byte" else text
+    assert ended(data, terminal=True, level=level).decode().removesuffix("\n") == (
+        shown.removesuffix("\n"))
+    assert ended(data, terminal=False, level=level).startswith(text.encode())
+
+
+def test_what_a_sample_leaves_unfinished_stays_in_it():
+    euro = "€".encode()
+    shown = ended(b"a" + euro[:2], euro[2:], b"\r", b"\nb", terminal=True, level="byte").decode()
+    assert shown == "a\ufffd\n\ufffd\n\\r\n\nb\n"
+    piped = ended(b"a" + euro[:2], euro[2:], terminal=False, level="byte")
+    assert piped == b"a" + euro[:2] + b"\n" + euro[2:] + b"\n"
+
+
+def test_a_result_is_raw_in_a_pipe_and_harmless_on_a_terminal(monkeypatch):
+    written = []
+    monkeypatch.setattr(console, "write", written.append)
+    for terminal in (False, True):
+        monkeypatch.setattr(console, "stdout_is_terminal", lambda terminal=terminal: terminal)
+        console.write_text("a\x1b\t\ud800\r\n")
+        console.write_text(b"a\x9b\x1b\n")
+    assert written == [b"a\x1b\t\xed\xa0\x80\r\n", b"a\x9b\x1b\n",
+                       b"a\\x1b\t\\ud800\r\n", "a\ufffd\\x1b\n".encode()]
+
+
+def test_every_line_on_standard_error_is_escaped(capsys):
+    console.say("a\x1b[2J\x9b\u202e\udcff\tb\r\nc\u200c\u3000")
+    assert capsys.readouterr().err == "a\\x1b[2J\\x9b\\u202e\\udcff\tb\r\nc\u200c\u3000\n"
 
 
 def test_a_pipe_gets_every_character_as_it_is():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from charrnn.cli import format
-from charrnn.inference.scoring import Score
+from charrnn.inference.scoring import Score, Scored
 from charrnn.text.vocabulary import Vocabulary
 
 LN2 = np.log(2)
@@ -50,6 +50,28 @@ def test_under_its_colours_the_text_is_the_text():
     assert shown.startswith(f"\x1b[38;5;{first[2]};48;5;{first[1]}mab\x1b"), "one mark for both"
     for line in shown.split("\n"):
         assert not line or line.endswith("\x1b[0m"), "no colour continues at the end of a line"
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_return_has_no_cell_before_a_newline_whose_bits_it_shares(level, size):
+    text = "a\r\nb\r\r\n\rc\t\r\n\r"
+    ids, vocabulary = symbols(text)
+    if level == "byte":
+        ids, vocabulary = np.frombuffer(text.encode(), np.uint8), Vocabulary.of_bytes()
+    nats = np.where(ids == vocabulary.lookup(np.array([13]))[0], 4.0, 0.1) * LN2
+    blocks = [Scored(nats[i : i + size], nats[i : i + size] > 0) for i in range(0, len(ids), size)]
+    shown = "".join(format.coloured_blocks(ids, blocks, vocabulary))
+    lone = "\\r" if level == "char" else "\\x0d"
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == f"a⏎\nb{lone}⏎\n{lone}c\t⏎\n{lone}"
+    dark = "\x1b[38;5;{2};48;5;{1}m".format(*format.SHADES[3])
+    assert shown.count(f"{dark}⏎") == 3, "4.1 bits, not 0.1"
+
+
+def test_json_has_no_control_characters():
+    line = format.json_line({"text": "a\x7f\x1b\x9b\u202e\ud800"})
+    assert line.isascii() and line.decode().rstrip("\n").isprintable()
+    assert json.loads(line) == {"text": "a\x7f\x1b\x9b\u202e\ud800"}
 
 
 def test_each_shade_stands_in_the_legend_and_begins_where_the_one_before_ends():

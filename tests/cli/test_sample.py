@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from commands import COMMAND, ENVIRONMENT, one_line, run_charrnn
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
 
 
 def test_sample_writes_the_prime_and_then_as_many_characters_as_asked(home):
@@ -78,6 +78,20 @@ def test_what_a_sample_copies_is_said_on_standard_error(home):
     assert said[0].startswith("sample 1: the longest passage that stands in corpus.txt has ")
     assert "of its windows of 20 characters" in said[1] and " of 281 do" in said[1]
     assert b"windows" not in result.stdout
+
+
+def test_no_passage_is_copied_across_a_character_that_the_model_does_not_know(home, tmp_path):
+    (tmp_path / "256.txt").write_text("".join(map(chr, range(0x100, 0x200))) * 9)
+    trained = run_charrnn("train", "256.txt", *TINY, "--steps", "2", "-o", "256.npz", cwd=tmp_path)
+    assert trained.returncode == 0, trained
+    for model, text in (("checkpoints/corpus.npz", TEXT), (tmp_path / "256.npz", chr(0x100) * 99)):
+        (home / "split.txt").write_text("☃".join(text))
+        result = run_charrnn("sample", "-m", model, "--novelty", "split.txt", "--length", "200",
+                             "--temperature", "0.5", cwd=home)
+        assert result.returncode == 0, result
+        said = result.stderr.decode().splitlines()[-1]
+        longest = int(said.partition(" has ")[2].split()[0])
+        assert longest <= 1 and " 0 of 181 do (0.0%)" in said, said
 
 
 def test_a_text_to_compare_with_is_read_before_anything_is_written(home):

@@ -129,10 +129,11 @@ def test_far_from_zero_the_draws_are_the_same(shift):
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
-def test_logits_that_overflowed_are_an_error(temperature):
+@pytest.mark.parametrize("top_k", [0, 1])
+def test_logits_that_overflowed_are_an_error(temperature, top_k):
     for bad in (np.nan, np.inf):
         with pytest.raises(FloatingPointError):
-            choose(np.array([[0.0, bad]]), np.array([0.5]), temperature, 0, 1.0)
+            choose(np.array([[0.0, bad]]), np.array([0.5]), temperature, top_k, 1.0)
     impossible = np.array([[-np.inf, 0.0]])
     assert choose(impossible, np.array([0.0]), temperature, 0, 1.0).tolist() == [1]
 
@@ -172,6 +173,39 @@ def test_a_tiny_temperature_is_the_likeliest_without_a_warning():
 ])
 def test_top_k_draws_among_the_k_likeliest(k, expected):
     np.testing.assert_allclose(frequencies(LOGITS, top_k=k), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", range(1, 8))
+@pytest.mark.parametrize("temperature", [0, 0.3, 1, 2.5, 1e-308])
+@pytest.mark.parametrize("top_p", [1.0, 0.61])
+@pytest.mark.parametrize("shift", [0, 800])
+def test_of_equals_those_with_the_lowest_ids_are_the_k_likeliest(k, temperature, top_p, shift):
+    rng = np.random.default_rng(k)
+    z = np.concatenate([
+        np.zeros((1, 7)), np.full((1, 7), -np.inf), rng.integers(-1, 2, (300, 7)),
+        rng.normal(size=(100, 7)),
+    ])
+    z[1, 4] = 0
+    z += shift
+    uniform = rng.random(len(z))
+    drawn = choose(z, uniform, temperature, k, top_p)
+    for row, height, symbol in zip(z, uniform, drawn, strict=True):
+        kept = sorted(range(7), key=lambda i, row=row: (-row[i], i))[: k if temperature else 1]
+        p = np.zeros(7)
+        with np.errstate(over="ignore"):
+            p[kept] = np.exp((row[kept] - row.max()) / (temperature or 1))
+        p /= p.sum()
+        before = np.cumsum(p[kept]) - p[kept]
+        p[[i for i, sum_before in zip(kept, before, strict=True) if sum_before >= top_p]] = 0
+        assert symbol == np.searchsorted(p.cumsum(), height * p.sum(), side="right")
+        assert symbol in kept
+        assert choose(row[None], np.array([height]), temperature, k, top_p) == [symbol]
+
+
+def test_equal_logits_leave_k_symbols_to_draw_from():
+    np.testing.assert_allclose(frequencies([1.0] * 5, top_k=2), [0.5, 0.5, 0, 0, 0])
+    np.testing.assert_allclose(frequencies([1.0, 1, 3, 1], top_k=1, temperature=1e308),
+                               [0, 0, 1, 0], err_msg="only divided they are equal")
 
 
 @pytest.mark.parametrize(("p", "expected"), [

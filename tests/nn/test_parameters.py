@@ -23,3 +23,20 @@ def test_named_parameters_are_views_of_the_flat_vector_and_fill_it():
     assert sum(view.sum() for view in params.named.values()) == params.flat.size
     params.W_hh[1][:] = 2
     assert (params.flat == 2).sum() == 9
+
+
+def test_input_and_output_weights_start_gaussian_with_the_variances_that_are_documented():
+    V, H = 300, 100
+    params = initialize(Architecture(V, H, 2, "tanh", "float64"), np.random.default_rng(0))
+    drawn = ((params.W_xh[0], 1), (params.W_xh[1], H**-0.5), (params.W_hy, (2 * H) ** -0.5))
+    for W, spread in drawn:
+        error = spread / W.size**0.5
+        assert abs(W.mean()) < 4 * error
+        assert W.std() == pytest.approx(spread, abs=4 * error)
+
+
+def test_by_default_a_network_is_one_tanh_layer_of_the_vanilla_cell_in_float32():
+    arch = Architecture(5, 3)
+    assert (arch.layers, arch.activation, arch.dtype, arch.cell_type) == (
+        1, "tanh", "float32", "rnn")
+    assert list(arch.shapes()) == ["W_xh0", "W_hh0", "b_h0", "W_hy", "b_y"]

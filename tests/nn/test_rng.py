@@ -15,3 +15,13 @@ def test_rows_of_random_numbers_are_those_of_the_whole_array(width):
         for stop in range(start + 1, 13):
             some = uniform_rows(5, Purpose.DROPOUT, 9, slice(start, stop), width)
             np.testing.assert_array_equal(some, whole[start:stop])
+
+
+@pytest.mark.parametrize(("arguments", "first"), [
+    ((1, Purpose.PARAMETERS), 0.3035680343067586),
+    ((5, Purpose.DROPOUT, 2, 1), 0.41687108092352054),
+    ((3, Purpose.SAMPLING, 7), 0.7099148034862988),
+    ((3, Purpose.WINDOW_OFFSET, 1), 0.30586132917863407),
+])
+def test_what_a_seed_means_never_changes(arguments, first):
+    assert generator(*arguments).random() == first

@@ -2,9 +2,61 @@
 
 from __future__ import annotations
 
-import pytest
+import sys
+import unicodedata
+from pathlib import Path
 
-from charrnn.text.display import as_strings, characters, describe, display_list
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.text.display import (
+    as_strings,
+    characters,
+    describe,
+    display_list,
+    display_name,
+    display_path,
+    printable,
+    printable_name,
+    quoted,
+)
+
+BIDI = ["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"]
+
+
+def test_controls_surrogates_and_what_turns_lines_around_are_escaped_and_nothing_else():
+    for code in range(sys.maxunicode + 1):
+        c = chr(code)
+        harmful = unicodedata.category(c) in ("Cc", "Cs") or unicodedata.bidirectional(c) in BIDI
+        escape = c.encode("unicode_escape").decode()
+        assert printable_name(c) == (escape if harmful else c), escape
+        assert printable(c) == (escape if harmful and c not in "\n\t" else c), escape
+
+
+def test_a_return_before_a_newline_belongs_to_it_but_not_in_a_name():
+    assert printable("a\r\n\r\r\nb\rc\r") == "a\r\n\\r\r\nb\\rc\\r"
+    assert printable_name("a\r\n\tb") == "a\\r\\n\\tb"
+
+
+def test_a_name_stays_in_its_line():
+    evil = "a\n\t\x1b\udcff\u202e.txt"
+    shown = "a\\n\\t\\x1b\\udcff\\u202e.txt"
+    assert printable_name(Path(evil)) == shown
+    assert display_path(evil) == display_name([f"folder\n/{evil}"]) == shown
+    assert display_list([evil, "-"]) == f"{shown}, standard input"
+    assert display_name([evil, "b"]) == f"{shown} and 1 more"
+    assert display_name(["-"]) == "standard input"
+    assert display_name(["./-"]) == "-"
+
+
+@given(st.text(st.characters(max_codepoint=0x7F) | st.sampled_from("'\"\\äß中\U0001f600")))
+def test_a_passage_is_quoted_as_python_does(text):
+    assert quoted(text) == repr(text)
+
+
+def test_a_quoted_passage_shows_harmless_characters_as_they_are():
+    assert quoted("\u200c\u3000\u00a0\ue000\n") == "'\u200c\u3000\u00a0\ue000\\n'"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 from examples import a_vocabulary
 from hypothesis import example, given
@@ -62,6 +63,21 @@ def test_unknown_characters_are_refused_or_left_out_and_counted(path):
     found = reader.read([str(path)], known, "utf-8", skip_unknown=True)
     assert decoded(found) == "abba"
     assert found.unknown == 2
+
+
+@pytest.mark.parametrize("size", [2, 255, 256, 257])
+def test_unknown_characters_can_be_kept_as_what_no_symbol_is(path, size):
+    known = a_vocabulary("".join(chr(0x100 + i) for i in range(size)))
+    text = "\u0100x\u0101\u2603"
+    path.write_text(text, encoding="utf-8")
+    found = reader.read([str(path)], known, "utf-8", mark_unknown=True)
+    assert found.ids.tolist() == [0, size, 1, size]
+    assert found.unknown == 2
+    replacing = Vocabulary(np.array([0x100, 0x101, 0xFFFD]), "char", replaces=True)
+    found = reader.read([str(path)], replacing, "utf-8", mark_unknown=True)
+    assert decoded(found) == "\u0100\ufffd\u0101\ufffd", "as the model reads it"
+    found = reader.read([str(path)], Vocabulary.of_bytes(), "utf-8", mark_unknown=True)
+    assert (found.ids.dtype, decoded(found)) == (np.uint8, text.encode())
 
 
 def lines(path, data, known, chunk=files.CHUNK, skip_unknown=False, encoding="utf-8"):
