@@ -245,12 +245,12 @@ class Model:
         self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
     ) -> str:
         """The HTML page on this model reading a text; without one, a text that it samples."""
-        from charrnn.analysis.diagnostics import LOOKED_AT
+        from charrnn.analysis.diagnostics import looked_at
         from charrnn.analysis.page import page
 
         if not paths:
-            pieces = sampling.samples(self.parameters, self.start, count=1, length=LOOKED_AT,
-                                      seed=REPORT_SEED)
+            pieces = sampling.samples(self.parameters, self.start, count=1,
+                                      length=looked_at(len(self.vocabulary)), seed=REPORT_SEED)
             ids = np.concatenate([piece.ids for piece in pieces])
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])

@@ -40,3 +40,9 @@ def overflowed(where: str) -> DivergedError:
     """The error to raise where a trained model's states overflow, as those of relu units may."""
     return DivergedError(f"the states of the model overflow {where}: train with a lower "
                          "--learning-rate, or with tanh")
+
+
+def no_threads(count: int) -> CharrnnError:
+    """The error to raise where the system refuses to start so many threads."""
+    return CharrnnError(f"the system does not let charrnn start {count:,} threads: choose fewer "
+                        "with --threads or OMP_NUM_THREADS, or raise the limit (ulimit -u)")

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from commands import COMMAND, ENVIRONMENT, TINY
 from examples import a_checkpoint, same
+from forging import put, with_meta
 
 from charrnn.cli.main import cli
 from charrnn.config.settings import Config
@@ -322,6 +323,8 @@ def attacks(folder, reseal, forge):
     forge(folder / "paths.npz", [("../../" + name, data) for name, data in members])
     forge(folder / "extra.npz", [*members, ("more.npy", bytes(45 << 20))])
     forge(folder / "meta.npz", swapped("meta.npy", header + b"[" * (40 << 20)))
+    for place in (("settings", "level"), ("settings", "learning_rate"), ("origin", "val")):
+        forge(folder / f"{place[1]}.npz", with_meta(written, put(*place, "a" * (15 << 20))))
     (folder / "before.npz").write_bytes(b"#!/bin/sh\n" + written)
     (folder / "after.npz").write_bytes(written + written)
     (folder / "zeros.npz").write_bytes(bytes(50 << 20))
@@ -359,6 +362,44 @@ def test_a_large_damaged_file_is_one_pass_and_no_more_memory_than_itself(tmp_pat
                          text=True, timeout=60, env=ENVIRONMENT)
     assert ran.returncode == 0, ran.stderr
     assert float(ran.stdout.split()[1]) < 300 << 20
+
+
+# Where a value of the JSON stands, and what a stranger may put there: 900,000 bytes of it.
+PLACES = [
+    ("format",), ("format_version",), ("settings",), ("settings", "level"), ("settings", "dtype"),
+    ("settings", "encoding"), ("settings", "hidden_size"), ("settings", "learning_rate"),
+    ("settings", "deterministic"), ("settings", "steps"), ("changed",), ("changed", 0),
+    ("vocabulary_size",), ("lanes",), ("progress",), ("progress", "step"), ("progress", "losses"),
+    ("progress", "best_nats"), ("corpus",), ("origin",), ("origin", "corpus"), ("origin", "val"),
+    ("documents",), ("threads",), ("processes",), ("history",), ("history", 0), ("history", 0, 1),
+    ("samples",), ("samples", 0), ("samples", 0, 0), ("samples", 0, 1),
+]  # fmt: skip
+CONTENTS = {
+    "word": "a" * 900_000,
+    "controls": "\x1b" * 150_000,
+    "numbers": [1] * 300_000,
+    "lists": [[]] * 225_000,
+    "nested": [[[1] * 100] * 30] * 90,
+    "objects": {f"{i:06}": {} for i in range(65_000)},
+    "digits": int("9" * 4000),
+}
+
+
+@LINUX
+@pytest.mark.parametrize("name", CONTENTS)
+def test_whatever_metadata_is_sealed_it_is_refused_in_a_second_and_100_mb(tmp_path, forge, name):
+    checkpoint.save(tmp_path / "good.npz", a_checkpoint())
+    written = (tmp_path / "good.npz").read_bytes()
+    for i, keys in enumerate(PLACES):
+        forge(tmp_path / f"{i:02}.npz", with_meta(written, put(*keys, CONTENTS[name])))
+    files = sorted(map(str, tmp_path.glob("[0-9]*.npz")))
+    ran = subprocess.run([sys.executable, "-c", ATTACKED, *files], capture_output=True, text=True,
+                         timeout=60, env=ENVIRONMENT)
+    assert ran.returncode == 0, ran.stderr
+    for keys, line in zip(PLACES, ran.stdout.splitlines(), strict=True):
+        seconds, peak = map(float, line.split())
+        assert seconds < 1, keys
+        assert peak < 100e6 + 1e6, keys
 
 
 NAMES = ("a.txt", "empty.txt", "bytes.bin", "folder", "missing.txt", "a.npz", "damaged.npz", "-",

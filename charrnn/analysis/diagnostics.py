@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from charrnn.nn.network import WINDOW, Activations, backward, forward
 from charrnn.nn.parameters import Parameters
 from charrnn.text.split import Split
 
-LOOKED_AT = 12_000  # symbols of a text that the figures are about
+LOOKED_AT = 12_000  # symbols of a text that the figures are about, at most
 PASSAGE = 1_000  # of them that are shown
+AT_ONCE = 1 << 24  # logits that are held at once, 64 MB of them
+LARGE = 4_096  # symbols of a vocabulary; with a larger one, fewer of a text are looked at
 LIKELIEST = 5
 REACH = 64  # steps back that gradients are followed
 PLACES = 32  # in the text from which they are
@@ -33,9 +36,15 @@ class Trace:
 
     ids: ndarray  # (N,)
     bits: ndarray  # (N,) of each symbol
-    p: ndarray  # (PASSAGE, V) what was predicted at the symbols of the passage
+    likeliest: ndarray  # (PASSAGE, LIKELIEST) symbols, likeliest first
+    chances: ndarray  # (PASSAGE, LIKELIEST) their p
     guess: ndarray  # (N,) the likeliest symbol
     states: ndarray  # (N, L*H) h after the symbol
+
+
+def looked_at(V: int) -> int:
+    """Symbols of a text that the figures are about: so many that each report is made in time."""
+    return max(PASSAGE, min(LOOKED_AT, LOOKED_AT * LARGE // V))
 
 
 @quiet_overflow
@@ -44,32 +53,60 @@ def trace(params: Parameters, part: Split) -> Trace:
 
     DivergedError where a state overflows, as those of relu units may.
     """
-    ids, V = part.ids[:LOOKED_AT].astype(np.intp), params.arch.vocabulary_size
+    arch, first = params.arch, len(part.context)
+    ids = part.ids[: looked_at(arch.vocabulary_size)].astype(np.intp)
     stretch = np.concatenate([part.context, ids]).astype(np.intp)
-    first = len(part.context)
-    activations, state = Activations(params.arch, WINDOW, 1), params.zero_state(1)
-    logits, states = [], []
+    activations, state = Activations(arch, WINDOW, 1), params.zero_state(1)
+    states = np.empty((len(ids), arch.output_size), arch.dtype)
+    seen = []  # what ``_digest`` makes of so many logits at once
+    rows = max(WINDOW, AT_ONCE // arch.vocabulary_size)
+    logits, filled = np.empty((min(rows, len(ids)), arch.vocabulary_size), arch.dtype), 0
     for t in range(0, len(stretch), WINDOW):
         x, reset = stretch[t : t + WINDOW, None].copy(), None
         if part.resets is not None:
             reset = part.resets.apply(x, t + 1 - first + np.arange(len(x))[:, None])
         z, state = forward(params, x, state, activations, reset=reset)
-        logits.append(z.copy())
-        states.append(activations.hs[1:, 0].copy())
-    z = np.concatenate(logits)[first - 1 : -1]  # row t predicts symbol t of the part
+        # After symbol i of the part come state i and the logits of symbol i + 1.
+        states[max(0, t - first) : max(0, t - first + len(x))] = (
+            activations.hs[1:, 0][max(0, first - t) :])
+        z = z[max(0, first - 1 - t) : len(stretch) - 1 - t]
+        if filled + len(z) > len(logits):
+            seen.append(_digest(logits[:filled], ids, max(0, t + 1 - first) - filled))
+            filled = 0
+        logits[filled : filled + len(z)] = z
+        filled += len(z)
+    seen.append(_digest(logits[:filled], ids, len(ids) - filled))
+    nats, guess, order, chances = map(np.concatenate, zip(*seen, strict=True))
+    return Trace(ids, nats / math.log(2), order, chances, guess, states)
+
+
+def _digest(z: ndarray, ids: ndarray, start: int) -> tuple[ndarray, ...]:
+    """What is kept of the logits ``z`` (n, V) of the symbols from ``start`` on; they are lost.
+
+    Nats and guess (n,); and of those that are of the passage the likeliest and their p.
+    """
     guess = z.argmax(axis=1)
-    nats, totals = surprisal(z, ids)
-    p = z[:PASSAGE] / totals[:PASSAGE, None]
-    assert z.shape == (len(ids), V)
+    nats, totals = surprisal(z, ids[start : start + len(z)])
     bad = ~np.isfinite(nats)
     if bad.any():
-        raise overflowed(f"at symbol {int(bad.argmax()) + 1:,} of the text")
-    return Trace(ids, nats / math.log(2), p, guess, np.concatenate(states)[first:])
+        raise overflowed(f"at symbol {start + int(bad.argmax()) + 1:,} of the text")
+    shown = len(z[: max(0, PASSAGE - start)])
+    pieces = []
+    for i in range(0, max(1, shown), WINDOW):
+        rows = slice(i, min(i + WINDOW, shown))
+        pieces.append(likeliest(z[rows] / totals[rows, None]))
+    order, chances = map(np.concatenate, zip(*pieces, strict=True))
+    return nats, guess, order, chances
 
 
 def likeliest(p: ndarray) -> tuple[ndarray, ndarray]:
     """The LIKELIEST symbols of each row of ``p`` (N, V), likeliest first, and their p."""
-    order = np.argsort(-p, axis=1, kind="stable")[:, :LIKELIEST]
+    count = min(LIKELIEST, p.shape[1])
+    least = np.partition(p, -count, axis=1)[:, -count]
+    order = np.empty((len(p), count), np.intp)
+    for row, chances, lowest in zip(order, p, least, strict=True):
+        among = np.flatnonzero(chances >= lowest)  # more than they are, where some are equal
+        row[:] = among[np.argsort(-chances[among], kind="stable")[:count]]
     return order, np.take_along_axis(p, order, axis=1)
 
 
@@ -178,11 +215,15 @@ def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
     Row k is the norm of dL_t/dh_(t-k), the root of its mean square over PLACES in the text,
     relative to that of k = 1: the vanishing gradient, seen. Empty for too short a text.
     """
-    arch, context = params.arch, REACH
+    context = REACH
     if len(ids) < context + REACH + 2:
         return []
     ends = np.linspace(context + REACH, len(ids) - 2, PLACES).astype(np.intp)
     stretch = np.stack([ids[end - context - REACH : end + 1] for end in ends], axis=1)
+    narrow = params.arch.vocabulary_size > LARGE
+    if narrow:
+        params, stretch = _narrowed(params, stretch)
+    arch = params.arch
     activations, grad = Activations(arch, context + REACH, PLACES), Parameters(arch)
     forward(params, stretch[:-1], params.zero_state(PLACES), activations)
     states = [activations.state(t) for t in range(context, context + REACH)]
@@ -191,9 +232,10 @@ def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
         x = stretch[-1 - k : -1]
         logits, _ = forward(params, x, states[-k], activations)
         last = logits[-PLACES:]
-        _, totals = surprisal(last, stretch[-1])
-        last /= totals[:, None]
-        last[np.arange(PLACES), stretch[-1]] -= 1
+        if narrow:
+            last[:] = np.eye(PLACES, arch.vocabulary_size)
+        else:
+            _to_gradient(last, stretch[-1])
         logits[:-PLACES] = 0  # the loss is that of the last step alone
         dstate = backward(params, x, logits, activations, grad)
         norms.append([math.sqrt(float((dstate[:, arch.columns(layer)] ** 2).sum(axis=1).mean()))
@@ -202,3 +244,35 @@ def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
         return []
     first = [max(norm, 1e-30) for norm in norms[0]]
     return [[norm / one for norm, one in zip(row, first, strict=True)] for row in norms]
+
+
+def _to_gradient(logits: ndarray, y: ndarray) -> None:
+    """Turn logits (N, V) into the gradients, p - onehot(y), of the losses of their rows."""
+    _, totals = surprisal(logits, y)
+    logits /= totals[:, None]
+    logits[np.arange(len(y)), y] -= 1
+
+
+def _narrowed(params: Parameters, stretch: ndarray) -> tuple[Parameters, ndarray]:
+    """For a large vocabulary, a network of few symbols in which the same gradients flow.
+
+    What ``stretch`` (T+1, B) reads are its symbols, numbered anew. The loss is that of the last
+    step, so its gradient by the last h, (B, L*H), is computed here: row b of it is column b of
+    the new W_hy, which the backward pass is to be given a one for.
+    """
+    T, B = len(stretch) - 1, stretch.shape[1]
+    found, x = np.unique(stretch[:-1], return_inverse=True)
+    arch = dataclasses.replace(params.arch, vocabulary_size=max(len(found), B))
+    narrowed = Parameters(arch)
+    for name, new in narrowed.named.items():
+        if name == "W_xh0":
+            new[: len(found)] = params.W_xh[0][found]
+        elif name not in ("W_hy", "b_y"):
+            new[:] = params.named[name]
+    x = x.reshape(T, B)
+    activations = Activations(arch, T, B)
+    forward(narrowed, x, narrowed.zero_state(B), activations)
+    logits = activations.hs[-1] @ params.W_hy + params.b_y
+    _to_gradient(logits, stretch[-1])
+    narrowed.W_hy[:, :B] = (logits @ params.W_hy.T).T
+    return narrowed, np.concatenate([x, np.zeros((1, B), x.dtype)])

@@ -87,7 +87,6 @@ def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
     text = vocabulary.decode(trace.ids)
     characters, symbols = as_strings(text), shown(text)
     around = [c if c == "\r" else printable(c) for c in characters]
-    order, p = diagnostics.likeliest(trace.p)
     telling = diagnostics.telling_units(trace.states, diagnostics.features("".join(characters)))
     first = [unit for _, unit, _ in telling]
     units = list(dict.fromkeys([*first, *range(arch.output_size)]))[:UNITS]
@@ -99,7 +98,7 @@ def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
         "text": symbols[: diagnostics.PASSAGE],
         "bits": np.round(trace.bits[: diagnostics.PASSAGE], 2).tolist(),
         "top": [[(symbol, round(chance, 4)) for symbol, chance in zip(*row, strict=True)]
-                for row in zip(order.tolist(), p.tolist(), strict=True)],
+                for row in zip(trace.likeliest.tolist(), trace.chances.tolist(), strict=True)],
         "units": {
             "count": len(units),
             "which": [divmod(unit, arch.hidden_size) for unit in units],

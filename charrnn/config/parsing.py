@@ -5,49 +5,60 @@ from __future__ import annotations
 import codecs
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from charrnn.config.settings import BUDGETS, FIELDS, TYPES, Config, Value, option_name
 from charrnn.errors import UsageError
 
 MAX_INTEGER = 2**63 - 1  # of whole numbers
+MAX_VALUE = 100  # characters of a number or a name; Python writes a float in 24
+# Each can match a text in one way only, so that what is no number is refused in one pass.
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
-NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def parse(key: str, text: str) -> Value:
-    """The value that ``text`` spells for a setting; UsageError says what it may be."""
+    """The value that ``text``, of any length, spells; UsageError says what it may be."""
     field, kind = FIELDS[key], TYPES[key]
     limits = field.metadata
     if kind is str:
         if limits["choices"] and text not in limits["choices"]:
-            import difflib  # only where there is a mistake
-
-            close = difflib.get_close_matches(text.lower(), limits["choices"], 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise UsageError(f"{text!r:.60} is not one of {', '.join(limits['choices'])}{hint}")
+            choices = limits["choices"]
+            hint = nearest(text.lower(), choices)
+            raise UsageError(f"{quoted(text)} is not one of {', '.join(choices)}{hint}")
         if key == "encoding":
             check_encoding(text)
         return text
     if kind is bool:
         if text.lower() not in limits["choices"]:
-            raise UsageError(f"{text!r:.60} is neither true nor false")
+            raise UsageError(f"{quoted(text)} is neither true nor false")
         return text.lower() == "true"
     whole = kind in (int, int | None)
+    if len(text) > MAX_VALUE:
+        raise UsageError(f"a number has at most {MAX_VALUE} characters; this has {len(text):,}")
     if not (INTEGER if whole else NUMBER).fullmatch(text):
-        raise UsageError(f"{text!r:.60} is not a {'whole ' if whole else ''}number")
-    value: int | float
-    try:
-        value = int(text) if whole else float(text)
-    except ValueError:  # an integer of thousands of digits
-        raise UsageError(f"a number of {len(text):,} digits is out of range") from None
+        raise UsageError(f"{quoted(text)} is not a {'whole ' if whole else ''}number")
+    value: int | float = int(text) if whole else float(text)
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{text} is not a finite number")
+        raise UsageError(f"{text:.40} is not a finite number")
     high = min(limits["high"], MAX_INTEGER) if whole else limits["high"]
     if not (limits["low"] <= value <= high and limits["above"] < value < limits["below"]):
         bounds = f"at most {MAX_INTEGER}" if whole and value > MAX_INTEGER else allowed(key)
         raise UsageError(f"{text:.40} is out of range: {bounds}")
     return value
+
+
+def quoted(text: str) -> str:
+    """How a message shows a value, of any length: in quotes, the beginning of it."""
+    return f"{text[:60]!r:.60}"
+
+
+def nearest(text: str, known: Iterable[str]) -> str:
+    """The hint with which a message on a misspelled word ends, empty where nothing is near."""
+    import difflib  # only where there is a mistake
+
+    close = difflib.get_close_matches(text, known, 1) if len(text) <= MAX_VALUE else []
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def allowed(key: str) -> str:
@@ -68,13 +79,13 @@ def allowed(key: str) -> str:
 def check_encoding(name: str) -> None:
     """Raise UsageError unless Python knows ``name`` as an encoding of text."""
     try:
-        codec = codecs.lookup(name)
+        codec = codecs.lookup(name if len(name) <= MAX_VALUE else "")
         known = codec._is_text_encoding and codec.name not in ("idna", "punycode", "undefined")
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):
         known = False
     if not known:
-        raise UsageError(f"{name!r:.60} is not an encoding of text; utf-8 and latin-1 are")
+        raise UsageError(f"{quoted(name)} is not an encoding of text; utf-8 and latin-1 are")
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:

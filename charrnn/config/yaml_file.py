@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import yaml
 
-from charrnn.config.parsing import parse
+from charrnn.config.parsing import nearest, parse, quoted
 from charrnn.config.settings import FIELDS, TYPES, Value
 from charrnn.errors import UsageError
 
@@ -73,7 +72,7 @@ def read_yaml(path: str) -> dict[str, Value]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UsageError(f"{path}{line}: not YAML: {problem}") from None
+        raise UsageError(f"{path}{line}: not YAML: {problem:.200}") from None
     return values
 
 
@@ -84,7 +83,7 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
     if empty:
         raise refuse(event, f"{key} needs a value")
     if event.style is not None and TYPES[key] is not str:
-        raise refuse(event, f"{key}: {event.value!r:.60} is text in quotes, not a "
+        raise refuse(event, f"{key}: {quoted(event.value)} is text in quotes, not a "
                             f"{'truth value' if TYPES[key] is bool else 'number'}")
     try:
         return parse(key, event.value)
@@ -94,6 +93,4 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
 
 def unknown_key(key: str) -> str:
     """Say that a key is unknown, and the nearest one that is known."""
-    close = difflib.get_close_matches(key.replace("-", "_"), FIELDS, 1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{key!r:.60} is not a setting{hint}"
+    return f"{quoted(key)} is not a setting{nearest(key.replace('-', '_'), FIELDS)}"

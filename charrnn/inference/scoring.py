@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from charrnn.errors import overflowed
+from charrnn.errors import no_threads, overflowed
 from charrnn.nn.loss import surprisal
 from charrnn.nn.network import WINDOW, Activations, forward
 from charrnn.nn.parameters import Parameters
@@ -24,6 +24,12 @@ from charrnn.text.split import CONTEXT, DocumentStarts, Split
 
 SEGMENT = 1024  # characters that are scored together
 SEGMENTS_AT_ONCE = 32  # segments read side by side, by each of the threads
+LARGE = 8192  # symbols of a vocabulary; of a larger one fewer steps are read at once
+
+
+def steps_at_once(V: int) -> int:
+    """Steps that are read at once: WINDOW, or so few that their logits are as many."""
+    return max(1, min(WINDOW, WINDOW * LARGE // V))
 
 
 @dataclass(frozen=True)
@@ -110,15 +116,14 @@ def score_blocks(
     """
     ids, before = part.ids, part.context[-CONTEXT:]
     assert len(before) > 0, "the first symbol has to follow something"
-    segments = -(-len(ids) // SEGMENT)
-    # Blocks of about the same size, so that threads have about the same to do.
-    width = -(-segments // -(-segments // SEGMENTS_AT_ONCE)) if segments else SEGMENTS_AT_ONCE
+    segments, width = shares(len(ids))
 
     def block(first: int) -> Scored:
         start, stop = first * SEGMENT, min(len(ids), (first + width) * SEGMENT)
         # The block's symbols and what comes before them, as one stretch of text.
         context = before if first == 0 else ids[start - CONTEXT : start]
-        activations = Activations(params.arch, WINDOW, min(width, segments - first))
+        steps = steps_at_once(params.arch.vocabulary_size)
+        activations = Activations(params.arch, steps, min(width, segments - first))
         stretch = np.concatenate([context, ids[start:stop]])
         resets = part.resets and part.resets.shifted(start - len(context))
         return _score_block(params, stretch, len(context), activations, resets)
@@ -130,7 +135,22 @@ def score_blocks(
         from concurrent.futures import ThreadPoolExecutor  # 4 ms, where one thread is enough
 
         with ThreadPoolExecutor(threads) as pool:
-            yield from pool.map(block, blocks)
+            try:
+                scored = pool.map(block, blocks)
+            except RuntimeError:
+                raise no_threads(threads) from None
+            yield from scored
+
+
+def shares(symbols: int) -> tuple[int, int]:
+    """How many segments a part of so many symbols has, and how many of them are in a block.
+
+    Blocks are of about the same size, so that threads have about the same to do.
+    """
+    segments = -(-symbols // SEGMENT)
+    if segments == 0:
+        return 0, SEGMENTS_AT_ONCE
+    return segments, -(-segments // -(-segments // SEGMENTS_AT_ONCE))
 
 
 def score_stream(
@@ -163,7 +183,7 @@ def _score_block(
     B = -(-length // SEGMENT)
     # at[b] is where the context of segment b begins; the first may lack some of it.
     at = context - CONTEXT + SEGMENT * np.arange(B)
-    state = params.zero_state(B)
+    state, at_once = params.zero_state(B), steps_at_once(params.arch.vocabulary_size)
     nats = np.empty((SEGMENT, B))
     right = np.empty((SEGMENT, B), bool)
 
@@ -180,34 +200,35 @@ def _score_block(
         return forward(params, x, state, activations, reset=reset)
 
     steps = np.arange(SEGMENT)[:, None]
-    for t in range(0, CONTEXT - 1, WINDOW):
-        state = read(at + steps[t : min(t + WINDOW, CONTEXT - 1)], state)[1]
+    for t in range(0, CONTEXT - 1, at_once):
+        state = read(at + steps[t : min(t + at_once, CONTEXT - 1)], state)[1]
     state[0] = 0.0
-    for t in range(0, context - 1, WINDOW):
-        state[:1] = read(steps[t : min(t + WINDOW, context - 1)], state[:1])[1]
+    for t in range(0, context - 1, at_once):
+        state[:1] = read(steps[t : min(t + at_once, context - 1)], state[:1])[1]
 
-    for t in range(0, SEGMENT, WINDOW):
-        where = at + CONTEXT - 1 + steps[t : t + WINDOW]
+    for t in range(0, SEGMENT, at_once):
+        where = at + CONTEXT - 1 + steps[t : t + at_once]
         y = window(where + 1)
         logits, state = read(where, state)
-        right[t : t + WINDOW] = (logits.argmax(axis=1) == y.ravel()).reshape(WINDOW, B)
-        nats[t : t + WINDOW] = surprisal(logits, y.ravel())[0].reshape(WINDOW, B)
+        right[t : t + at_once] = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
+        nats[t : t + at_once] = surprisal(logits, y.ravel())[0].reshape(y.shape)
     return Scored(nats.T.ravel()[:length], right.T.ravel()[:length])
 
 
 def score_lines(params: Parameters, lines: list[ndarray], start: int) -> list[Score]:
     """The score of each of ``lines``, every one read from the zero state after ``start``."""
     scores = [NO_SCORE] * len(lines)
-    activations = Activations(params.arch, WINDOW, SEGMENTS_AT_ONCE)
+    at_once = steps_at_once(params.arch.vocabulary_size)
+    activations = Activations(params.arch, at_once, SEGMENTS_AT_ONCE)
     # Lines of like length are read side by side; those that have ended drop out in front.
     order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))
     for first in range(0, len(order), SEGMENTS_AT_ONCE):
         group = order[first : first + SEGMENTS_AT_ONCE]
         state = params.zero_state(len(group))
-        for t in range(0, len(lines[group[-1]]), WINDOW):
+        for t in range(0, len(lines[group[-1]]), at_once):
             ended = sum(len(lines[i]) <= t for i in group)
             group, state = group[ended:], state[ended:]
-            T = min(WINDOW, len(lines[group[-1]]) - t)
+            T = min(at_once, len(lines[group[-1]]) - t)
             x, y = np.full((2, T, len(group)), start, np.intp)
             for column, i in enumerate(group):
                 read, expected = lines[i][max(0, t - 1) : t + T - 1], lines[i][t : t + T]

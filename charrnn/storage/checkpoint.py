@@ -18,10 +18,8 @@ from charrnn.config.settings import Value
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, Parameters
 from charrnn.storage import archive, metadata
-from charrnn.storage.metadata import MAX_HISTORY, MAX_SAMPLES, Metadata, Progress
+from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES, Metadata, Progress
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary
-
-MAX_META = 16 << 20  # bytes of settings, progress and history
 
 M = TypeVar("M")
 
@@ -40,12 +38,20 @@ class Checkpoint:
     progress: Progress
     corpus: str  # name of the text
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
+    # Digest of where files begin in the text, where its documents are read from the zero state.
+    documents: str | None = None
     threads: int = 1  # that share the batch, of each process
     processes: int = 1
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
     digest: str = ""  # of the file this was read from
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        arrays = (self.best.flat, self.last.flat, self.moments, self.state)
+        return sum(array.nbytes for array in arrays)
 
     def remember(self, row: list[float | None]) -> None:
         """Add a row to the history, and keep the history short."""
@@ -104,6 +110,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         progress=checkpoint.progress,
         corpus=checkpoint.corpus,
         origin=checkpoint.origin,
+        documents=checkpoint.documents,
         threads=checkpoint.threads if counts else 1,
         processes=checkpoint.processes if counts else 1,
         history=checkpoint.history,
@@ -152,6 +159,7 @@ def load(path: Path) -> Checkpoint:
             progress=meta.progress,
             corpus=meta.corpus,
             origin=meta.origin,
+            documents=meta.documents,
             threads=meta.threads,
             processes=meta.processes,
             history=meta.history,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import charrnn
-from charrnn.config.parsing import MAX_INTEGER, parse
+from charrnn.config.parsing import MAX_INTEGER, MAX_VALUE, parse
 from charrnn.config.settings import FIELDS, Value
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.system.machine import MAX_THREADS
@@ -23,6 +23,12 @@ FORMAT = "charrnn"
 FORMAT_VERSION = 1
 MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that is added
 MAX_SAMPLES = 8
+MAX_SAMPLE = 10_000  # characters; training writes 200
+MAX_NAME = 4096  # characters of the name of a text: a file's has up to 255
+# Bytes of the whole. The largest that is written has about 150,000: a number has up to 24, so
+# the history has 1,000 rows of 122; a character up to 12, so the samples have 8 of 2,400; and
+# settings, names and digests have 6,000.
+MAX_META = 1 << 20
 DIGEST = re.compile("[0-9a-f]{64}")
 # What files meant that were written before a setting existed.
 ABSENT: dict[str, Value] = {
@@ -57,6 +63,7 @@ class Metadata(NamedTuple):
     progress: Progress
     corpus: str  # name of the text
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
+    documents: str | None  # digest of where files begin in the text, if that matters; else no key
     threads: int  # that share the batch, of each process
     processes: int
     history: list[list[float | None]]  # see Checkpoint
@@ -65,10 +72,13 @@ class Metadata(NamedTuple):
 
 def encode(metadata: Metadata) -> bytes:
     """The JSON of ``metadata``, with the format and the versions that write it."""
+    facts = metadata._asdict()
+    if metadata.documents is None:
+        del facts["documents"]
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **metadata._asdict(),
+        **facts,
         "progress": asdict(metadata.progress),
         "versions": {
             "charrnn": charrnn.__version__,
@@ -83,40 +93,43 @@ def decode(path: Path, data: bytes) -> Metadata:
     """Read the JSON of ``path``.
 
     Raises CheckpointError for another version of the format, and ValueError, KeyError or
-    TypeError for anything that ``encode`` would not have written.
+    TypeError for anything that ``encode`` would not have written. Type and size of a value are
+    looked at before it is used, parsed or shown.
     """
-    meta: dict[str, Any] = json.loads(data)
+    meta: dict[str, Any] = _object(json.loads(data))
     if meta["format"] != FORMAT:
-        raise ValueError(f"its format is {meta['format']!r:.40}")
+        raise ValueError(f"its format is {_shown(meta['format'])}")
     if meta["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format {meta['format_version']!r:.40}, of another version of charrnn; "
+            f"{path} has format {_shown(meta['format_version'])}, of another version of charrnn; "
             f"this one, {charrnn.__version__}, reads format {FORMAT_VERSION}"
         )
+    changed = [_text(key, MAX_VALUE) for key in _list(meta["changed"], len(FIELDS))]
     return Metadata(
-        settings=_settings(meta["settings"]),
-        changed=[key for key in FIELDS if key in meta["changed"]],
+        settings=_settings(_object(meta["settings"])),
+        changed=[key for key in FIELDS if key in changed],
         vocabulary_size=_whole(meta["vocabulary_size"], 1, CODE_POINTS),
         lanes=_whole(meta["lanes"], 1, 2**31),
-        progress=_progress(meta["progress"]),
-        corpus=_text(meta["corpus"]),
-        origin=_origin(meta["origin"]),
+        progress=_progress(_object(meta["progress"])),
+        corpus=_text(meta["corpus"], MAX_NAME),
+        origin=_origin(_object(meta["origin"])),
+        documents=_digest(meta["documents"]) if "documents" in meta else None,
         threads=_whole(meta["threads"], 1, MAX_THREADS),
         processes=_whole(meta.get("processes", 1), 1, 2**31),
-        history=_history(meta["history"]),
-        samples=_samples(meta.get("samples", [])),
+        history=_history(_list(meta["history"], MAX_HISTORY)),
+        samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
     )
 
 
 def _settings(settings: dict[str, Any]) -> dict[str, Value]:
     """Settings of a file, each of the type and in the range that it has today."""
-    unknown = set(settings) - set(FIELDS)
+    unknown = settings.keys() - FIELDS.keys()
     if unknown:
-        raise ValueError(f"{sorted(unknown)[0]!r:.40} is not a setting that this version knows")
+        raise ValueError(f"{_shown(min(unknown))} is not a setting that this version knows")
     checked: dict[str, Value] = {}
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]
-        if isinstance(value, str) != (known.type == "str"):
+        if isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict)):
             raise ValueError(f"{key} is of the wrong type")
         if value is not None:
             try:
@@ -131,8 +144,7 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
 
 
 def _progress(values: dict[str, Any]) -> Progress:
-    names = [known.name for known in fields(Progress)]
-    if sorted(values) != sorted(names):
+    if values.keys() != {known.name for known in fields(Progress)}:
         raise ValueError("its progress has other entries")
     for name, value in values.items():
         if name in ("minutes", "best_nats"):
@@ -144,41 +156,68 @@ def _progress(values: dict[str, Any]) -> Progress:
     return Progress(**values)
 
 
-def _history(rows: list[list[Any]]) -> list[list[float | None]]:
-    if len(rows) > MAX_HISTORY or any(len(row) != 5 for row in rows):
+def _history(rows: list[Any]) -> list[list[float | None]]:
+    if any(len(_list(row, 5)) != 5 for row in rows):
         raise ValueError("its history has another form")
     return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
 
 
-def _samples(rows: list[list[Any]]) -> list[list[Any]]:
-    if len(rows) > MAX_SAMPLES or any(len(row) != 2 for row in rows):
+def _samples(rows: list[Any]) -> list[list[Any]]:
+    if any(len(_list(row, 2)) != 2 for row in rows):
         raise ValueError("its samples have another form")
-    return [[_whole(step, 0, MAX_INTEGER), _text(text)] for step, text in rows]
+    return [[_whole(step, 0, MAX_INTEGER), _text(text, MAX_SAMPLE)] for step, text in rows]
 
 
 def _origin(values: dict[str, Any]) -> dict[str, str | None]:
-    if sorted(values) != sorted(ORIGINS) or not isinstance(values["corpus"], str):
+    if values.keys() != set(ORIGINS) or values["corpus"] is None:
         raise ValueError("its origin has another form")
-    if not all(value is None or DIGEST.fullmatch(str(value)) for value in values.values()):
-        raise ValueError("its origin is no digest")
-    return dict(values)
+    return {key: None if value is None else _digest(value) for key, value in values.items()}
 
 
 def _number(value: Any, or_none: bool = False) -> float | None:
     if value is None and or_none:
         return None
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{value!r:.40} is not a number")
+        raise ValueError(f"{_shown(value)} is not a number")
     return value  # type: ignore[no-any-return]
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} is not text")
-    return value
 
 
 def _whole(value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{value!r:.40} is not a whole number from {low} to {high}")
+        raise ValueError(f"{_shown(value)} is not a whole number from {low} to {high}")
     return value
+
+
+def _text(value: Any, most: int) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_shown(value)} is not text")
+    if len(value) > most:
+        raise ValueError(f"a text of {len(value):,} characters, where {most:,} are allowed")
+    return value
+
+
+def _digest(value: Any) -> str:
+    if not DIGEST.fullmatch(_text(value, 64)):
+        raise ValueError(f"{_shown(value)} is not a digest")
+    return str(value)
+
+
+def _list(value: Any, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise ValueError(f"{_shown(value)} is not a list of at most {most:,}")
+    return value
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)} is not an object")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """How a message shows what was found: the beginning, or what kind of container it is."""
+    if isinstance(value, (list, dict)):
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value):,}"
+    if isinstance(value, str):
+        value = value[:40]
+    return f"{value!r:.40}"

@@ -24,14 +24,17 @@ from charrnn.text.corpus import Text, TextOptions
 from charrnn.text.display import display_list, printable_name
 from charrnn.text.files import files_of
 from charrnn.text.split import Split, split, whole
+from charrnn.training.memory import Demand
 from charrnn.training.processes import Alone, ProcessGroup, workers
 from charrnn.training.resume import (
+    check_fits,
     check_inputs_survive,
+    digest_of_documents,
     inherit_architecture,
     inherit_weights,
     resume_settings,
 )
-from charrnn.training.run import Request, Run, memory_needed
+from charrnn.training.run import Request, Run
 
 
 def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
@@ -47,6 +50,7 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
         "version of NumPy": np.__version__,
         **run.checkpoint.settings,
         "text": run.checkpoint.origin["corpus"],
+        "division of the text into files": run.checkpoint.documents,
         "validation text": run.checkpoint.origin["val"],
         "checkpoint to begin from": run.checkpoint.origin["init_from"],
         "checkpoint to go on from": run.checkpoint.digest,
@@ -68,21 +72,28 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         "val": val_text.digest if val_text else None,
         "init_from": init_from.digest if init_from else None,
     }
+    documents = digest_of_documents([text, val_text] if val_text else [text])
     if request.path.exists() and not request.overwrite:
         checkpoint = storage.load(request.path)
-        config = resume_settings(request, config, checkpoint, origin)
+        config = resume_settings(request, config, checkpoint, origin, documents)
 
     train, validation = _parts(text, val_text, config)
     batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
     _check_shares(batches, processes.size, config.deterministic)
 
     arch = storage.architecture(dataclasses.asdict(config), len(text.vocabulary))
-    moments = OPTIMIZERS[config.optimizer].moments
-    memory = memory_needed(arch, batches, moments, processes.size)
-    memory += text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0)
-    _check_memory(memory * processes.on_this_machine, arch)
+    threads = _threads(config, checkpoint, processes.size, request.default_threads)
+    demand = Demand(
+        arch, batches, OPTIMIZERS[config.optimizer].moments, threads, processes.size,
+        config.deterministic, len(train), len(validation),
+        texts=text.in_memory * text.ids.nbytes + (val_text.ids.nbytes if val_text else 0),
+        inherited=init_from.nbytes if init_from else 0,
+    )
+    _check_memory(demand, processes.on_this_machine)
     if checkpoint is None:
-        checkpoint = _new_checkpoint(config, text, origin, arch, batches.B, init_from)
+        checkpoint = _new_checkpoint(config, text, origin, documents, arch, batches.B, init_from)
+    else:
+        check_fits(request.path, checkpoint, text.vocabulary, batches.B)
 
     run = Run(
         config=config,
@@ -92,12 +103,12 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         validation=validation,
         batches=batches,
         checkpoint=checkpoint,
-        memory=memory,
+        memory=demand.bytes,
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
     _take_notes(run, request)
-    _set_workers(run, request.default_threads)
+    _set_workers(run, threads)
     return run
 
 
@@ -170,19 +181,19 @@ def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None
         )
 
 
-def _check_memory(needed: int, arch: Architecture) -> None:
-    available = available_memory()
+def _check_memory(demand: Demand, processes: int) -> None:
+    """Raise UsageError where so many processes on this machine need more than there is."""
+    needed, available = demand.bytes * processes, available_memory()
     if available is not None and needed > available:
         raise UsageError(
-            f"{arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
-            f"{available / 1e9:,.1f} GB are free: choose a smaller --hidden-size, "
-            "--layers, --batch-size or --seq-length"
+            f"{demand.arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
+            f"{available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
         )
 
 
 def _new_checkpoint(
-    config: Config, text: Text, origin: dict[str, str | None], arch: Architecture, B: int,
-    init_from: Checkpoint | None,
+    config: Config, text: Text, origin: dict[str, str | None], documents: str,
+    arch: Architecture, B: int, init_from: Checkpoint | None,
 ) -> Checkpoint:
     """The run before its first step."""
     params = initialize(arch, generator(config.seed, Purpose.PARAMETERS))
@@ -199,6 +210,7 @@ def _new_checkpoint(
         progress=Progress(),
         corpus=text.name,
         origin=origin,
+        documents=documents if config.borders == "reset" else None,
     )
 
 
@@ -226,19 +238,24 @@ def _take_notes(run: Run, request: Request) -> None:
         run.notes.append("nothing is held out: no validation, and the last weights are the best")
 
 
-def _set_workers(run: Run, default_threads: int) -> None:
-    """Settle how many threads share the batch, and say where the last bits will differ.
+def _threads(
+    config: Config, checkpoint: Checkpoint | None, processes: int, default_threads: int
+) -> int:
+    """How many threads share the batch: a run resumes with those it had, unless the settings or
+    the processes are others."""
+    resumed = checkpoint is not None and checkpoint.progress.step > 0
+    if checkpoint and resumed and checkpoint.processes == processes and not config.deterministic:
+        return config.threads or checkpoint.threads
+    return config.threads or default_threads
 
-    A run resumes with the threads it had, unless the settings or the processes are others.
-    """
+
+def _set_workers(run: Run, threads: int) -> None:
+    """Note how many threads share the batch, and say where the last bits will differ."""
     checkpoint, processes = run.checkpoint, run.processes.size
     before = checkpoint.threads, checkpoint.processes
-    same = run.resumed and checkpoint.processes == processes and not run.config.deterministic
-    checkpoint.threads = run.config.threads or (checkpoint.threads if same else default_threads)
-    checkpoint.processes = processes
-    if run.resumed and before != (checkpoint.threads, processes) and not run.config.deterministic:
+    checkpoint.threads, checkpoint.processes = threads, processes
+    if run.resumed and before != (threads, processes) and not run.config.deterministic:
         run.notes.append(
-            f"the run so far used {workers(*before)} and now uses "
-            f"{workers(checkpoint.threads, processes)}: "
+            f"the run so far used {workers(*before)} and now uses {workers(threads, processes)}: "
             "the result will not be bit for bit that of one run"
         )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charrnn.config.parsing import check_min_count
 from charrnn.config.settings import FIELDS, MAY_CHANGE, Config, changed, option_name
-from charrnn.errors import UsageError
+from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
 from charrnn.storage.checkpoint import Checkpoint
+from charrnn.text.corpus import Text
 from charrnn.text.files import OWN, files_of
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.run import Request
@@ -63,13 +68,26 @@ def inherit_weights(params: Parameters, vocabulary: Vocabulary, init_from: Check
             new[:] = old
 
 
+def digest_of_documents(texts: Sequence[Text]) -> str:
+    """SHA-256 of the positions at which files begin inside the texts, counted on from one to the
+    next: what the bytes of the texts do not tell, and matters where borders reset the state."""
+    positions, before = [], 0
+    for text in texts:
+        begins = np.unique(np.array(text.begins, "<i8"))
+        positions.append(begins[(begins > 0) & (begins < len(text))] + before)
+        before += len(text)
+    return hashlib.sha256(np.concatenate(positions).tobytes()).hexdigest()
+
+
 def resume_settings(
-    request: Request, config: Config, checkpoint: Checkpoint, origin: dict[str, str | None]
+    request: Request, config: Config, checkpoint: Checkpoint, origin: dict[str, str | None],
+    documents: str,
 ) -> Config:
     """The settings with which ``checkpoint`` resumes, or UsageError where it is another run's.
 
     A setting named neither then nor now keeps its value, even if its default has changed since.
-    ``checkpoint`` takes over the settings that may change.
+    ``checkpoint`` takes over the settings that may change, and the digest of ``documents`` where
+    it is of a time when there was none.
     """
     differences = []
     kept: dict[str, Any] = {}
@@ -82,14 +100,31 @@ def resume_settings(
                       ("init_from", "the checkpoint it began from")):
         if origin[key] != checkpoint.origin[key]:
             differences.append(f"{what} is not the same")
+    reset = kept["borders"] == "reset" and checkpoint.documents is not None
+    if reset and origin == checkpoint.origin and documents != checkpoint.documents:
+        differences.append("the same text is divided into files differently")
     if differences:
         raise UsageError(
             f"{request.path} holds another run ({'; '.join(differences)}): "
             "give this one its own file with -o, or replace that one with --overwrite"
         )
     config = dataclasses.replace(config, **kept)
+    checkpoint.documents = documents if config.borders == "reset" else None
     checkpoint.settings = dataclasses.asdict(config)
     now = changed(config)
     checkpoint.changed = [key for key in FIELDS if key in
                           (now if key in MAY_CHANGE else checkpoint.changed)]
     return config
+
+
+def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: int) -> None:
+    """Raise CheckpointError where a file says that it is of this run, and its arrays are not."""
+    misfits = []
+    if not np.array_equal(checkpoint.vocabulary.codes, vocabulary.codes):
+        misfits.append(f"its {len(checkpoint.vocabulary):,} symbols are not the "
+                       f"{len(vocabulary):,} of the text")
+    if len(checkpoint.state) != B:
+        misfits.append(f"it has the state of {len(checkpoint.state):,} sequences, not of {B:,}")
+    if misfits:
+        raise CheckpointError(f"{path} does not fit this run, and was not written by it: "
+                              f"{' and '.join(misfits)}; replace it with --overwrite")

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from charrnn.config.settings import Config
-from charrnn.inference import scoring
-from charrnn.nn.network import WINDOW, Activations
-from charrnn.nn.parameters import Architecture
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text
@@ -78,14 +73,12 @@ class Run:
         return min(6000, 30 * self.batches.windows)
 
 
-def memory_needed(arch: Architecture, batches: Batches, moments: int, processes: int = 1) -> int:
-    """Bytes for parameters (last, best, gradient, moments, two temporaries) and activations.
+def shard_count(batches: Batches, threads: int, processes: int, deterministic: bool) -> int:
+    """Into how many shards all processes divide the batch, each with a gradient of its own.
 
-    ``moments`` is the number of vectors that the optimizer keeps. A window of training and one of
-    validation are never in memory together.
+    As many as there are threads in all processes, or, where the run is to be the same for any
+    number of them, as many as there can be.
     """
-    item, B = np.dtype(arch.dtype).itemsize, batches.B // processes
-    training = Activations.entries(arch, batches.T, B) + batches.T * B * arch.vocabulary_size
-    validation = (Activations.entries(arch, WINDOW, scoring.SEGMENTS_AT_ONCE)
-                  + 2 * WINDOW * scoring.SEGMENTS_AT_ONCE * arch.vocabulary_size)
-    return item * (arch.size * (5 + moments) + max(training, validation))
+    if deterministic:
+        return batches.max_shards
+    return processes * max(1, min(threads, batches.max_shards // processes))

@@ -12,14 +12,14 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.config.settings import option_name
-from charrnn.errors import DivergedError
+from charrnn.errors import DivergedError, no_threads
 from charrnn.nn.loss import cross_entropy
 from charrnn.nn.network import Activations, backward, forward
 from charrnn.nn.optimizers import OPTIMIZERS, clip, learning_rate
 from charrnn.nn.parameters import Parameters
 from charrnn.nn.rng import Purpose, generator, uniform_rows
 from charrnn.system.signals import Signals, from_sums
-from charrnn.training.run import Run
+from charrnn.training.run import Run, shard_count
 
 TAIL = 5  # numbers that ride along with a gradient: the loss, and what signals asked for
 
@@ -47,8 +47,7 @@ class TrainingStep:
     """What is needed for one update after the other: buffers, and the settings that matter.
 
     The batch is divided into shards, each with a gradient of its own, and the gradients are
-    summed. There are as many shards as threads in all processes, or, where the run is to be the
-    same for any number of them, as many as there can be.
+    summed.
     """
 
     def __init__(self, run: Run, signals: Signals | None = None) -> None:
@@ -59,11 +58,9 @@ class TrainingStep:
         # Each thread works on its own sequences, with BLAS on one thread: for the small
         # products of the loop over time that is faster than BLAS sharing out each of them.
         threads, processes = run.checkpoint.threads, run.processes.size
-        if self.config.deterministic:
-            shards, self.allreduce = run.batches.max_shards, run.processes.allreduce_in_order
-        else:
-            shards = processes * max(1, min(threads, run.batches.max_shards // processes))
-            self.allreduce = run.processes.allreduce
+        shards = shard_count(run.batches, threads, processes, self.config.deterministic)
+        group = run.processes
+        self.allreduce = group.allreduce_in_order if self.config.deterministic else group.allreduce
         edges = run.processes.share([*pairwise(B * shard // shards for shard in range(shards + 1))])
         self.sequences = slice(edges[0][0], edges[-1][1])  # the sequences of this process
         self.shards = [slice(a - self.sequences.start, b - self.sequences.start) for a, b in edges]
@@ -124,7 +121,10 @@ class TrainingStep:
                 backward(params, x[:, rows], logits, activations, self.grads[shard], masked, resets)
 
         # This thread takes the first part itself: one thread less to wake up.
-        others = [self.others.submit(work, thread) for thread in range(1, self.threads)]
+        try:
+            others = [self.others.submit(work, thread) for thread in range(1, self.threads)]
+        except RuntimeError:
+            raise no_threads(self.threads) from None
         work(0)
         for other in others:
             other.result()

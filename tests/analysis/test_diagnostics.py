@@ -33,15 +33,58 @@ def test_a_trace_follows_the_equations_symbol_by_symbol(params, before):
         z, state = step(params, np.array([symbol]), state)
     for t, symbol in enumerate(part.ids):
         p = np.exp(z[0]) / np.exp(z[0]).sum()
-        np.testing.assert_allclose(trace.p[t], p, rtol=1e-10)
+        order = np.argsort(-p, kind="stable")[: diagnostics.LIKELIEST]
+        np.testing.assert_array_equal(trace.likeliest[t], order)
+        np.testing.assert_allclose(trace.chances[t], p[order], rtol=1e-10)
         assert trace.bits[t] == pytest.approx(-math.log2(p[symbol]))
         assert trace.guess[t] == p.argmax()
         z, state = step(params, np.array([symbol]), state)
         np.testing.assert_allclose(trace.states[t], state[0], rtol=1e-10)
-    order, chances = diagnostics.likeliest(trace.p)
-    assert order.shape == (150, diagnostics.LIKELIEST)
-    assert (np.diff(chances, axis=1) <= 0).all()
-    np.testing.assert_array_equal(order[:, 0], trace.guess)
+    assert trace.likeliest.shape == trace.chances.shape == (150, diagnostics.LIKELIEST)
+
+
+@pytest.mark.parametrize("rows", [64, 100, 149])
+@pytest.mark.parametrize("before", [1, 63, 64, 65, 128])
+def test_a_trace_is_the_same_however_many_logits_are_held_at_once(
+    params, monkeypatch, before, rows
+):
+    part = Split(symbols(300), symbols(before, seed=1))
+    whole = diagnostics.trace(params, part)
+    monkeypatch.setattr(diagnostics, "AT_ONCE", 6 * rows)
+    monkeypatch.setattr(diagnostics, "PASSAGE", 130)
+    pieces = diagnostics.trace(params, part)
+    for name in ("bits", "guess", "states"):
+        np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=1e-12)
+    np.testing.assert_array_equal(pieces.likeliest, whole.likeliest[:130])
+    np.testing.assert_allclose(pieces.chances, whole.chances[:130], rtol=1e-12)
+
+
+def test_of_a_large_vocabulary_less_is_looked_at_and_the_passage_in_any_case(params, monkeypatch):
+    assert [diagnostics.looked_at(V) for V in (1, 4096, 8192, 10**6)] == [
+        12_000, 12_000, 6_000, 1_000]
+    monkeypatch.setattr(diagnostics, "LARGE", 3)
+    monkeypatch.setattr(diagnostics, "LOOKED_AT", 100)
+    monkeypatch.setattr(diagnostics, "PASSAGE", 40)
+    trace = diagnostics.trace(params, Split(symbols(200), symbols(1)))
+    assert (len(trace.bits), len(trace.states), len(trace.likeliest)) == (50, 50, 40)
+
+
+def test_the_likeliest_are_those_of_a_stable_sort_whatever_is_equal():
+    p = np.random.default_rng(3).integers(0, 4, (200, 9)) / 4
+    order, chances = diagnostics.likeliest(p)
+    np.testing.assert_array_equal(order, np.argsort(-p, axis=1, kind="stable")[:, :5])
+    np.testing.assert_array_equal(chances, np.take_along_axis(p, order, axis=1))
+    assert diagnostics.likeliest(p[:, :3])[0].shape == (200, 3)
+
+
+@pytest.mark.parametrize("V", [6, 50, 5000])
+def test_the_gradients_of_a_large_vocabulary_are_those_of_a_small_one(monkeypatch, V):
+    made = initialize(Architecture(V, 7, 2, "tanh", "float64"), np.random.default_rng(5))
+    ids = np.random.default_rng(1).integers(0, V, 600)
+    monkeypatch.setattr(diagnostics, "LARGE", V)
+    expected = diagnostics.reach(made, ids)
+    monkeypatch.setattr(diagnostics, "LARGE", V - 1)
+    np.testing.assert_allclose(diagnostics.reach(made, ids), expected, rtol=1e-9)
 
 
 def test_a_document_inside_a_text_is_read_from_the_zero_state(params):
@@ -112,7 +155,8 @@ def test_activations_survive_packing_to_half_a_level():
 def test_confusions_costs_and_worst_places_are_counted():
     trace = diagnostics.Trace(
         ids=np.array([0, 0, 1, 2, 0]), bits=np.array([1.0, 2.0, 8.0, 0.5, 3.0]),
-        p=np.zeros((0, 3)), guess=np.array([1, 1, 1, 0, 0]), states=np.zeros((5, 1)),
+        likeliest=np.zeros((0, 3)), chances=np.zeros((0, 3)), guess=np.array([1, 1, 1, 0, 0]),
+        states=np.zeros((5, 1)),
     )
     assert diagnostics.confusions(trace) == [(0, 1, 2), (2, 0, 1)]
     assert diagnostics.hardest(trace) == [(1, 8.0, 1), (0, 2.0, 3), (2, 0.5, 1)]

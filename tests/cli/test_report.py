@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import numpy as np
 import pytest
-from commands import TEXT, TINY, one_line, run_charrnn
+from commands import ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
 
 from charrnn.storage import checkpoint
 
@@ -34,6 +35,30 @@ def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
     assert "nothing to look at" in one_line(run_charrnn("report", "nothing.txt", cwd=home), 1)
     assert "cannot be written" in one_line(
         run_charrnn("report", "-o", "no/such/folder.html", cwd=home), 1)
+
+
+# A command in a process of its own, which is small: Linux counts a parent's memory as its child's.
+PEAK = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "charrnn", *sys.argv[1:]], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="units differ")
+@pytest.mark.parametrize(("V", "kilobytes"), [(20_000, 400_000), (100_000, 700_000)])
+def test_a_report_of_a_large_vocabulary_takes_little_memory_and_time(tmp_path, V, kilobytes):
+    ids = np.concatenate([np.arange(V), np.random.default_rng(1).integers(0, V, V)])
+    (tmp_path / "a.txt").write_text("".join(map(chr, 0x10000 + ids)), "utf-8")
+    trained = run_charrnn("train", "a.txt", "-o", "a.npz", *TINY, "--hidden-size", "32", "--steps",
+                          "2", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    for text in ([], ["a.txt"]):
+        ran = subprocess.run([sys.executable, "-c", PEAK, "report", *text, "-m", "a.npz"],
+                             cwd=tmp_path, capture_output=True, check=True, env=ENVIRONMENT,
+                             timeout=60)
+        assert int(ran.stdout) < kilobytes
+        assert (tmp_path / "report.html").stat().st_size < 3e6
 
 
 def test_a_report_on_a_run_with_nothing_held_out_shows_what_was_learned_from(home, tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config.parsing import parse, resolve
+from charrnn.config.parsing import NUMBER, parse, resolve
 from charrnn.config.settings import BUDGETS, FIELDS, Config, option_name
 from charrnn.errors import UsageError
 
@@ -57,6 +59,27 @@ def test_a_number_of_hundreds_of_digits_is_a_number_or_out_of_range(key, digits)
     except UsageError:
         return
     assert value == 10**digits - 1
+
+
+HOSTILE = ["1" * 10**6 + "x", "1_" * 10**6, "1" + "_1" * 10**6 + "x", "." + "1" * 10**6 + "x",
+           "1e" + "1" * 10**6 + "x", "-" * 10**6, "learning_rat" * 10**5, "ad am\n" * 10**5,
+           "\x1b" * 10**6, "\ud800" * 10**6, "utf-" * 10**5, "a." * 10**6]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", FIELDS)
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_whatever_a_value_is_and_however_long_it_is_refused_at_once_and_briefly(key, text):
+    begin = time.process_time()
+    with pytest.raises(UsageError) as error:
+        parse(key, text)
+    assert time.process_time() - begin < 0.1
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["1" * 100, "1_000.5", "10_000", "1_0.", "0_1e-1_0", "1._0"])
+def test_numbers_match_what_they_did_when_there_were_two_ways_to(text):
+    before = r"[-+]?([0-9]+(_[0-9]+)*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+    assert bool(NUMBER.fullmatch(text)) == bool(re.fullmatch(before, text))
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "0", "0.0", "-0.0", "-1", "-2e-3",

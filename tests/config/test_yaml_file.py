@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charrnn.config.parsing import parse, resolve
 from charrnn.config.settings import FIELDS, Config
-from charrnn.config.yaml_file import read_yaml
+from charrnn.config.yaml_file import MAX_YAML, read_yaml
 from charrnn.errors import UsageError
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -154,6 +154,42 @@ def test_refused_within_a_second_with_file_line_and_key(refusal, name):
     message = refusal(content)
     for word in words:
         assert word in message
+
+
+# What a file repeats, with what stands before and after it.
+ENDLESS = [
+    ("learning_rate: ", "1", "x"), ("learning_rate: 1", "_1", "x"), ("learning_rate: .", "1", "x"),
+    ("learning_rate: 1e", "1", "x"), ("seed: ", "9", ""), ("seed: ", "1_", "x"),
+    ("? ", "steps", "\n: 1"), ("? ", "hidden_size_", "\n: 1"), ("", "a: 1\n", ""),
+    ("optimizer: ", "adam", ""), ("optimizer: ", "a", ""), ("deterministic: ", "tru", ""),
+    ("encoding: ", "utf-", ""), ("encoding: ", "a.", ""), ("encoding: ", "\U0001f600", ""),
+    ('encoding: "', "\\x1b", '"'), ('encoding: "', "\\ud800", '"'), ('encoding: "', "\n", '"'),
+    ("encoding: |\n", " a\n", ""), ("encoding: >\n", "\n", " a"), ("encoding: '", "''", "'"),
+    ('steps: "', "1", '"'), ("encoding: ", "a ", ""), ("encoding: ", "a\n ", ""),
+    ("steps: ", "[", ""), ("", "[", ""), ("", "{a: ", ""), ("", "- ", ""), ("", "? ", ""),
+    ("", "#\n", ""), ("", "\n", ""), ("", "---\n", ""), ("", "%X\n", "---\nsteps: 1"),
+    ("%YAML 1.", "1", "\n---\nsteps: 1"), ("%TAG !", "a", "! x\n%TAG !b! x\n---\nsteps: 1"),
+    ("steps: !", "a", "!b 1"), ("steps: !<", "%41", "> 1"), ("steps: &", "a", " 1"),
+    ("steps: *", "a", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "unit", "after"), ENDLESS, ids=ascii)
+def test_a_file_of_any_content_is_answered_within_a_second_and_briefly(
+    read, path, before, unit, after
+):
+    content = before + unit * ((MAX_YAML - len(before + after)) // len(unit)) + after
+    begin = time.process_time()
+    try:
+        read(content)
+    except UsageError as error:
+        assert len(str(error)) < len(str(path)) + 300
+    assert time.process_time() - begin < 1
+
+
+def test_a_file_of_blanks_that_grow_is_answered_within_a_second(read, refusal):
+    refusal("".join(" " * width + "a:\n" for width in range(430)))
+    refusal("encoding: |\n" + "".join(" " * width + "\n" for width in range(430)) + "x")
 
 
 def test_as_long_as_allowed_is_allowed(read):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from reference import step
 
-from charrnn.errors import DivergedError
+from charrnn.errors import CharrnnError, DivergedError
 from charrnn.inference import scoring
 from charrnn.inference.scoring import (
     Score,
@@ -20,6 +21,7 @@ from charrnn.inference.scoring import (
     score_lines,
     score_stream,
 )
+from charrnn.nn.network import Activations
 from charrnn.nn.parameters import Architecture, Parameters, initialize
 from charrnn.text.split import DocumentStarts, Split
 
@@ -134,6 +136,41 @@ def test_the_score_does_not_depend_on_batch_or_window(params, segments, window, 
     other = score(params, part)
     assert other.nats == pytest.approx(usual.nats, rel=1e-12)
     assert (other.chars, other.right) == (usual.chars, usual.right)
+
+
+@pytest.mark.parametrize("large", [1, 2, 4])
+def test_of_a_large_vocabulary_fewer_steps_are_read_at_once_and_the_score_is_the_same(
+    params, large, monkeypatch
+):
+    part, lines = Split(text(5000), text(200)), [text(length) for length in (3, 70, 200)]
+    usual = joined(score_blocks(params, part)), score_lines(params, lines, 4)
+    shapes = []
+
+    class Watched(Activations):
+        def __init__(self, arch, T, B):
+            shapes.append((T, B))
+            super().__init__(arch, T, B)
+
+    monkeypatch.setattr(scoring, "Activations", Watched)
+    monkeypatch.setattr(scoring, "LARGE", large)
+    np.testing.assert_allclose(joined(score_blocks(params, part)), usual[0], rtol=1e-12)
+    for found, expected in zip(score_lines(params, lines, 4), usual[1], strict=True):
+        assert found.nats == pytest.approx(expected.nats, rel=1e-12)
+    assert {T for T, _ in shapes} == {64 * large // V}
+
+
+def test_steps_that_are_read_at_once_hold_as_many_logits_as_those_of_8192_symbols():
+    assert [scoring.steps_at_once(V) for V in (1, 8192, 8193, 100_000, 1_114_112)] == [
+        64, 64, 63, 5, 1]
+
+
+def test_threads_that_cannot_be_started_are_an_error_of_one_line(params, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(CharrnnError, match="does not let charrnn start 3 threads"):
+        score(params, Split(text(70_000), text(1)), threads=3)
 
 
 def test_segments_differ_from_one_pass_by_less_than_a_ten_thousandth_of_a_nat(params):

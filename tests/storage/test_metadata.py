@@ -10,7 +10,11 @@ import pytest
 from examples import a_checkpoint
 from forging import members_of, put, refusal, with_meta, without
 
+from charrnn.config.parsing import MAX_INTEGER
+from charrnn.config.settings import FIELDS
 from charrnn.storage import checkpoint
+from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES
+from charrnn.training.loop import SAMPLE_LENGTH
 
 
 @pytest.fixture
@@ -38,6 +42,28 @@ def test_a_name_that_is_not_unicode_comes_back(path):
     saved.corpus = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
     checkpoint.save(path, saved)
     assert checkpoint.load(path).corpus == saved.corpus
+
+
+def test_the_largest_that_a_run_writes_is_a_seventh_of_what_is_read(path):
+    saved = a_checkpoint(borders="reset", encoding="utf-8", seed=MAX_INTEGER, steps=MAX_INTEGER)
+    longest, widest = -1.2345678901234567e-300, "\U0001f600"
+    saved.history = [[MAX_INTEGER, *[longest] * 4]] * MAX_HISTORY
+    saved.samples = [[MAX_INTEGER, widest * SAMPLE_LENGTH]] * MAX_SAMPLES
+    saved.corpus = "\udcff" * 255 + " and 1000000 more"
+    saved.origin = dict.fromkeys(saved.origin, "ab" * 32)
+    saved.documents = "ab" * 32
+    saved.settings |= {key: longest for key in FIELDS if "float" in str(FIELDS[key].type)}
+    saved.changed = list(FIELDS)
+    checkpoint.save(path, saved)
+    assert len(members_of(path.read_bytes())[0][1]) < MAX_META / 7
+
+
+def test_a_name_and_samples_as_long_as_allowed_come_back(path, written, forge):
+    text = "\U0001f600" * 9000 + "a" * 1000
+    forge(path, with_meta(written, put("samples", [[i, text] for i in range(8)])))
+    assert [row[1] for row in checkpoint.load(path).samples] == [text] * 8
+    forge(path, with_meta(written, put("corpus", "a" * 4096)))
+    assert checkpoint.load(path).corpus == "a" * 4096
 
 
 def test_what_is_not_a_number_is_never_saved(path):
@@ -138,7 +164,25 @@ METAS = {
     "history of more rows than are kept": put("history", [[1, 1, 1, 1, 1]] * 1001),
     "history of short rows": put("history", [[1, 2]]),
     "history of long rows": put("history", [[1, 1, 1, 1, 1, 1]]),
-    "more than 16 MB": lambda meta: json.dumps(meta).encode().ljust((16 << 20) + 1),
+    "history of mappings": put("history", [{str(i): i for i in range(5)}]),
+    "history in a mapping": put("history", {}),
+    "samples in a mapping": put("samples", {}),
+    "samples of words": put("samples", ["ab"]),
+    "more samples than are kept": put("samples", [[1, "a"]] * 9),
+    "a sample as long as a book": put("samples", [[1, "a" * 10_001]]),
+    "a name as long as a page": put("corpus", "a" * 4097),
+    "changed a word": put("changed", "steps"),
+    "changed in a mapping": put("changed", {"steps": 1}),
+    "changed numbers": put("changed", [1]),
+    "more changed than there are": put("changed", ["steps"] * (len(FIELDS) + 1)),
+    "origin one digit short": put("origin", "corpus", "a" * 63),
+    "origin a text in a list": put("origin", "corpus", ["a" * 64]),
+    "encoding as long as a line": put("settings", "encoding", "utf-8" + " " * 100),
+    "rate in a mapping": put("settings", "learning_rate", {"0.1": 0.1}),
+    "documents a word": put("documents", "two"),
+    "documents null": put("documents", None),
+    "documents a list": put("documents", [0, 3]),
+    "more than 1 MB": lambda meta: json.dumps(meta).encode().ljust((1 << 20) + 1),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from training_runs import TEXT, interrupt, killed_after, prepared, train, train_in
 
 from charrnn.config.settings import Config
-from charrnn.errors import UsageError
+from charrnn.errors import CheckpointError, UsageError
 from charrnn.storage import checkpoint
 from charrnn.system.signals import Signals
 from charrnn.training import loop
@@ -134,6 +134,76 @@ def test_another_text_is_another_run(corpus, tmp_path):
     corpus.write_text(TEXT[:-2] + "!\n")
     with pytest.raises(UsageError, match="the text is not the same"):
         train(corpus, tmp_path / "a.npz")
+
+
+def test_with_borders_a_text_divided_differently_is_another_run(library, tmp_path):
+    out, options = tmp_path / "run.npz", {"borders": "reset", "steps": 10}
+    train(library, out, **options)
+    text = "".join((library / name).read_text() for name in "abc")
+    for name, begin, end in (("a", 0, 500), ("b", 500, 900), ("c", 900, None)):
+        (library / name).write_text(text[begin:end])
+    with pytest.raises(UsageError, match="the same text is divided into files differently"):
+        prepared(library, out, **options | {"steps": 20})
+    (library / "a").write_text(text)
+    (library / "b").write_text("")
+    (library / "c").unlink()
+    with pytest.raises(UsageError, match=r"divided into files differently.*--overwrite"):
+        prepared(library, out, **options | {"steps": 20})
+    (tmp_path / "one").write_text(text)
+    with pytest.raises(UsageError, match="divided into files differently"):
+        prepared(tmp_path / "one", out, **options | {"steps": 20})
+    train(library, tmp_path / "whole.npz", **options)  # one file, and an empty one after it
+    run = prepared(tmp_path / "one", tmp_path / "whole.npz", **options | {"steps": 20})
+    assert run.resumed
+
+
+def test_with_borders_a_validation_text_divided_differently_is_another_run(
+    corpus, library, tmp_path
+):
+    out, options = tmp_path / "run.npz", {"borders": "reset", "val": library, "steps": 10}
+    train(corpus, out, **options)
+    assert prepared(corpus, out, **options).resumed
+    text = (library / "b").read_text()
+    (library / "a").write_text((library / "a").read_text() + text[:9])
+    (library / "b").write_text(text[9:])
+    with pytest.raises(UsageError, match="divided into files differently"):
+        prepared(corpus, out, **options)
+
+
+def test_without_borders_a_text_is_the_same_however_it_is_divided(library, tmp_path):
+    train(library, tmp_path / "a.npz", steps=10)
+    text = "".join((library / name).read_text() for name in "abc")
+    (tmp_path / "one").write_text(text)
+    assert prepared(tmp_path / "one", tmp_path / "a.npz", steps=20).resumed
+    assert b'"documents"' not in (tmp_path / "a.npz").read_bytes()
+
+
+def test_a_file_of_when_documents_were_not_noted_resumes(library, tmp_path):
+    options = {"borders": "reset", "dropout": 0.2}
+    train(library, tmp_path / "whole.npz", **options)
+    killed_after(11, library, tmp_path / "parts.npz", **options)
+    stored = checkpoint.load(tmp_path / "parts.npz")
+    assert stored.documents
+    stored.documents = None
+    checkpoint.save(tmp_path / "parts.npz", stored)
+    assert b'"documents"' not in (tmp_path / "parts.npz").read_bytes()
+    train(library, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def test_a_checkpoint_whose_arrays_are_not_those_of_the_run_is_refused(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    stored = checkpoint.load(tmp_path / "a.npz")
+    stored.state = stored.state[:3]
+    checkpoint.save(tmp_path / "lanes.npz", stored)
+    with pytest.raises(CheckpointError, match="the state of 3 sequences, not of 4"):
+        prepared(corpus, tmp_path / "lanes.npz", steps=30)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    stored.vocabulary.codes[-1] += 1
+    checkpoint.save(tmp_path / "codes.npz", stored)
+    with pytest.raises(CheckpointError, match="its 30 symbols are not the 30 of the text"):
+        prepared(corpus, tmp_path / "codes.npz", steps=30)
+    assert not prepared(corpus, tmp_path / "codes.npz", overwrite=True).resumed
 
 
 def test_overwrite_starts_anew(corpus, tmp_path):

@@ -1,17 +1,14 @@
-"""What follows from the settings of a run and its text: the default dropout, the memory."""
+"""What follows from the settings of a run and its text: the default dropout."""
 
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from training_runs import prepared
 
-from charrnn.nn.parameters import Architecture
 from charrnn.text.split import Split
-from charrnn.training.run import memory_needed
 
 
 @pytest.mark.parametrize(("chars", "expected"), [(1000, 0.3), (200_000, 0.1), (10**8, 0.0)])
@@ -23,10 +20,3 @@ def test_the_default_dropout_is_the_higher_the_less_text_there_is(
     assert dataclasses.replace(run, train=text).dropout == pytest.approx(expected, abs=1e-3)
     run = prepared(corpus, tmp_path / "a.npz", dropout=0.0)
     assert dataclasses.replace(run, train=text).dropout == 0
-
-
-def test_a_process_needs_memory_for_its_own_sequences():
-    arch = Architecture(50, 64, 1, "tanh", "float32")
-    few, many = (SimpleNamespace(T=100, B=B) for B in (1000, 4000))
-    shared = memory_needed(arch, many, 2, processes=4)
-    assert shared == memory_needed(arch, few, 2) < memory_needed(arch, many, 2)

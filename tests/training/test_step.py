@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from operator import attrgetter
 
 import numpy as np
 import pytest
 from training_runs import in_processes, losses, prepared, prepared_in, train, train_in
 
+from charrnn.errors import CharrnnError
 from charrnn.nn.rng import Purpose, generator
 from charrnn.storage import checkpoint
 from charrnn.system.signals import Signals
@@ -52,6 +54,18 @@ def test_each_process_shares_its_sequences_among_its_threads(
     assert in_processes(size, work) == [
         (shards, shards, slice(rank * each, (rank + 1) * each)) for rank in range(size)
     ]
+
+
+def test_threads_that_cannot_be_started_are_an_error_of_one_line(corpus, tmp_path, monkeypatch):
+    step = TrainingStep(run := prepared(corpus, tmp_path / "a.npz", threads=3, batch_size=64,
+                                        seq_length=4))
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(CharrnnError, match="does not let charrnn start 3 threads: choose fewer"):
+        step.gradient(run.checkpoint.last, run.checkpoint.state, 1)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
