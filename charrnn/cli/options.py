@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +123,12 @@ def newest_checkpoint() -> Path:
     named = os.environ.get("CHARRNN_CHECKPOINT")
     if named:
         return Path(named)
-    found = [(path.stat().st_mtime_ns, path) for path in Path("checkpoints").glob("*.npz")]
+    found = []
+    for path in Path("checkpoints").glob("*.npz"):
+        with suppress(OSError):  # a link that leads nowhere
+            about = path.stat()
+            if stat.S_ISREG(about.st_mode):
+                found.append((about.st_mtime_ns, path))
     if not found:
         raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
     return max(found)[1]
