@@ -12,7 +12,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -38,20 +39,40 @@ def open_regular(path: Path, *, write: bool = False, follow: bool = False) -> Bi
 
     Raises IsADirectoryError for a folder and NotRegularError for a FIFO, a device, a link.
     """
-    if not follow and path.is_symlink():  # O_NOFOLLOW would report it by various numbers
-        raise NotRegularError(errno.ELOOP, "it is a link", str(path))
     flags = (os.O_RDWR if write else os.O_RDONLY) | NO_WAITING | (0 if follow else NO_LINK)
-    descriptor = os.open(path, flags)
-    try:
+
+    def opener(name: str, _: int) -> int:
+        if not follow and os.path.islink(name):  # O_NOFOLLOW would report it by various numbers
+            raise NotRegularError(errno.ELOOP, "it is a link", name)
+        descriptor = os.open(name, flags)
         kind = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(kind):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(kind):
-            raise NotRegularError(errno.EINVAL, "it is no regular file", str(path))
-        return open(descriptor, "r+b") if write else open(descriptor, "rb")
-    except OSError:
+        if stat.S_ISREG(kind):
+            return descriptor
         os.close(descriptor)
-        raise
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        raise NotRegularError(errno.EINVAL, "it is no regular file", name)
+
+    return open(path, "r+b", opener=opener) if write else open(path, "rb", opener=opener)
+
+
+def permissions(files: Sequence[str], folder: Path) -> int:
+    """The mode of a new file in ``folder`` for its owner and whoever may read all of ``files``.
+
+    ``-`` is standard input; of what is not there it is not known who may.
+    """
+    mode, about = 0o666, os.stat(folder)
+    group = about.st_gid  # of the new file: on Linux only in a folder that hands on its own
+    if hasattr(os, "getegid") and not about.st_mode & stat.S_ISGID:
+        group = os.getegid()
+    for path in files:
+        try:
+            about = os.fstat(sys.stdin.fileno()) if path == "-" else os.stat(path)
+        except (OSError, ValueError, AttributeError):
+            return 0o600
+        others = about.st_mode & 0o006
+        mode &= about.st_mode if about.st_gid == group else others << 3 | others
+    return mode | 0o600
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from charrnn.text import cache
 from charrnn.text.corpus import Text, text_from_facts
 from charrnn.text.display import describe, display_name, display_path
 from charrnn.text.files import CONVERT, Digest, files_of, read_codes
+from charrnn.text.store import Store
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -67,14 +68,15 @@ def read(
     Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
     large text that is not found is mapped from a file of its own, which nobody else sees.
     """
-    sources = cache.fingerprints(files_of(paths)) if folder is not None else []
+    files = files_of(paths)
+    sources = cache.fingerprints(files) if folder is not None else []
     key = {"level": vocabulary.level, "encoding": encoding}
     for known in cache.find(folder, key, sources) if folder is not None else ():
         found = cache.load(known)
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
             return text_from_facts(display_name(paths), vocabulary, *found)
-    pieces, store = TextStream(paths, vocabulary, encoding, skip_unknown), cache.Store(folder)
+    pieces, store = TextStream(paths, vocabulary, encoding, skip_unknown), Store(folder, files)
     begins: list[int] = []
     store.widen(vocabulary.dtype)
     try:
