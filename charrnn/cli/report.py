@@ -17,8 +17,6 @@ from charrnn.cli.options import (
     unknown_option,
 )
 from charrnn.errors import UsageError
-from charrnn.system.files import open_regular, replacing
-from charrnn.system.lock import check_writable
 
 
 @click.command()
@@ -36,11 +34,13 @@ def report(text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: s
     path = checkpoint or newest_checkpoint()
     if str(out) == "-" or text.count("-") > 1:
         raise UsageError("the page goes to a file, and standard input can be read only once")
-    check_writable(out)
     start_numpy()
 
     from charrnn import api
+    from charrnn.system.files import replacing
+    from charrnn.system.lock import check_writable
 
+    check_writable(out)
     check_replaceable(out, text, path)
     page = api.load(path).report(text, unknown == "skip").encode("utf-8", "replace")
     # Two commands may write the same page: each writes a temporary of its own.
@@ -68,6 +68,8 @@ def check_replaceable(out: Path, text: tuple[str, ...], checkpoint: Path) -> Non
 
 def is_page(path: Path) -> bool:
     """Whether a file is one that this command wrote, or empty, so that it may be replaced."""
+    from charrnn.system.files import open_regular
+
     try:
         with open_regular(path, follow=True) as file:
             head = file.read(1000)

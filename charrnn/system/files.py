@@ -26,7 +26,7 @@ NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 
 
 class NotRegularError(OSError):
-    """What is there under a name is no regular file; ``strerror`` says what it is."""
+    """What is there under a name is not a regular file; ``strerror`` says what it is."""
 
 
 def sibling(target: Path, ending: str) -> Path:
@@ -51,7 +51,7 @@ def open_regular(path: Path, *, write: bool = False, follow: bool = False) -> Bi
         os.close(descriptor)
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-        raise NotRegularError(errno.EINVAL, "it is no regular file", name)
+        raise NotRegularError(errno.EINVAL, "it is not a regular file", name)
 
     return open(path, "r+b", opener=opener) if write else open(path, "rb", opener=opener)
 

@@ -115,9 +115,9 @@ def _open_existing(lock: Path) -> BinaryIO:
         raise _no_lock(lock, error.strerror) from None
     content = file.read(DIGITS + 1)
     if os.fstat(file.fileno()).st_nlink > 1:
-        why = "it is a file with another name, too"
+        why = "it is a hard link"
     elif len(content) > DIGITS or content.strip(b"0123456789"):
-        why = "it holds something else than the number of a process"
+        why = "it holds something other than a process number"
     else:
         return file
     file.close()
