@@ -28,7 +28,8 @@ from forging import put, with_meta
 from charrnn.cli.main import cli
 from charrnn.config.settings import Config
 from charrnn.errors import CharrnnError, CheckpointError
-from charrnn.storage import archive, checkpoint
+from charrnn.storage import checkpoint
+from charrnn.system import files
 
 TEXT = "Was ist das? Ein Rabe, der spricht: nimmermehr!\n" * 80
 
@@ -117,13 +118,13 @@ def test_mutated_under_a_right_digest_it_is_refused_or_a_sound_run(tmp_path, res
 
 
 class Disk:
-    """The calls of the system that ``archive.write`` makes; one of them fails."""
+    """The calls of the system that ``files.replacing`` makes; one of them fails."""
 
     def __init__(self, monkeypatch, fail_at, error):
         self.calls, self.fail_at, self.error = 0, fail_at, error
-        for name in ("open", "fsync", "replace", "close"):
-            monkeypatch.setattr(archive.os, name, self.counted(getattr(os, name)))
-        monkeypatch.setattr(archive, "open", self.opened, raising=False)
+        for name in ("open", "fsync", "replace", "close", "unlink"):
+            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
+        monkeypatch.setattr(files, "open", self.opened, raising=False)
 
     def counted(self, call):
         def counting(*args, **kwargs):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +153,12 @@ def newest_checkpoint() -> Path:
     named = os.environ.get("CHARRNN_CHECKPOINT")
     if named:
         return Path(named)
-    found = [(path.stat().st_mtime_ns, path) for path in Path("checkpoints").glob("*.npz")]
+    found = []
+    for path in Path("checkpoints").glob("*.npz"):
+        with suppress(OSError):  # a link that leads nowhere
+            about = path.stat()
+            if stat.S_ISREG(about.st_mode):
+                found.append((about.st_mtime_ns, path))
     if not found:
         raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
     return max(found)[1]

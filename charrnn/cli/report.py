@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -16,7 +18,7 @@ from charrnn.cli.options import (
     start_numpy,
     unknown_option,
 )
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.errors import UsageError
 
 
 @click.command()
@@ -37,35 +39,53 @@ def report(
     path = checkpoint or newest_checkpoint()
     if str(out) == "-" or text.count("-") > 1:
         raise UsageError("the page goes to a file, and standard input can be read only once")
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder; name a file in it with -o")
-    if any(name != "-" and out.exists() and Path(name).exists() and out.samefile(name)
-           for name in (*text, str(path))):
-        raise UsageError(f"{out} would be replaced by the page: name another file with -o")
-    if out.is_file() and not is_page(out):
-        raise UsageError(f"{out} is there already and is no page: name another file with -o")
     if encoding is not None and not text:
         raise UsageError("--encoding is for TEXT; without one the model writes its own")
     start_numpy()
 
     from charrnn import api
+    from charrnn.system.files import replacing
+    from charrnn.system.lock import check_writable
     from charrnn.text.display import printable_name
 
+    check_writable(out)
+    check_replaceable(out, text, path)
     model, said = api.load(path), list[str]()
     chosen = choose_encoding(model, text, encoding, said) if text else None
-    written = model.report(text, unknown == "skip", chosen)
-    try:
-        size = out.write_bytes(written.encode("utf-8", "replace"))
-    except OSError as error:
-        raise CharrnnError(f"{out}: cannot be written: {error.strerror}") from None
-    for line in (*said, f"{printable_name(out)}: {size / 1000:,.0f} kB, on {printable_name(path)}"):
+    page = model.report(text, unknown == "skip", chosen).encode("utf-8", "replace")
+    # Two commands may write the same page: each writes a temporary of its own.
+    with replacing(out, "the page", f"{os.urandom(4).hex()}.tmp") as file:
+        file.write(page)
+    for line in (*said, f"{printable_name(out)}: {len(page) / 1000:,.0f} kB, on "
+                        f"{printable_name(path)}"):
         say(line)
 
 
+def check_replaceable(out: Path, text: tuple[str, ...], checkpoint: Path) -> None:
+    """Raise UsageError where the page would replace what it is made from, or what is no page."""
+    from charrnn.text.files import OWN, files_of
+
+    for folder in filter(os.path.isdir, text):
+        if Path(folder).resolve() in out.resolve().parents and out.suffix not in OWN:
+            raise UsageError(f"{out} lies in {folder}, and the next command would read it as a "
+                             "text: put it elsewhere with -o")
+    for source in (*files_of(text), str(checkpoint)):
+        with suppress(OSError):  # where one of them is missing
+            if out.samefile("/dev/stdin" if source == "-" else source):
+                raise UsageError(f"{out} would be replaced by the page: name another file with -o")
+    if out.exists() and not is_page(out):
+        raise UsageError(f"{out} is there already and is no page of charrnn: name another file "
+                         "with -o")
+
+
 def is_page(path: Path) -> bool:
-    """Whether a file is one that this command wrote, or nothing, so that it may be replaced."""
+    """Whether a file is one that this command wrote, or empty, so that it may be replaced."""
+    from charrnn.system.files import open_regular
+
     try:
-        with open(path, "rb") as file:
-            return file.read(15) in (b"", b"<!doctype html>")
+        with open_regular(path, follow=True) as file:
+            head = file.read(1000)
     except OSError as error:
         raise UsageError(f"{path}: cannot be replaced: {error.strerror}") from None
+    return not head or (head.startswith(b"<!doctype html>")
+                        and b"<title>charrnn report</title>" in head)

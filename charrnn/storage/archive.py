@@ -14,7 +14,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,44 +22,20 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CharrnnError, CheckpointError, UsageError
-from charrnn.system.lock import sibling
+from charrnn.system.files import NotRegularError, open_regular, replacing
 
 SEAL = 64  # hexadecimal digits of the SHA-256 that ends the file
 END_RECORD = struct.Struct("<4s4H2LH")  # what ends a zip archive, before its comment
+END_RECORD64 = struct.Struct("<4sQ2H2L4Q")  # and, in a large one, what stands before that:
+LOCATOR64 = struct.Struct("<4sLQL")  # a longer record and the place of it
 MAX_MEMBERS = 400
 MAX_DIRECTORY = 1 << 16  # bytes of the list of members
 
 
 def write(path: Path, members: Mapping[str, ndarray]) -> None:
-    """Replace ``path`` by an archive of ``members``.
-
-    After a crash the old file is there, or the new one, and never a part of one. A symbolic
-    link stays and its target is replaced. Raises CharrnnError, with the old file in place
-    and no temporary left, when the system refuses.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = sibling(target, "tmp")  # in the same folder: a rename moves no data
-    replaced = False
-    try:
-        with open(temporary, "w+b") as file:
-            _write_members(file, members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        replaced = True
-        if os.name == "posix":  # the new name, too, has to reach the disk
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        kept = "; the one from before is kept" if target.exists() and not replaced else ""
-        raise CharrnnError(
-            f"{path}: the checkpoint cannot be written: {error.strerror or error}{kept}"
-        ) from None
+    """Replace ``path`` by an archive of ``members``, as ``replacing`` does and with its errors."""
+    with replacing(path, "the checkpoint") as file:
+        _write_members(file, members)
 
 
 def _write_members(file: BinaryIO, members: Mapping[str, ndarray]) -> None:
@@ -97,6 +73,31 @@ def _digest(file: BinaryIO, length: int) -> bytes:
     return digest.hexdigest().encode()
 
 
+def _check_directory(file: BinaryIO, end: int) -> None:
+    """Raise ValueError for too many members, before zipfile makes an object of each.
+
+    What ends an archive of more than 2 GB, or claims to, has a second record before it, at ``end``
+    in the file, and zipfile believes that one.
+    """
+    file.seek(end)
+    signature, *facts, seal = END_RECORD.unpack(file.read(END_RECORD.size))
+    if (signature, seal) != (b"PK\x05\x06", SEAL):
+        raise ValueError("it does not end like one")
+    records = [facts]
+    at = end - LOCATOR64.size - END_RECORD64.size
+    if at >= 0:
+        file.seek(at)
+        signature, size, _, _, *facts = END_RECORD64.unpack(file.read(END_RECORD64.size))
+        locator, _, place, _ = LOCATOR64.unpack(file.read(LOCATOR64.size))
+        if locator == b"PK\x06\x07":
+            if (signature, size, place) != (b"PK\x06\x06", END_RECORD64.size - 12, at):
+                raise ValueError("it does not end like one")
+            records.append(facts)
+    for _, _, here, members, directory, _ in records:
+        if max(here, members) > MAX_MEMBERS or directory > MAX_DIRECTORY:
+            raise ValueError(f"it has {members:,} members, in a list of {directory:,} bytes")
+
+
 class Reader:
     """The members of an archive whose digest was right, one after the other.
 
@@ -112,13 +113,7 @@ class Reader:
         if size < SEAL + END_RECORD.size or file.read(SEAL) != self.digest:
             file.seek(0)
             raise CheckpointError(f"{path} {_guess(file.read(4096))}")
-        # How many members are there? Asked before zipfile makes an object of each.
-        file.seek(-SEAL - END_RECORD.size, io.SEEK_END)
-        signature, *_, members, directory, _, seal = END_RECORD.unpack(file.read(END_RECORD.size))
-        if (signature, seal) != (b"PK\x05\x06", SEAL):
-            raise ValueError("it does not end like one")
-        if members > MAX_MEMBERS or directory > MAX_DIRECTORY:
-            raise ValueError(f"it has {members:,} members")
+        _check_directory(file, size - SEAL - END_RECORD.size)
         self._archive = zipfile.ZipFile(file)
         self._infos = self._archive.infolist()
         self._members: dict[str, zipfile.ZipInfo] = {}  # by name, once they are checked
@@ -183,12 +178,14 @@ def reading(path: Path) -> Iterator[Reader]:
     an archive or where the body of the ``with`` finds a ValueError or KeyError in it.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, follow=True) as file:
             yield Reader(path, file)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such checkpoint; charrnn train makes one") from None
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder, not a checkpoint") from None
+    except NotRegularError:
+        raise UsageError(f"{path} is not a regular file, as a checkpoint is") from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a seek to before the beginning
             raise CheckpointError(f"{path} was not written by charrnn: it is askew") from None

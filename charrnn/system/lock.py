@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import LockedError, UsageError
+from charrnn.system.files import open_regular, sibling
 
-
-def sibling(target: Path, ending: str) -> Path:
-    """A hidden file beside ``target``: its lock, or what is to replace it."""
-    return target.with_name(f".{target.name}.{ending}")
+DIGITS = 20  # of the number of a process, at most
 
 
 def check_writable(path: Path) -> None:
-    """Raise UsageError where a checkpoint could not be written, without writing anything."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file in it with -o")
-    folder = Path(os.path.realpath(path)).parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UsageError(f"{path}: the folder {folder} cannot be written")
+    """Raise UsageError where a file could not be written or replaced, without writing anything."""
+    try:
+        target = Path(os.path.realpath(path))
+        kind = target.lstat().st_mode if os.path.lexists(target) else None
+        if kind is not None and stat.S_ISDIR(kind):
+            raise UsageError(f"{path} is a folder; name a file in it with -o")
+        if kind is not None and not stat.S_ISREG(kind):  # a FIFO, a device, a link to itself
+            raise UsageError(f"{path} is not a regular file; name another with -o")
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        # ``..`` after a folder that is missing: where that leads, files do not agree with realpath.
+        if ".." in path.parent.relative_to(folder).parts:
+            raise UsageError(f"{path}: there is no folder {path.parent}; name another file with -o")
+        folder = target.parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UsageError(f"{path}: the folder {folder} cannot be written")
+        with suppress(FileNotFoundError):  # the longest name that is needed
+            sibling(target, "lock").lstat()
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 @contextmanager
@@ -33,48 +47,107 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the right to write ``path``; the kernel takes it back when the process dies.
 
     Raises LockedError with the number of the process that has it, and UsageError, before
-    anything is computed, where the folder cannot be written.
+    anything is computed, where the folder cannot be written or another file has a name that
+    is needed.
     """
-    target = Path(os.path.realpath(path))
-    lock = sibling(target, "lock")
     check_writable(path)
+    target = Path(os.path.realpath(path))
     is_new = not target.parent.exists()
+    lock, file = sibling(target, "lock"), None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = _open_locked(path, lock)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
-    try:
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
-        with suppress(OSError):  # of a run that was killed while it wrote
-            sibling(target, "tmp").unlink()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = _open_locked(path, lock)
+            file.write(str(os.getpid()).encode())
+            file.flush()
+            _remove(sibling(target, "tmp"))
+        except OSError as error:
+            raise _unwritable(path, error) from None
         yield
     finally:
         with suppress(OSError):
-            lock.unlink()
+            if file is not None and _is_at(lock, file):
+                lock.unlink()
             if is_new:  # where nothing came of the run, nothing is left behind
                 target.parent.rmdir()
-        file.close()
+        if file is not None:
+            file.close()
 
 
 def _open_locked(path: Path, lock: Path) -> BinaryIO:
+    """A new, empty file under the name of the lock, held; no other file is ever written to."""
+    file: BinaryIO
     while True:
-        file = open(lock, "a+b")  # noqa: SIM115 - kept open, and with it the lock
-        if not acquire(file):
-            file.seek(0)
-            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
-            file.close()
-            raise LockedError(
-                f"{path} is locked: process {holder} is training it; "
-                "wait for it, or choose another file with -o"
-            )
-        # Between opening and locking, its last holder may have removed it.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
-                return file
-        file.close()
+        try:
+            file, is_new = open(lock, "x+b"), True  # noqa: SIM115 - kept open, and so the lock
+        except FileExistsError:
+            try:
+                file, is_new = _open_existing(lock), False
+            except FileNotFoundError:
+                continue  # its holder has just removed it
+        with ExitStack() as stack:
+            stack.enter_context(file)
+            if not acquire(file):
+                file.seek(0)
+                holder = file.read(DIGITS).decode("ascii", "replace") or "unknown"
+                raise LockedError(
+                    f"{path} is locked: process {holder} is training it; "
+                    "wait for it, or choose another file with -o"
+                )
+            # Between opening and locking, its last holder may have removed it.
+            if _is_at(lock, file):
+                if is_new:
+                    stack.pop_all()
+                    return file
+                _remove(lock)  # of a run that was killed
+
+
+def _open_existing(lock: Path) -> BinaryIO:
+    """The lock of another run; UsageError where what has its name is none that charrnn made."""
+    try:
+        try:
+            file = open_regular(lock, write=True)
+        except PermissionError:  # that of another user: enough to see whether it is held
+            file = open_regular(lock)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _no_lock(lock, error.strerror) from None
+    content = file.read(DIGITS + 1)
+    if os.fstat(file.fileno()).st_nlink > 1:
+        why = "it is a hard link"
+    elif len(content) > DIGITS or content.strip(b"0123456789"):
+        why = "it holds something other than a process number"
+    else:
+        return file
+    file.close()
+    raise _no_lock(lock, why)
+
+
+def _no_lock(lock: Path, why: str | None) -> UsageError:
+    return UsageError(f"{lock} is not a lock that charrnn can use: {why}; remove it, or choose "
+                      "another file with -o")
+
+
+def _is_at(lock: Path, file: BinaryIO) -> bool:
+    """Whether an open file still has the name of the lock."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(lock))
+    return False
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that has a name which is needed: what a run left that was killed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} is in the way and cannot be removed ({error.strerror}): remove "
+                         "it, or choose another file with -o") from None
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path}: cannot be written: {error.strerror or error}; choose another "
+                      "file with -o")
 
 
 if sys.platform == "win32":

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from charrnn.errors import CharrnnError, CorpusError
+from charrnn.errors import CorpusError
 from charrnn.text import cache
 from charrnn.text.checks import text_warnings
 from charrnn.text.display import display_name
 from charrnn.text.files import Digest, files_of, read_codes
+from charrnn.text.store import Store
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, smallest_dtype
 
 NO_CODES = np.zeros(0, np.uint32)
@@ -72,7 +73,8 @@ def read(
     in ``options.folder``, and looked at if ``verify``, or put there. Raises UsageError for what
     cannot be opened, CorpusError for what cannot be decoded.
     """
-    name, sources = display_name(paths), cache.fingerprints(files_of(paths))
+    name, files = display_name(paths), files_of(paths)
+    sources = cache.fingerprints(files)
     key = {"level": options.level, "encoding": options.encoding, "min_count": options.min_count,
            "more": hashlib.sha256(more.tobytes()).hexdigest()}
     if options.folder is not None and sources:
@@ -80,7 +82,7 @@ def read(
             found = cache.load(known, verify)
             if found:
                 return text_from_facts(name, _vocabulary(options, found[1]["codes"]), *found)
-    store = cache.Store(options.folder)
+    store = Store(options.folder, files)
     try:
         digest, codes, counts, begins = _collect(paths, options, store, more)
         # The order of appearance turns into that of code points, in place.
@@ -97,17 +99,16 @@ def read(
             "distinct": len(np.unique(to)), "unknown": int(counts[rare].sum()), "begins": begins,
             "notes": text_warnings(store.pieces, vocabulary),
         }
-        path = store.seal(facts)
+        if store.seal(facts) is None and store.in_file:
+            facts["notes"] = [*facts["notes"], "the encoded text cannot be kept in "
+                              f"{options.folder}: the next run encodes it again"]
+        return text_from_facts(name, vocabulary, store.array(), facts)
     finally:
         store.discard()
-    found = cache.load(path, verify=False) if path else (store.array(), facts)
-    if found is None:
-        raise CharrnnError(f"{path} was removed as soon as it was made: start again")
-    return text_from_facts(name, vocabulary, *found)
 
 
 def _collect(
-    paths: Sequence[str], options: TextOptions, store: cache.Store, more: ndarray
+    paths: Sequence[str], options: TextOptions, store: Store, more: ndarray
 ) -> tuple[str, ndarray, ndarray, list[int]]:
     """Fill ``store`` with the symbols of the files, in the order of their first appearance.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import importlib
 import lzma
 import os
 import sys
@@ -12,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
@@ -26,10 +25,33 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20  # bytes read at once
 OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
-COMPRESSED = {".gz": "gzip", ".xz": "lzma", ".bz2": "bz2"}  # the module that opens each
+COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
+INPUT = 1 << 14  # compressed bytes read at once: what follows a short stream in them is copied
 # What to do about a text that cannot be decoded, in training and where a model is given.
 RENAME = "name the right --encoding, or read any file with --level byte"
 RENAME_ONLY = "name the right --encoding"
+
+
+class Gunzip:
+    """A gzip stream, unpacked by zlib, with the interface of the unpackers of bz2 and lzma."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(31)  # with gzip's header and checksum
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
 
 
 class Digest:
@@ -124,17 +146,69 @@ def read_codes(
 def chunks(path: str) -> Iterator[bytes]:
     """The bytes of a file as they come, unpacked; the last chunk is empty."""
     with opened(path) as file:
-        # From a pipe, what there is, without waiting for more.
-        read = file.read if is_compressed(path) else file.read1
+        pieces = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
         while True:
             try:
-                data = read(CHUNK)
+                data = next(pieces, b"")
             except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
                 what = "unpacked" if is_compressed(path) else "read"
                 raise CorpusError(f"{display_path(path)} cannot be {what}: {error}") from None
             yield data
             if not data:
                 break
+
+
+def raw(file: Any) -> Iterator[bytes]:
+    """The bytes of a file; from a pipe, what there is, without waiting for more."""
+    while data := file.read1(CHUNK):
+        yield data
+
+
+def unpacked(file: Any, ending: str) -> Iterator[bytes]:
+    """What is in a compressed file, in pieces of CHUNK bytes and a last one.
+
+    It is one stream or several, with nothing but zero bytes between and after them, as COMPRESSED
+    has it. All of it is read, or EOFError or the error of the stream is raised; Python's own
+    readers take what is damaged after the first stream for the end.
+    """
+    found, padding = bytearray(), COMPRESSED[ending]
+    data = file.read1(INPUT)
+    while True:
+        stream = unpacker(ending)
+        while not stream.eof:
+            hungry = stream.needs_input
+            if hungry and not data:
+                data = file.read1(INPUT)
+            piece = stream.decompress(data, CHUNK - len(found))
+            if hungry and not (data or piece or stream.eof):
+                raise EOFError("it is incomplete")
+            data = b""
+            found += piece
+            if len(found) == CHUNK:
+                yield bytes(found)
+                found.clear()
+        data, zeros = stream.unused_data or file.read1(INPUT), 0
+        while padding and data.startswith(b"\0"):
+            rest = data.lstrip(b"\0")
+            zeros += len(data) - len(rest)
+            data = rest or file.read1(INPUT)
+        if padding and zeros % padding:
+            raise EOFError(f"{zeros:,} zero bytes follow a stream")
+        if not data:
+            break
+    if found:
+        yield bytes(found)
+
+
+def unpacker(ending: str) -> Any:
+    """What unpacks one stream of a file with this ending."""
+    if ending == ".gz":
+        return Gunzip()
+    if ending == ".xz":
+        return lzma.LZMADecompressor()
+    import bz2  # not every Python has it
+
+    return bz2.BZ2Decompressor()
 
 
 @contextmanager
@@ -146,12 +220,7 @@ def opened(path: str) -> Iterator[Any]:
         yield sys.stdin.buffer
         return
     try:
-        file: BinaryIO
-        if is_compressed(path):
-            unpacker = importlib.import_module(COMPRESSED[Path(path).suffix.lower()])
-            file = unpacker.open(path, "rb")
-        else:
-            file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
+        file = open(path, "rb")  # noqa: SIM115 - used below, outside the try
     except FileNotFoundError:
         raise UsageError(f"{display_path(path)}: no such file") from None
     except OSError as error:
@@ -162,4 +231,9 @@ def opened(path: str) -> Iterator[Any]:
 
 def is_compressed(path: str) -> bool:
     """Whether a file is one of those that are unpacked, by the end of its name."""
-    return path != "-" and Path(path).suffix.lower() in COMPRESSED
+    return path != "-" and ending(path) in COMPRESSED
+
+
+def ending(path: str) -> str:
+    """The last suffix of a file's name, whether in capitals or not."""
+    return Path(path).suffix.lower()

@@ -15,6 +15,7 @@ from charrnn.text import cache
 from charrnn.text.corpus import Text, text_from_facts
 from charrnn.text.display import describe, display_name, display_path
 from charrnn.text.files import RENAME_ONLY, Digest, chunks, files_of, read_codes
+from charrnn.text.store import Store
 from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 
@@ -76,7 +77,8 @@ def read(
     Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
     large text that is not found is mapped from a file of its own, which nobody else sees.
     """
-    sources = cache.fingerprints(files_of(paths)) if folder is not None else []
+    files = files_of(paths)
+    sources = cache.fingerprints(files) if folder is not None else []
     key = {"level": vocabulary.level, "encoding": encoding}
     for known in cache.find(folder, key, sources) if folder is not None else ():
         found = cache.load(known)
@@ -84,7 +86,7 @@ def read(
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
             return text_from_facts(display_name(paths), vocabulary, *found)
     pieces = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy)
-    store = cache.Store(folder)
+    store = Store(folder, files)
     begins: list[int] = []
     marks = pieces.mark and vocabulary.level == "char"  # of bytes none is unknown
     store.widen(smallest_dtype(len(vocabulary) + marks))

@@ -168,7 +168,7 @@ def test_the_command_that_samples_can_be_copied_whatever_the_name(trained):
     assert copied.returncode == 0, (command, copied)
 
 
-def test_what_is_in_a_lock_is_escaped(trained):
+def test_what_is_in_a_lock_does_nothing_to_a_terminal(trained):
     import fcntl
 
     shutil.copy(trained / EVIL_MODEL, trained / "locked.npz")
@@ -178,8 +178,8 @@ def test_what_is_in_a_lock_is_escaped(trained):
         fcntl.flock(lock, fcntl.LOCK_EX)
         shown, said, code = on_terminal("train", f"{EVIL}.txt", *TINY, "-o", "locked.npz",
                                         cwd=trained)
-    assert (code, shown) == (1, "")
-    assert "locked" in said
+    assert (code, shown) == (2, "")
+    assert "is not a lock that charrnn can use" in said
     assert not steering(said) and said.count("\n") == 1
 
 

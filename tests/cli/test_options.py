@@ -31,6 +31,21 @@ def test_the_newest_checkpoint_is_taken(home, tmp_path):
     assert b"checkpoints/new.npz" in result.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and FIFOs")
+def test_what_is_no_regular_file_is_not_taken_for_the_newest_checkpoint(home, tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    os.mkfifo(folder / "fifo.npz")
+    (folder / "folder.npz").mkdir()
+    (folder / "device.npz").symlink_to("/dev/zero")
+    (folder / "gone.npz").symlink_to("nowhere")
+    (folder / "circle.npz").symlink_to("circle.npz")
+    assert "train one" in one_line(run_charrnn("sample", cwd=tmp_path), 2)
+    (folder / "link.npz").symlink_to(home / "checkpoints/corpus.npz")
+    result = run_charrnn("sample", "--length", "3", cwd=tmp_path)
+    assert b"checkpoints/link.npz" in result.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion_is_there(home, shell):
     script = run_charrnn(cwd=home, env={"_CHARRNN_COMPLETE": f"{shell}_source"})

@@ -8,9 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from commands import ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
 
 from charrnn.storage import checkpoint
+
+if os.name == "posix":
+    import resource
 
 
 def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
@@ -59,6 +62,63 @@ def test_a_report_of_a_large_vocabulary_takes_little_memory_and_time(tmp_path, V
                              timeout=60)
         assert int(ran.stdout) < kilobytes
         assert (tmp_path / "report.html").stat().st_size < 3e6
+
+
+PAGE = b"<!doctype html>\n<html>\n<head>\n<title>charrnn report</title>\n</head>\nan older one"
+
+
+@pytest.mark.parametrize("content", [b"<!doctype html>\n<title>My page</title>\n", b"text",
+                                     PAGE[1:], PAGE[:20] + b" " * 5000 + PAGE[20:]], ids=range(4))
+def test_a_page_that_charrnn_did_not_write_is_kept(home, tmp_path, content):
+    (tmp_path / "page.html").write_bytes(content)
+    (tmp_path / "link.html").symlink_to("page.html")
+    for name in ("page.html", "link.html"):
+        result = run_charrnn("report", "-m", home / "checkpoints/corpus.npz", "-o", name,
+                             cwd=tmp_path)
+        assert "is no page of charrnn" in one_line(result, 2)
+    assert (tmp_path / "page.html").read_bytes() == content
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_a_page_that_is_an_input_is_kept_whatever_it_is_called(home, tmp_path):
+    (tmp_path / "texts/deep").mkdir(parents=True)
+    page = tmp_path / "texts/deep/page.html"
+    page.write_bytes(PAGE)
+    (tmp_path / "link.html").symlink_to(page)
+    (tmp_path / "folder").symlink_to("texts")
+    os.link(page, tmp_path / "hard.html")
+    model = ["-m", home / "checkpoints/corpus.npz", "--unknown", "skip"]
+    for text in (["texts"], ["folder"], [home / "corpus.txt", "texts/deep"], [page], ["link.html"]):
+        for out in (page, "link.html", "hard.html", "folder/deep/page.html"):
+            one_line(run_charrnn("report", *text, *model, "-o", out, cwd=tmp_path), 2)
+    one_line(run_charrnn("report", "-", *model, "-o", page, cwd=tmp_path, stdin=b""), 1)
+    with open(page, "rb") as file:
+        result = subprocess.run([*COMMAND, "report", "-", *map(str, model), "-o", str(page)],
+                                stdin=file, capture_output=True, cwd=tmp_path, timeout=60)
+    assert "would be replaced" in one_line(result, 2)
+    assert "lies in texts" in one_line(
+        run_charrnn("report", "texts", *model, "-o", "folder/new.html", cwd=tmp_path), 2)
+    assert page.read_bytes() == PAGE and os.listdir(page.parent) == ["page.html"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+def test_on_a_full_disk_the_old_page_stays_and_a_link_stays_a_link(home, tmp_path):
+    (tmp_path / "page.html").write_bytes(PAGE)
+    (tmp_path / "link.html").symlink_to("page.html")
+    command = [*COMMAND, "report", "-m", str(home / "checkpoints/corpus.npz"), "-o", "link.html"]
+    for room in (0, 1000, 50_000):
+        full = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, timeout=60,
+            preexec_fn=lambda room=room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)))
+        assert "cannot be written: File too large; the one from before is kept" in one_line(full, 1)
+        assert (tmp_path / "page.html").read_bytes() == PAGE
+        assert sorted(os.listdir(tmp_path)) == ["link.html", "page.html"]
+    written = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, umask=0o027)
+    assert written.returncode == 0, written
+    assert (tmp_path / "link.html").is_symlink()
+    assert len((tmp_path / "page.html").read_bytes()) > 50_000
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o640
+    assert sorted(os.listdir(tmp_path)) == ["link.html", "page.html"]
 
 
 def test_a_report_on_a_run_with_nothing_held_out_shows_what_was_learned_from(home, tmp_path):

@@ -249,6 +249,56 @@ def test_50_000_members_are_refused_at_once(path, forge):
     assert time.process_time() - begin < 1
 
 
+def with_record64(data, entries, **facts):
+    """The bytes of an archive with a longer end record, and ``entries`` more in its list."""
+    end = len(data) - archive.SEAL - archive.END_RECORD.size
+    record = bytearray(data[end:])
+    here, total, size, offset = struct.unpack_from("<2H2L", record, 8)
+    first = data.index(b"PK\x01\x02")
+    more = data[first : data.index(b"PK\x01\x02", first + 1)] * entries
+    values = {"here": here, "total": total + entries, "size": size + len(more), "offset": offset}
+    values |= facts
+    at = end + len(more)
+    long = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, *values.values())
+    return data[:end] + more + long + struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1) + record
+
+
+@pytest.mark.parametrize("facts", [{}, {"total": 5, "here": 5}, {"here": 2**63}, {"total": 2**63}])
+def test_the_members_are_counted_in_the_record_that_zipfile_believes(
+    path, written, reseal, monkeypatch, facts
+):
+    path.write_bytes(reseal(with_record64(written, 0)))
+    same(read(path), MEMBERS)  # as in a checkpoint of more than 2 GB
+    many = 50_000 if "here" not in facts or facts["here"] == 5 else 0
+    path.write_bytes(reseal(with_record64(written, many, **facts)))
+    with zipfile.ZipFile(path) as file:
+        assert len(file.infolist()) == len(MEMBERS) + many
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    assert "members, in a list of" in refusal(path)
+
+
+@pytest.mark.parametrize("at", [4, 0, 56, 64])
+def test_a_longer_end_record_anywhere_else_is_refused(path, written, reseal, at):
+    data = bytearray(with_record64(written, 0))
+    begin = data.rindex(b"PK\x06\x06")
+    data[begin + at] ^= 1
+    path.write_bytes(reseal(bytes(data)))
+    if at == 56:  # no locator any more: for zipfile an ordinary archive with a hole
+        with contextlib.suppress(CharrnnError):
+            same(read(path), MEMBERS)
+    else:
+        assert "does not end like one" in refusal(path)
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["FIFO", "/dev/zero", "/dev/null", "link"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / "FIFO")
+    (tmp_path / "link").symlink_to("FIFO")
+    with pytest.raises(UsageError, match="is not a regular file"):
+        read(tmp_path / name)
+
+
 def test_a_pickle_is_refused_and_not_run(path, forge, tmp_path):
     class Evil:
         def __reduce__(self):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -121,6 +123,117 @@ def test_the_temporary_of_a_run_that_was_killed_is_swept(path, monkeypatch):
         assert path.exists()
 
 
+@POSIX
+@pytest.mark.parametrize("content", [b"", b"123", b"12345678901234567890"])
+def test_a_lock_that_a_killed_run_left_is_taken_and_not_written_to(path, content):
+    left = path.with_name(".run.npz.lock")
+    left.write_bytes(content)
+    with open(left, "rb") as before:
+        with locked(path):
+            assert left.read_text() == str(os.getpid())
+        assert before.read() == content
+    assert folder_of(path) == []
+
+
+CONTENTS = (b"precious", b"1 2", b"123\n", b"\x1b[2J", "１２".encode(), b"9" * 21, bytes(1 << 20))
+
+
+@POSIX
+@pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
+def test_a_file_that_is_no_lock_is_kept_and_the_run_refused(path, content):
+    other = path.with_name(".run.npz.lock")
+    other.write_bytes(content)
+    with pytest.raises(UsageError, match=r"\.run\.npz\.lock .*; remove it, or") as caught:
+        lock(path)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+    assert other.read_bytes() == content
+    assert folder_of(path) == [other.name]
+
+
+@POSIX
+@pytest.mark.parametrize("number", [b"", b"12"])
+@pytest.mark.parametrize("how", ["link", "dangling", "circle", "hard link", "FIFO", "folder",
+                                 "link to a folder", "link to a device"])
+def test_a_lock_that_somebody_planted_is_refused_at_once_and_its_target_is_untouched(
+    tmp_path, path, how, number
+):
+    elsewhere, name = tmp_path / "elsewhere", path.with_name(".run.npz.lock")
+    elsewhere.mkdir()
+    keep = elsewhere / "keep"
+    keep.write_bytes(number)
+    {"link": lambda: name.symlink_to(keep),
+     "dangling": lambda: name.symlink_to(elsewhere / "missing"),
+     "circle": lambda: name.symlink_to(name),
+     "hard link": lambda: os.link(keep, name),
+     "FIFO": lambda: os.mkfifo(name),
+     "folder": name.mkdir,
+     "link to a folder": lambda: name.symlink_to(elsewhere),
+     "link to a device": lambda: name.symlink_to("/dev/zero")}[how]()
+    with pytest.raises(UsageError, match="remove it"):
+        lock(path)
+    assert os.path.lexists(name)
+    assert os.listdir(elsewhere) == ["keep"] and keep.read_bytes() == number
+
+
+@POSIX
+@pytest.mark.parametrize("how", ["link", "hard link", "FIFO"])
+def test_a_planted_temporary_is_removed_and_its_target_is_untouched(tmp_path, path, how):
+    keep, name = tmp_path / "keep", path.with_name(".run.npz.tmp")
+    keep.write_bytes(b"precious")
+    {"link": lambda: name.symlink_to(keep), "hard link": lambda: os.link(keep, name),
+     "FIFO": lambda: os.mkfifo(name)}[how]()
+    lock(path)
+    assert folder_of(path) == ["keep"] and keep.read_bytes() == b"precious"
+
+
+def test_a_folder_in_the_place_of_the_temporary_is_said_before_training(path):
+    path.with_name(".run.npz.tmp").mkdir()
+    with pytest.raises(UsageError, match=r"\.run\.npz\.tmp is in the way .*: remove it"):
+        lock(path)
+    assert folder_of(path) == [".run.npz.tmp"]
+
+
+def test_a_lock_that_was_replaced_meanwhile_is_left_to_its_new_owner(path):
+    with locked(path):
+        path.with_name(".run.npz.lock").unlink()
+        with locked(path):
+            own = path.with_name(".run.npz.lock")
+            os.rename(own, own.with_name("other"))
+            own.write_text("12")
+    assert folder_of(path) == [".run.npz.lock", "other"]
+
+
+@pytest.fixture
+def shared():
+    """A folder that every user can write, and a function that makes this process another user."""
+    if getattr(os, "geteuid", lambda: 1)() != 0:
+        pytest.skip("only root can be two users")
+    folder = Path(tempfile.mkdtemp())
+    yield folder
+    os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o777])
+def test_the_lock_of_another_user_is_respected_and_one_left_behind_is_named(shared, mode):
+    path = shared / "run.npz"
+    shared.chmod(mode)
+    with start_python(HOLD, path) as holder:
+        os.seteuid(65534)
+        with pytest.raises(LockedError, match=f"process {holder.pid} "):
+            lock(path)
+        os.seteuid(0)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait(10)
+    os.seteuid(65534)
+    if mode & 0o1000:
+        with pytest.raises(UsageError, match=r"\.run\.npz\.lock is in the way .*: remove it"):
+            lock(path)
+    else:
+        lock(path)
+        assert folder_of(path) == []
+
+
 def test_a_lock_makes_the_folder(tmp_path):
     with locked(tmp_path / "a" / "b" / "run.npz"):
         assert (tmp_path / "a" / "b").is_dir()
@@ -155,6 +268,42 @@ def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path, guard, name)
             guard(tmp_path / name)
     finally:
         tmp_path.chmod(0o700)
+
+
+ODD = ("/", ".", "..", "", "missing/../x.npz", "missing/../../x.npz", "missing/../new/x.npz",
+       "x" * 300, "y" * 250, "/".join(["z" * 200] * 30), "circle", "circle/x.npz", "fifo",
+       "/dev/null")
+
+
+@POSIX
+@GUARDS
+@pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
+def test_what_is_no_name_for_a_file_is_a_usage_error(tmp_path, monkeypatch, guard, name):
+    monkeypatch.chdir(tmp_path)
+    Path("circle").symlink_to("circle")
+    os.mkfifo("fifo")
+    with pytest.raises(UsageError) as caught:
+        guard(Path(name))
+    assert "with -o" in str(caught.value) or "cannot be written" in str(caught.value)
+    assert folder_of(tmp_path / "x") == ["circle", "fifo"]
+
+
+@GUARDS
+@pytest.mark.parametrize("name", ["there/../x.npz", "there/../new/x.npz", "new/deep/x.npz",
+                                  "there/../../HERE/x.npz"])
+def test_a_name_that_leads_to_a_folder_that_is_there_can_be_written(
+    tmp_path, monkeypatch, guard, name
+):
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    guard(Path(name.replace("HERE", tmp_path.name)))
+
+
+@POSIX
+def test_where_a_lock_is_refused_no_new_folder_is_left(tmp_path):
+    with pytest.raises(UsageError, match="name too long"):
+        lock(tmp_path / "new" / ("y" * 250))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_looking_whether_a_file_can_be_written_writes_nothing(tmp_path):

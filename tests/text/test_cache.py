@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, CorpusError
 from charrnn.system import lock
-from charrnn.text import cache, corpus, files, reader
+from charrnn.system.files import open_regular
+from charrnn.text import cache, corpus, files, reader, store
 from charrnn.text.corpus import TextOptions
+from charrnn.text.store import Store
 from charrnn.text.vocabulary import Vocabulary
 
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\r\n" * 40
@@ -93,7 +97,10 @@ def test_a_small_text_never_touches_the_disk(path, tmp_path):
 def test_an_unchanged_text_is_not_read_again(small_pieces, path, tmp_path, monkeypatch):
     made = large(path, tmp_path / "cache")
     monkeypatch.setattr(corpus, "read_codes", None)
-    assert_same(large(path, tmp_path / "cache"), made)
+    found = large(path, tmp_path / "cache")
+    assert_same(found, made)
+    (file,) = (tmp_path / "cache").iterdir()
+    assert found.ids.filename == made.ids.filename == str(file)
 
 
 def test_a_text_that_is_read_in_another_way_is_another(small_pieces, path, tmp_path):
@@ -136,12 +143,24 @@ def test_every_damage_is_found_and_the_file_made_again(small_pieces, path, tmp_p
     assert cache.load(file) is not None
 
 
+FACTS = {
+    "key": {"level": "char", "encoding": "utf-8", "min_count": 1, "more": "", "corpus": "0" * 64},
+    "sources": [], "codes": [1, 2, 3], "distinct": 3, "unknown": 0, "begins": [], "notes": [],
+}
+
+
+def sealed(folder, ids, facts=FACTS):
+    """A file of symbols with a right seal and any facts."""
+    made = Store(folder)
+    made.append(ids)
+    made.translate(np.arange(10), np.uint8)
+    file = made.seal(facts)
+    made.discard()
+    return file
+
+
 def test_a_symbol_beyond_the_vocabulary_is_damage_whoever_sealed_it(small_pieces, path, tmp_path):
-    store = cache.Store(tmp_path)
-    for _ in range(10):
-        store.append(np.full(100, 5))
-    store.translate(np.arange(10), np.uint8)
-    file = store.seal({"key": {}, "sources": [], "codes": [1, 2, 3]})
+    file = sealed(tmp_path, np.full(1000, 5))
     assert cache.load(file, verify=False) is not None
     assert cache.load(file) is None
 
@@ -205,12 +224,12 @@ def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
                 raise OSError(28, "No space left on device")
             return getattr(self.file, name)
 
-    def failing(path, mode):
+    def failing(path, mode, opener):
         if call == "open":
             raise OSError(28, "No space left on device")
-        return Full(open(path, mode))
+        return Full(open(path, mode, opener=opener))
 
-    monkeypatch.setattr(cache, "open", failing, raising=False)
+    monkeypatch.setattr(store, "open", failing, raising=False)
     with pytest.raises(CharrnnError, match="No space left on device; name another folder with "):
         large(path, tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*"))
@@ -242,16 +261,128 @@ def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_pieces, tmp
             raise CharrnnError("full")
         file.write(data)
 
-    monkeypatch.setattr(cache.Store, "_write", write)
+    monkeypatch.setattr(Store, "_write", write)
     with pytest.raises(CharrnnError, match="full"):
         large(str(tmp_path / "text.txt"), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_file_that_vanishes_as_it_is_made_is_said_to(small_pieces, path, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "load", lambda path, verify: None)
-    with pytest.raises(CharrnnError, match="was removed as soon as it was made"):
-        large(path, tmp_path / "cache")
+def test_a_file_that_vanishes_as_it_is_made_is_used_all_the_same(
+    small_pieces, path, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "replace", lambda old, new: os.unlink(old))
+    assert_same(large(path, tmp_path / "cache"), in_memory(path))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def changed(**facts):
+    return json.dumps({**FACTS, "dtype": "|u1", **facts}).encode()
+
+
+def with_key(**key):
+    return changed(key={**FACTS["key"], **key})
+
+
+UNSOUND = {
+    "no object": b"[]", "text": b'"text"', "a number": b"1", "nothing": b"", "no UTF-8": b"\xff",
+    "no JSON": b"{", "deep": b'{"dtype": ' + b"[" * 100_000, "a long number": b"1" * 100_000,
+    "another type": changed(dtype="|O"), "a type in a list": changed(dtype=["|u1"]),
+    "no key": changed(key=None), "a key of text": changed(key="level"), "no level": b"{}",
+    "codes out of order": changed(codes=[1, 3, 2]), "codes twice": changed(codes=[1, 2, 2]),
+    "no codes": changed(codes=[]), "codes as text": changed(codes="abc"),
+    "codes as object": changed(codes={"1": 1}), "nested codes": changed(codes=[[1], [2], [3]]),
+    "negative codes": changed(codes=[-1, 2, 3]), "surrogates": changed(codes=[1, 2, 0xD800]),
+    "codes beyond Unicode": changed(codes=[1, 2, 0x110000]), "true": changed(codes=[True, 2, 3]),
+    "huge codes": changed(codes=[1, 2, 10**4000]), "fractions": changed(codes=[1, 2.5, 3]),
+    "infinite": changed(codes=[1, 2, float("inf")]), "no bytes": with_key(level="byte"),
+    "nothing for rare characters": with_key(min_count=2), "min_count": with_key(min_count="1"),
+    "no digest": with_key(corpus=""), "a digest of anything": with_key(corpus="\x1b[2J" + "0" * 60),
+    "begins beyond the end": changed(begins=[51]), "begins out of order": changed(begins=[9, 8]),
+    "negative begins": changed(begins=[-1]), "begins as object": changed(begins={}),
+    "notes as text": changed(notes="note"), "notes of numbers": changed(notes=[1]),
+    "distinct": changed(distinct=4), "unknown": changed(unknown=-1), "": changed(unknown=""),
+}
+
+
+def put(path, symbols, facts, length=None):
+    """Write a file with the seal that fits it, as somebody else might."""
+    digests = (hashlib.sha256(data).digest() for data in (symbols, facts))
+    size = len(facts) if length is None else length
+    path.write_bytes(symbols + facts + cache.SEAL.pack(cache.MAGIC, size, *digests))
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_facts_that_no_run_would_write_are_refused_whoever_sealed_them(tmp_path, name):
+    put(tmp_path / "0.ids", bytes(50), changed(begins=[0, 50]))
+    assert cache.load(tmp_path / "0.ids") is not None
+    put(tmp_path / "0.ids", bytes(50), UNSOUND[name])
+    assert cache.load(tmp_path / "0.ids") is None
+    assert list(cache.find(tmp_path, {}, [[1 << 40, 0, 0, 0, 0, 0]])) == []
+
+
+@pytest.mark.parametrize("length", [1 << 20, 1 << 40, (1 << 64) - 1])
+def test_the_length_of_the_facts_is_bounded_before_they_are_read(tmp_path, monkeypatch, length):
+    put(tmp_path / "0.ids", bytes(50), changed(), length)
+    with open(tmp_path / "0.ids", "r+b") as file:
+        end = (tmp_path / "0.ids").read_bytes()[-cache.SEAL.size :]
+        file.truncate(1 << 41)  # a hole
+        file.seek(0, os.SEEK_END)
+        file.write(end)
+    monkeypatch.setattr(cache, "MAX_FACTS", 1 << 19)
+    tracemalloc.start()
+    assert cache.load(tmp_path / "0.ids") is None
+    assert tracemalloc.get_traced_memory()[1] < 1 << 19
+    tracemalloc.stop()
+
+
+def test_the_facts_of_another_text_are_not_parsed(tmp_path, monkeypatch):
+    sources = [[1 << 40, 2, 3, 4, 5, 0]]
+    put(tmp_path / "0.ids", bytes(50), changed(sources=sources))
+    assert len(list(cache.find(tmp_path, {"level": "char"}, sources))) == 1
+    parsed = []
+    monkeypatch.setattr(cache.json, "loads", parsed.append)
+    assert list(cache.find(tmp_path, {}, [[1 << 40, 2, 3, 4, 6, 0]])) == []
+    assert parsed == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and FIFOs")
+def test_what_is_no_regular_file_is_passed_over_at_once(small_pieces, path, tmp_path):
+    folder = tmp_path / "cache"
+    made = large(path, folder)
+    (found,) = folder.iterdir()
+    found.rename(tmp_path / "elsewhere")
+    for ending in (".ids", ".ids.tmp"):
+        os.mkfifo(folder / f".fifo{ending}")
+        (folder / f".link{ending}").symlink_to(tmp_path / "elsewhere")
+        (folder / f".gone{ending}").symlink_to("nowhere")
+        (folder / f".zero{ending}").symlink_to("/dev/zero")
+        (folder / f".folder{ending}").mkdir()
+    found.symlink_to(tmp_path / "elsewhere")
+    assert cache.load(found) is None
+    for name in folder.iterdir():
+        os.utime(name, (1e9, 1e9), follow_symlinks=False)
+    before = {name.name for name in folder.iterdir()}
+    assert_same(large(path, folder), made)
+    assert {name.name for name in folder.iterdir()} == before
+    assert found.is_file() and not found.is_symlink(), "the link was replaced, not its target"
+    assert (tmp_path / "elsewhere").read_bytes() == found.read_bytes()
+
+
+@pytest.mark.parametrize("name, size, looked_for", [
+    ("a.txt", 74, False), ("a.txt", 76, True), ("a.xz", 0, False), ("a.xz", 1, True)])
+def test_a_text_too_short_for_a_file_is_not_looked_for(
+    tmp_path, monkeypatch, name, size, looked_for
+):
+    monkeypatch.setattr(cache, "LIMIT", 300)
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    (tmp_path / name).write_bytes(bytes(size))
+    put(tmp_path / "0.ids", bytes(50), changed())
+    opened = []
+    monkeypatch.setattr(
+        cache, "open_regular", lambda path: opened.append(path) or open_regular(path))
+    assert list(cache.find(tmp_path, {}, cache.fingerprints([str(tmp_path / name)]))) == []
+    assert bool(opened) == looked_for
+    assert list(cache.find(tmp_path, {}, [])) == []
 
 
 def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path, tmp_path):

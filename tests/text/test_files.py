@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -78,6 +79,67 @@ def test_what_cannot_be_unpacked_is_refused_by_name(tmp_path, ending, damage):
     path.write_bytes(whole)
     with pytest.raises(CorpusError, match=rf"packed\{ending} cannot be unpacked"):
         read([str(path)], TextOptions("byte", "utf-8"))
+
+
+def of_bytes(path, data):
+    """What is read of a compressed file that holds ``data``."""
+    path.write_bytes(data)
+    return b"".join(files.chunks(str(path)))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100, files.CHUNK])
+@pytest.mark.parametrize("ending", PACK)
+def test_several_streams_are_read_as_one_text(tmp_path, monkeypatch, ending, chunk):
+    parts = [b"one\n" * 100, b"", b"two", np.random.default_rng(1).bytes(3000), bytes(5000)]
+    monkeypatch.setattr(files, "CHUNK", chunk)
+    monkeypatch.setattr(files, "INPUT", chunk)
+    packed = b"".join(map(PACK[ending], parts))
+    assert of_bytes(tmp_path / f"packed{ending}", packed) == b"".join(parts)
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_a_later_stream_that_is_damaged_or_cut_off_is_refused(tmp_path, ending):
+    path = tmp_path / f"packed{ending}"
+    first, second = PACK[ending](b"first\n" * 9), PACK[ending](b"second\n" * 9)
+    refused = 0
+    for at in range(len(second)):
+        with pytest.raises(CorpusError, match=rf"packed\{ending} cannot be unpacked"):
+            of_bytes(path, first + second[:at] + b"!" * (at == 0))
+        damaged = bytearray(second)
+        damaged[at] ^= 1 << at % 8
+        try:  # a few bits say nothing of the content, such as when it was packed
+            assert of_bytes(path, first + damaged) == b"first\n" * 9 + b"second\n" * 9
+        except CorpusError:
+            refused += 1
+    assert refused > 0.7 * len(second)
+
+
+@pytest.mark.parametrize("ending, allowed", [(".gz", {0, 1, 2, 3, 4, 8, 99_999, 100_000}),
+                                             (".xz", {0, 4, 8, 100_000}), (".bz2", {0})])
+def test_zero_bytes_may_follow_a_stream_where_its_format_has_that(tmp_path, ending, allowed):
+    path, packed = tmp_path / f"packed{ending}", PACK[ending](b"text")
+    for zeros in (0, 1, 2, 3, 4, 8, 99_999, 100_000):
+        for after in (b"", packed, b"garbage", b"\0\0\0garbage"):
+            fine = zeros in allowed and after in (b"", packed)
+            if fine:
+                found = of_bytes(path, packed + bytes(zeros) + after)
+                assert found == b"text" * (1 + (after == packed))
+            else:
+                with pytest.raises(CorpusError, match="cannot be unpacked"):
+                    of_bytes(path, packed + bytes(zeros) + after)
+    with pytest.raises(CorpusError, match="cannot be unpacked"):
+        of_bytes(path, b"")
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_a_bomb_is_unpacked_in_pieces(tmp_path, ending):
+    (tmp_path / f"packed{ending}").write_bytes(PACK[ending](bytes(30 << 20)))
+    tracemalloc.start()
+    sizes = [len(data) for data in files.chunks(str(tmp_path / f"packed{ending}"))]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(sizes) == 30 << 20 and max(sizes) == files.CHUNK
+    assert peak < 15 << 20
 
 
 def test_a_compressed_file_that_is_not_there_is_said_to_be(tmp_path):

@@ -1,0 +1,201 @@
+"""The symbols of a text as they are read: in memory, or those of a large text in a file.
+
+``cache`` says what such a file holds and finds it again. While it is written it has a name of its
+own, so that nobody sees a part of one; a run that is killed leaves it to be swept by the next.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CharrnnError
+from charrnn.system import lock
+from charrnn.system.files import open_regular, permissions
+from charrnn.text import cache
+from charrnn.text.cache import MAGIC, MAX_FACTS, SEAL, file_name
+from charrnn.text.files import Digest
+
+
+class Store:
+    """Symbols on their way: in memory, or, where there is a ``folder``, from LIMIT on in a file.
+
+    They are appended, then translated once, then read or sealed. Raises CharrnnError where the
+    folder cannot be written. Nobody may read the file who may not read the text's own ``files``.
+    """
+
+    def __init__(self, folder: Path | None, files: Sequence[str] = ()) -> None:
+        self.folder, self._files = folder, files
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.count = 0
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+        self._digest: Digest | None = None  # of the translated symbols in the file
+        self._sealed: Path | None = None  # the name that the file has got
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the symbols have left memory."""
+        return self._file is not None
+
+    def append(self, ids: ndarray) -> None:
+        """Add symbols at the end."""
+        self.count += len(ids)
+        data = ids.astype(self.dtype, copy=False).data
+        if self._file is not None:
+            self._write(self._file, data)
+            if self._digest is not None:
+                self._digest.update(data)
+            return
+        self._memory += data
+        if self.folder is not None and len(self._memory) > cache.LIMIT:
+            self._file = self._open(self.folder)
+            self._write(self._file, self._memory)
+            self._memory = bytearray()
+
+    def widen(self, dtype: Any) -> None:
+        """Take symbols of ``dtype`` from now on, and turn those that are there into such."""
+        if self.dtype == dtype:
+            return
+        before = copy.copy(self)
+        self.dtype, self.count, self._memory = np.dtype(dtype), 0, bytearray()
+        self._digest = None
+        if self.folder is not None and self._file is not None:
+            self._file = self._open(self.folder)
+        try:
+            for piece in before.pieces():
+                self.append(piece)
+        finally:
+            if before._file is not None:
+                _remove(before._file)
+
+    def pieces(self) -> Iterator[ndarray]:
+        """All symbols, in arrays of up to cache.PIECE of them."""
+        if self._file is None:
+            ids = self.array()
+            yield from (ids[at : at + cache.PIECE] for at in range(0, len(ids), cache.PIECE))
+            return
+        file, dtype = self._file, self.dtype
+        file.seek(0)
+        for at in range(0, self.count, cache.PIECE):
+            count = min(cache.PIECE, self.count - at)
+            yield np.frombuffer(file.read(count * dtype.itemsize), dtype)
+
+    def translate(self, to: ndarray, dtype: Any) -> None:
+        """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place."""
+        same = self.dtype == dtype and np.array_equal(to, np.arange(len(to)))
+        if same and self._digest is not None:  # it was done before, and nothing new has come
+            return
+        table, written = to.astype(dtype), 0
+        self._digest = Digest() if self._file else None
+        for piece in self.pieces():
+            # "clip" is twice as fast as indexing, which looks for indices out of bounds first.
+            new = table.take(piece, mode="clip")
+            if self._file is None or self._digest is None:
+                self._memory[written : written + new.nbytes] = new.data
+            else:
+                self._digest.update(new.data)
+                read = self._file.tell()
+                self._file.seek(written)
+                self._write(self._file, new.data)
+                self._file.seek(read)
+            written += new.nbytes
+        self.dtype = np.dtype(dtype)
+
+    def array(self) -> ndarray:
+        """All symbols: in memory, or mapped from the file, whatever has become of its name.
+
+        Where it was not sealed, nobody else finds it any more.
+        """
+        if self._file is None:
+            return np.frombuffer(self._memory, self.dtype)[: self.count]
+        ids = np.memmap(self._file, self.dtype, "r", shape=(self.count,))
+        if self._sealed:
+            ids.filename = os.path.abspath(self._sealed)
+        _remove(self._file)
+        return ids
+
+    def seal(self, facts: dict[str, Any]) -> Path | None:
+        """Give the file of the translated symbols its end and its name.
+
+        None where there is no file, or where that cannot have the name: another user's file may
+        have it, in a folder where only its owner can replace it.
+        """
+        if self._file is None:
+            return None
+        assert self.folder is not None and self._digest is not None
+        size = self.count * self.dtype.itemsize
+        text = json.dumps({**facts, "dtype": self.dtype.str}).encode()
+        if len(text) > MAX_FACTS:
+            return None
+        end = SEAL.pack(MAGIC, len(text), self._digest.digest(), hashlib.sha256(text).digest())
+        path = self.folder / file_name(facts["key"])
+        try:
+            self._file.truncate(size)
+            self._file.seek(size)
+            self._file.write(text + end)
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        with suppress(OSError):
+            os.replace(self._file.name, path)
+            self._sealed = path
+        return self._sealed
+
+    def discard(self) -> None:
+        """Leave no file behind, where one was begun and not sealed."""
+        if self._file is not None:
+            _remove(self._file)
+
+    def _open(self, folder: Path) -> BinaryIO:
+        path = folder / f".{os.getpid()}-{time.monotonic_ns()}.ids.tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
+            mode = permissions(self._files, folder)
+            file = open(path, "x+b",  # noqa: SIM115 - closed when it is mapped or discarded
+                        opener=lambda name, flags: os.open(name, flags, mode))
+            lock.acquire(file)
+            return file
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def _write(self, file: BinaryIO, data: Any) -> None:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise _unwritable(Path(file.name), error) from None
+
+
+def _remove(file: BinaryIO) -> None:
+    with suppress(OSError):
+        file.close()
+    with suppress(OSError):
+        os.unlink(file.name)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left behind that were killed: what nobody holds the lock of."""
+    for path in folder.glob(".*.ids.tmp"):
+        with suppress(OSError), open_regular(path, write=True) as file:
+            new = os.fstat(file.fileno()).st_mtime > time.time() - 60  # it may not be locked yet
+            if not new and lock.acquire(file):
+                path.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> CharrnnError:
+    return CharrnnError(
+        f"{path.parent}: the text is larger than {cache.LIMIT >> 20} MB, and its encoded form "
+        f"cannot be written there: {error.strerror or error}; name another folder with --cache"
+    )
