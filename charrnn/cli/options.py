@@ -137,14 +137,14 @@ def choose_encoding(
     Of a text that is read ``beside`` the one that --encoding is about, what the model knows
     counts first. That a text is read otherwise than in training, unasked, is added to ``notes``.
     """
-    from charrnn.text.display import display_name
+    from charrnn.text.display import display_name, printable_name
 
     encoding = named
     if encoding is None or beside:
         encoding = model.encoding_of(paths, named or "utf-8")
     if named is None and encoding != model.encoding:
         notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
-                     f"{model.encoding} text; --encoding names another")
+                     f"{printable_name(model.encoding)} text; --encoding names another")
     return encoding
 
 
