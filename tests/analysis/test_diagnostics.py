@@ -120,6 +120,16 @@ def test_gradients_reach_as_far_back_as_differences_do(params, monkeypatch):
     assert diagnostics.reach(params, ids[:8]) == []
 
 
+def test_the_shortest_text_that_gradients_are_followed_in_has_one_place(params, monkeypatch):
+    monkeypatch.setattr(diagnostics, "REACH", 5)
+    ids = symbols(40).astype(np.intp)
+    shortest = diagnostics.reach(params, ids[:12])
+    monkeypatch.setattr(diagnostics, "PLACES", 1)
+    assert len(shortest) == 5
+    np.testing.assert_allclose(shortest, diagnostics.reach(params, ids), rtol=1e-9)
+    assert diagnostics.reach(params, ids[:11]) == []
+
+
 def test_features_are_what_a_person_sees():
     text = 'Ab (c)\n  "Hi", 7\n'
     seen = diagnostics.features(text)

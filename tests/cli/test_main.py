@@ -217,3 +217,11 @@ def test_an_interrupt_at_any_moment_of_the_start_is_quiet(home, tmp_path, args):
     assert set(codes) <= {130, 0}, codes
     assert codes[0] == 130
     assert 0 not in codes or args[0] in ("--help", "report")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["sample", "--temperature", "1" * 20_000 + "x"], ["sample", "--count", "1" * 20_000],
+    ["eval", "--split", "x" * 20_000, "a.txt"], ["x" * 20_000], ["train", "--" + "x" * 20_000],
+], ids=lambda arguments: arguments[0][:8])
+def test_what_is_wrong_is_said_briefly_however_long_it_is(tmp_path, arguments):
+    assert len(one_line(run_charrnn(*arguments, cwd=tmp_path), 2)) < 600

@@ -157,8 +157,20 @@ def test_symbols_are_drawn_as_often_as_they_are_likely():
 
 
 def test_temperature_raises_probabilities_to_its_inverse():
-    p = np.array([0.5, 0.05, 0.25, 0.2]) ** 2
-    np.testing.assert_allclose(frequencies(LOGITS, temperature=0.5), p / p.sum(), atol=1e-4)
+    for temperature in (0.5, 2):
+        p = np.array([0.5, 0.05, 0.25, 0.2]) ** (1 / temperature)
+        found = frequencies(LOGITS, temperature=temperature)
+        np.testing.assert_allclose(found, p / p.sum(), atol=1e-4)
+
+
+def test_of_a_large_vocabulary_the_k_likeliest_are_left():
+    z = np.random.default_rng(0).normal(size=(50, 3000))
+    uniform = np.random.default_rng(1).random(50)
+    likeliest = np.argsort(-z, axis=1)[:, :5]
+    drawn = choose(z, uniform, 10.0, 5, 1.0)
+    assert all(symbol in row for symbol, row in zip(drawn, likeliest, strict=True))
+    assert len({int((row == symbol).argmax())
+                for symbol, row in zip(drawn, likeliest, strict=True)}) == 5, "all five of them"
 
 
 def test_a_tiny_temperature_is_the_likeliest_without_a_warning():
@@ -217,6 +229,10 @@ def test_equal_logits_leave_k_symbols_to_draw_from():
 ])
 def test_top_p_draws_among_the_fewest_that_reach_p(p, expected):
     np.testing.assert_allclose(frequencies(LOGITS, top_p=p), expected, atol=1e-4)
+
+
+def test_what_reaches_p_exactly_is_enough():
+    np.testing.assert_array_equal(frequencies([0.0] * 4, top_p=0.5), [0.5, 0.5, 0, 0])
 
 
 def test_symbols_of_no_probability_are_never_drawn_even_at_the_edges():
