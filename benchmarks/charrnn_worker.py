@@ -82,7 +82,7 @@ def sample(threads: int, L: int, H: int, V: int, streams: int, length: int = 100
     def write() -> int:
         pieces = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
                                   threads=threads)
-        return sum(len(piece.ids) for piece in pieces)
+        return sum(len(ids) for _, ids in pieces)
 
     return write
 

@@ -251,7 +251,7 @@ class Model:
         if not paths:
             pieces = sampling.samples(self.parameters, self.start, count=1,
                                       length=looked_at(len(self.vocabulary)), seed=REPORT_SEED)
-            ids = np.concatenate([piece.ids for piece in pieces])
+            ids = np.concatenate([ids for _, ids in pieces])
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
         text = self.read(paths, skip_unknown, encoding)

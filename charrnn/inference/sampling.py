@@ -8,7 +8,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -20,17 +19,13 @@ from charrnn.nn.parameters import Parameters
 from charrnn.nn.rng import Purpose, generator
 from charrnn.nn.stepper import Stepper
 
+# The number of a sample, from 0, and some of its symbols; one for every symbol, so a plain tuple.
+Piece = tuple[int, ndarray]
+
 NO_SYMBOLS = np.zeros(0, np.intp)
 SAMPLES_AT_ONCE = 32  # samples that a thread writes side by side
 SMALLEST = 1e-280  # sum of exp; near the end of float64's range it would lose its last bits
 DRAWS = 256  # random numbers drawn at once for each sample
-
-
-class Piece(NamedTuple):
-    """Some symbols of a sample, as they are drawn."""
-
-    number: int  # of the sample, from 0
-    ids: ndarray
 
 
 class PrimeReader:
@@ -111,8 +106,8 @@ def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[P
     def until_closed(batch: Iterator[Piece]) -> list[Piece]:
         """Each sample of a batch in one piece."""
         pieces = itertools.takewhile(lambda _: not closed.is_set(), batch)
-        return [Piece(number, np.concatenate([piece.ids for piece in group]))
-                for number, group in itertools.groupby(pieces, key=lambda piece: piece.number)]
+        return [(number, np.concatenate([ids for _, ids in group]))
+                for number, group in itertools.groupby(pieces, key=lambda piece: piece[0])]
 
     with ThreadPoolExecutor(threads) as pool:
         def write_ahead(count: int) -> None:
@@ -171,18 +166,18 @@ def batch(
                 break
         # The last symbols are held back: they may be the beginning of ``stop``.
         if lengths[0] < length:
-            yield Piece(first, NO_SYMBOLS)  # whoever reads may have enough, also while others go on
+            yield first, NO_SYMBOLS  # whoever reads may have enough, also while others go on
         elif t + 1 >= width:
-            yield Piece(first, drawn[-width][:1].copy())  # a view would keep all in memory
+            yield first, drawn[-width][:1].copy()  # a view would keep all in memory
         if B == 1:
             del drawn[: 1 - width or None]
     if lengths[0] == length:
         rest = [x[0] for x in drawn[len(drawn) - min(width - 1, length) :]]
-        yield Piece(first, np.array(rest, np.intp))
+        yield first, np.array(rest, np.intp)
     elif lengths[0] == 0:
-        yield Piece(first, NO_SYMBOLS)
+        yield first, NO_SYMBOLS
     for i in range(1, B):
-        yield Piece(first + i, np.array([x[i] for x in drawn[: lengths[i]]], np.intp))
+        yield first + i, np.array([x[i] for x in drawn[: lengths[i]]], np.intp)
 
 
 def _uniform(seed: int, numbers: range) -> Iterator[ndarray]:

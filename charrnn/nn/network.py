@@ -89,7 +89,8 @@ class Activations:
 
     def state(self, t: int) -> ndarray:
         """The carried state after t symbols, (B, S*L*H), a copy."""
-        return np.concatenate(self.states[:, t], axis=1)
+        after = self.states[:, t].swapaxes(0, 1)
+        return after.reshape(len(after), -1).copy()
 
 
 @quiet_overflow
@@ -179,7 +180,7 @@ def backward(
             np.matmul(below.T, rows(da), out=grad.W_xh[layer])
         else:
             add_by_symbol(x.ravel(), rows(da), out=grad.W_xh[0])
-    return np.concatenate(dstate, axis=1)
+    return dstate.swapaxes(0, 1).reshape(B, -1)
 
 
 def add_by_symbol(x: ndarray, da: ndarray, out: ndarray) -> None:

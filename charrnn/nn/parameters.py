@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Architecture:
     dtype: str = "float32"  # or "float64"
     cell_type: str = "rnn"  # a key of CELLS
 
-    @property
+    @functools.cached_property
     def cell(self) -> Cell:
         """The equations of every layer."""
         return CELLS[self.cell_type](self.activation)

@@ -48,9 +48,9 @@ class Stepper:
 
         They lie in memory that the next call reuses. To be called where overflow is quiet.
         """
-        a = self.input.take(x, axis=0)
+        a, step = self.input.take(x, axis=0), self.step
         for times, padded, state, recurrent, upwards in self.layers:
-            self.step(state, a, recurrent)
+            step(state, a, recurrent)
             times(padded)
             a = upwards
         logits: ndarray = functools.reduce(np.add, self.logits)

@@ -159,7 +159,7 @@ def sample(run: Run) -> str:
         checkpoint.last, np.array([vocabulary.start]), count=1, length=SAMPLE_LENGTH, seed=seed
     )
     try:
-        text = vocabulary.decode(np.concatenate([piece.ids for piece in pieces]))
+        text = vocabulary.decode(np.concatenate([ids for _, ids in pieces]))
     except DivergedError as error:  # the run may yet recover
         return str(error)
     return text if isinstance(text, str) else text.decode("utf-8", "replace")

@@ -111,8 +111,8 @@ class Rnn:
         overwritten.
         """
         (h,) = state
-        np.add(a, product, out=h)
-        self.activate(h, out=h)
+        np.add(a, product, h)  # by position: keywords take a tenth of such a call
+        self.activate(h, h)
 
 
 def orthogonal(H: int, rng: np.random.Generator) -> ndarray:
