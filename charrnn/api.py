@@ -64,9 +64,7 @@ class Model:
         self.resets_at_borders = self.settings["borders"] == "reset"
         self.start = np.array([self.vocabulary.start], self.vocabulary.dtype)
 
-    # Texts, read with the vocabulary of the model.
-
-    # Without an ``encoding`` it is that of ``encoding_of``.
+    # Texts, read with the vocabulary of the model; without an encoding, see ``encoding_of``.
 
     def read(
         self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None,
