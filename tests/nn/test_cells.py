@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gated_cells import Gru, Lstm
 from nn_case import B, H, T, V, central_differences
 
 from charrnn import api
 from charrnn.config.parsing import resolve
 from charrnn.inference import dynamic, scoring
+from charrnn.nn.cells.gru import Gru
+from charrnn.nn.cells.lstm import Lstm
 from charrnn.nn.cells.rnn import Rnn
 from charrnn.nn.loss import cross_entropy
 from charrnn.nn.network import Activations, backward, forward
@@ -28,8 +29,8 @@ KINDS = {"rnn": Rnn, "gru": Gru, "lstm": Lstm}
 @pytest.fixture(params=KINDS)
 def cell(request, monkeypatch):
     """Each cell in turn, in the place of the one that every setting names."""
-    monkeypatch.setitem(CELLS, "rnn", KINDS[request.param])
-    return KINDS[request.param]("tanh")
+    monkeypatch.setitem(CELLS, "rnn", lambda act: KINDS[request.param](*([act] if request.param == "rnn" else [])))
+    return KINDS[request.param](*(["tanh"] if request.param == "rnn" else []))
 
 
 def network(layers, seed=7):
