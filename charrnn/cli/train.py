@@ -34,11 +34,14 @@ from charrnn.system import machine
 @click.option("--dry-run", is_flag=True,
               help="Say what would be trained, and stop; a large text is encoded all the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
+@click.option("--json-every", type=click.IntRange(0), metavar="N",
+              help="With --json, print only step events whose number is a multiple of N; 0 prints "
+              "none.  [default: 1]")
 @click.option("--quiet", is_flag=True, help="Show errors only.")
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: Path | None, val: str | None,
     init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
-    quiet: bool, **options: Value,
+    json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
     """Learn to predict the next character of CORPUS: text files, folders of them, or - for stdin.
 
@@ -50,6 +53,8 @@ def train(
     """
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
+    if json_every is not None and not as_json:
+        raise UsageError("--json-every chooses among the events of --json: add --json")
     file = {}
     if config_file:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
@@ -61,7 +66,7 @@ def train(
     start_numpy()
     path = out or default_checkpoint(corpus)
 
-    from charrnn.cli.progress import TrainingDisplay, event_line
+    from charrnn.cli.progress import TrainingDisplay, event_line, is_selected
     from charrnn.system import lock
     from charrnn.system.signals import listening
     from charrnn.training import processes
@@ -81,7 +86,7 @@ def train(
     def show(event: Event) -> None:
         if group.is_first:
             display.show(event)
-            if as_json:
+            if as_json and is_selected(event, 1 if json_every is None else json_every):
                 (write if dry_run else output.write)(event_line(event))
 
     request = Request(
