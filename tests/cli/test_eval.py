@@ -25,7 +25,7 @@ def test_the_score_of_training_is_the_score_of_eval(home):
     result = run_charrnn("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
     assert result.returncode == 0, result.stderr
     score = json.loads(result.stdout)
-    assert f"best validation {score['nats_per_char']:.4f} nats/char" in said
+    assert f"best validation {score['bits_per_char']:.4f} bits/char" in said
     assert set(score) == {
         "text", "split", "dynamic", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
         "perplexity", "accuracy", "checkpoint", "version",
