@@ -75,7 +75,7 @@ def test_a_wide_bar_fills_the_line_with_a_graphic_of_at_least_ten_columns(termin
     assert columns(text) == width
 
 
-def test_a_line_never_exceeds_the_width_and_always_shows_the_percentage_and_the_time(terminal, live):
+def test_every_line_fits_and_shows_the_percentage_and_the_time(terminal, live):
     bar = live("step", 6000, 1234)
     bar.details, bar.seconds_left = DETAILS, 200.0
     for width in [*range(150, 20, -1), *range(21, 150)]:

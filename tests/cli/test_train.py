@@ -66,10 +66,27 @@ def test_train_json_is_one_object_per_event(tmp_path):
     assert set(kinds) == {"start", "step", "eval", "sample", "save", "end"}
     for event in events:
         assert event["steps"] == 10
-        assert {"step", "epoch"} <= set(event)
+        assert {"step", "epoch", "elapsed_seconds"} <= set(event)
     step = events[kinds.index("step")]
-    assert {"nats_per_char", "grad_norm", "learning_rate", "chars_per_second"} <= set(step)
+    assert {"nats_per_char", "bits_per_char", "grad_norm", "learning_rate",
+            "chars_per_second"} <= set(step)
     assert events[-1]["best_nats_per_char"] == events[kinds.index("eval")]["nats_per_char"]
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [*range(1, 11)]), (4, [4, 8]), (0, [])])
+def test_json_every_prints_fewer_steps_and_all_other_events(tmp_path, every, steps):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = run_charrnn("train", "a.txt", *TINY, "--steps", "10", "--eval-every", "5", "--json",
+                         "--json-every", every, "--quiet", cwd=tmp_path)
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["step"] for event in events if event["event"] == "step"] == steps
+    assert [event["event"] for event in events if event["event"] != "step"] == [
+        "start", "eval", "save", "eval", "save", "end"]
+
+
+def test_json_every_without_json_is_refused(tmp_path):
+    assert "add --json" in one_line(
+        run_charrnn("train", "a.txt", "--json-every", "5", cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"abc\xff"])

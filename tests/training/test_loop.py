@@ -155,7 +155,9 @@ def test_every_process_ends_with_the_same_last_event(shared_corpus, tmp_path):
 
 
 @pytest.mark.parametrize(("left_over", "mentioned"), [(3, False), (15, False), (16, True)])
-def test_characters_that_an_epoch_leaves_out_are_mentioned_if_they_are_many(corpus, tmp_path, left_over, mentioned):
+def test_characters_that_an_epoch_leaves_out_are_mentioned_if_they_are_many(
+    corpus, tmp_path, left_over, mentioned
+):
     start = loop.start(prepared(corpus, tmp_path / "a.npz"))
     assert start.left_over == start.train_chars - 1 - 4 * ((start.train_chars - 1 - 7) // 4)
     start = dataclasses.replace(start, train_chars=1500, left_over=left_over)

@@ -86,7 +86,7 @@ def test_the_score_of_validation_is_that_of_the_part_with_borders_too(library, t
 
 
 @pytest.mark.parametrize("length", [1, 1024, 5000, 70_000])
-def test_a_score_is_the_same_to_the_last_bit_for_any_number_of_threads_and_processes(length, monkeypatch):
+def test_a_score_is_the_same_to_the_last_bit_however_the_work_is_shared(length, monkeypatch):
     monkeypatch.setattr(scoring, "SEGMENTS_AT_ONCE", 2)  # many sums, whose order matters
     params = initialize(Architecture(5, 6, 1, "tanh", "float32"), np.random.default_rng(1))
     part = Split(np.random.default_rng(2).integers(0, 5, length), np.zeros(1, int))
@@ -100,7 +100,9 @@ def test_a_score_is_the_same_to_the_last_bit_for_any_number_of_threads_and_proce
             assert every == [alone] * size
 
 
-def test_a_validation_that_overflows_is_reported_and_is_never_the_best(corpus, tmp_path, monkeypatch):
+def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
+    corpus, tmp_path, monkeypatch
+):
     found = iter([2.0, math.nan, math.inf])
     monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, next(found), 0))
     events = train(corpus, tmp_path / "a.npz", steps=21)
