@@ -301,9 +301,9 @@ def test_processes_that_find_other_files_are_refused(folder):
     for rank in (0, 1):
         (folder / f"{rank}.txt").write_text(TEXT + str(rank))
     line = one_line(mpi(2, TINY, folder, each('"$@" $PMI_RANK.txt')), 2)
-    assert "process 1 of 2 has another text" in line
+    assert "the text of process 1 of 2 differs" in line
     line = one_line(mpi(2, TINY, folder, each('"$@" --seed $PMI_RANK')), 2)
-    assert "process 1 of 2 has another seed than process 0 (1, 0)" in line
+    assert "the seed of process 1 of 2 differs from that of process 0 (1, 0)" in line
     assert not (folder / "a.npz").exists()
 
 
@@ -320,7 +320,7 @@ def test_a_process_that_fails_before_the_others_know_it_ends_the_job(folder, who
 def test_a_launcher_that_mpi_does_not_know_is_refused(folder):
     alone = ["sh", "-c", 'unset PMI_FD PMI_PORT; exec "$0" "$@"', *COMMAND]
     line = one_line(mpi(2, TINY, folder, alone), 2)
-    assert "the launcher started 2 processes, and MPI finds 1" in line
+    assert "the launcher started 2 processes, but MPI finds 1" in line
     other = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}
     assert "started 3 processes" in one_line(mpi(0, TINY, folder, **other), 2)
 

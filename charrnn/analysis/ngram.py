@@ -115,7 +115,7 @@ def _interpolated(
 
 
 def discounts(a: ndarray) -> ndarray:
-    """The discounts D of counts 0, 1, 2 and 3 or more, (4,), estimated as in Chen & Goodman 1999."""
+    """The discounts D of counts 0, 1, 2 and 3 or more, (4,), by Chen & Goodman's estimate."""
     n1, n2, n3, n4 = (np.count_nonzero(a == count) for count in (1, 2, 3, 4))
     if n1 == 0 or n2 == 0 or n3 == 0:  # too little text for an estimate
         return np.array([0.0, 0.5, 0.5, 0.5])

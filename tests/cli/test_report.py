@@ -111,7 +111,7 @@ def test_on_a_full_disk_the_old_page_stays_and_a_link_stays_a_link(home, tmp_pat
         full = subprocess.run(
             command, cwd=tmp_path, capture_output=True, timeout=60,
             preexec_fn=lambda room=room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)))
-        assert "cannot be written: File too large; the one from before is kept" in one_line(full, 1)
+        assert "cannot be written: File too large; the old file is kept" in one_line(full, 1)
         assert (tmp_path / "page.html").read_bytes() == PAGE
         assert sorted(os.listdir(tmp_path)) == ["link.html", "page.html"]
     written = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, umask=0o027)
