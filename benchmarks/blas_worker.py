@@ -1,4 +1,4 @@
-"""The bound: the speed of sgemm, as this NumPy calls it.
+"""The bound: the speed of matrix products (sgemm) in this NumPy.
 
 Each thread multiplies its own matrices with BLAS on one thread, as charrnn's threads do.
 """

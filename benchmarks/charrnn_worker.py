@@ -80,9 +80,9 @@ def sample(threads: int, L: int, H: int, V: int, streams: int, length: int = 100
     params = model(L, H, V)
 
     def generate() -> int:
-        pieces = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
+        chunks = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
                                   threads=threads)
-        return sum(len(ids) for _, ids in pieces)
+        return sum(len(ids) for _, ids in chunks)
 
     return generate
 

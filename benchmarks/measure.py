@@ -1,4 +1,4 @@
-"""Measure contenders: each in its own process, in turns, with a clean environment."""
+"""Measure contenders, which take turns, each in its own process and a clean environment."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def rounds(measures: Mapping[str, Callable[[], float]], repeat: int) -> dict[str
 
 
 def charrnn() -> str:
-    """The charrnn program that is installed beside this Python."""
+    """The charrnn program that is installed next to this Python."""
     program = Path(sys.executable).with_name("charrnn")
     if not program.exists():
         sys.exit(f"{program} does not exist: run the benchmarks with make bench")

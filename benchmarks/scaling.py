@@ -3,7 +3,7 @@
     python benchmarks/scaling.py                 measure, in about five minutes
     python benchmarks/scaling.py steps ...       the work of each of the processes
 
-Runs the mpiexec beside this Python with one and with two processes in turn, in several rounds. The
+Runs the mpiexec next to this Python with one and with two processes in turn, in several rounds. The
 figures are medians, and a ratio is the median of the ratios of each round. Prints Markdown.
 """
 

@@ -20,8 +20,8 @@ from hypothesis import settings
 from charrnn.storage import archive
 from charrnn.system.launcher import LAUNCHERS
 
-# How the tests were started must not affect the processes that they start. A signal that nohup or
-# a shell set to be ignored is still ignored here, but by a handler, which children do not inherit.
+# How the tests were started must not affect the processes that they start. Signals that nohup or a
+# shell has set to be ignored are ignored here by a handler instead, which children do not inherit.
 for number in {getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")}:
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda number, frame: None)

@@ -62,7 +62,9 @@ TARGETS = {
     "analysis/diagnostics": (
         ["trace", "most_likely", "reach", "hardest", "worst"], ["analysis/test_diagnostics.py"],
     ),
-    "inference/dynamic": (["evaluate", "update"], ["inference/test_dynamic.py", "nn/test_cells.py"]),
+    "inference/dynamic": (
+        ["evaluate", "update"], ["inference/test_dynamic.py", "nn/test_cells.py"],
+    ),
 }
 
 # Mutants that behave like the original, as "module.function: the change, in the source line".

@@ -301,9 +301,9 @@ def test_processes_that_find_other_files_are_refused(folder):
     for rank in (0, 1):
         (folder / f"{rank}.txt").write_text(TEXT + str(rank))
     line = one_line(mpi(2, TINY, folder, each('"$@" $PMI_RANK.txt')), 2)
-    assert "the text of process 1 of 2 differs" in line
+    assert "process 1 of 2 differs from process 0 in the text" in line
     line = one_line(mpi(2, TINY, folder, each('"$@" --seed $PMI_RANK')), 2)
-    assert "the seed of process 1 of 2 differs from that of process 0 (1, 0)" in line
+    assert "process 1 of 2 differs from process 0 in the seed (1, 0)" in line
     assert not (folder / "a.npz").exists()
 
 

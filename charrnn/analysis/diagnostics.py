@@ -115,7 +115,10 @@ def most_likely(p: ndarray) -> tuple[ndarray, ndarray]:
 
 
 def features(text: str) -> dict[str, ndarray]:
-    """Features of each character of a text that a reader can see, (N,) each; those that vary."""
+    """Features that a reader sees in each character of a text: name and values (N,).
+
+    Features that are constant in the text are left out.
+    """
     line = indentation = depth = 0
     quoted = in_indentation = False
     rows = []
@@ -245,7 +248,7 @@ def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
             last[:] = np.eye(PLACES, arch.vocabulary_size)
         else:
             _to_gradient(last, passages[-1])
-        logits[:-PLACES] = 0  # the loss is that of the last step alone
+        logits[:-PLACES] = 0  # only the loss of the last step counts
         dstate = backward(params, x, logits, activations, grad)
         norms.append([math.sqrt(float((dstate[:, arch.columns(layer)] ** 2).sum(axis=1).mean()))
                       for layer in range(arch.layers)])

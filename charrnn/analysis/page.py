@@ -18,7 +18,7 @@ from charrnn.text.display import as_strings, printable, printable_name
 from charrnn.text.split import Split
 
 TEMPLATE = Path(__file__).with_name("page.html")
-UNITS = 512  # that can be selected; of more units, the most correlated ones and then the first
+UNITS = 512  # units that can be selected at most: the most correlated ones, then the first
 
 
 def page(

@@ -20,7 +20,7 @@ from charrnn.nn.rng import Purpose, generator
 from charrnn.nn.stepper import Stepper
 
 # The number of a sample, from 0, and its next symbols. A plain tuple: one is made per symbol.
-Piece = tuple[int, ndarray]
+Chunk = tuple[int, ndarray]
 
 NO_SYMBOLS = np.zeros(0, np.intp)
 SAMPLES_AT_ONCE = 32  # samples that a thread generates as one batch
@@ -65,12 +65,12 @@ def samples(
     top_p: float = 1.0,
     stop: ndarray | None = None,
     threads: int = 1,
-) -> Iterator[Piece]:
-    """Generate ``count`` samples of up to ``length`` symbols; yields their pieces in order.
+) -> Iterator[Chunk]:
+    """Generate ``count`` samples of up to ``length`` symbols; yields their chunks in order.
 
     All samples continue from ``prime``: at least one symbol, or a reader that has read at least
     one. Up to rounding, sample i depends only on (seed, i). A sample ends before the first
-    occurrence of ``stop`` in it. The pieces of the first sample are yielded as they are drawn.
+    occurrence of ``stop`` in it. The chunks of the first sample are yielded as they are drawn.
     Meanwhile ``threads`` threads draw the others, SAMPLES_AT_ONCE per batch.
     Raises DivergedError if a state overflows, as those of relu units may.
     """
@@ -82,32 +82,32 @@ def samples(
     state, logits = prime.finish()
     draw = functools.partial(choose, temperature=temperature, top_k=top_k, top_p=top_p)
 
-    def batch_from(first: int) -> Iterator[Piece]:
+    def batch_from(first: int) -> Iterator[Chunk]:
         numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
         return batch(params, state, logits, numbers, length, seed, draw, stop)
 
     if count <= SAMPLES_AT_ONCE:
         yield from batch_from(0)
     else:
-        yield from side_by_side(map(batch_from, range(0, count, SAMPLES_AT_ONCE)), threads)
+        yield from in_parallel(map(batch_from, range(0, count, SAMPLES_AT_ONCE)), threads)
 
 
-def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[Piece]:
-    """The pieces of all batches, in order.
+def in_parallel(batches: Iterator[Iterator[Chunk]], threads: int) -> Iterator[Chunk]:
+    """The chunks of all batches, in order.
 
-    The pieces of the first batch are yielded as they are drawn, while the other ``threads``
+    The chunks of the first batch are yielded as they are drawn, while the other ``threads``
     generate the next batches. At most ``threads`` + 1 batches are in memory.
     """
-    from concurrent.futures import Future, ThreadPoolExecutor  # 4 ms, where few samples need it
+    from concurrent.futures import Future, ThreadPoolExecutor  # takes 4 ms; few samples need none
 
     closed = threading.Event()
-    ahead: deque[Future[list[Piece]]] = deque()
+    ahead: deque[Future[list[Chunk]]] = deque()
 
-    def until_closed(batch: Iterator[Piece]) -> list[Piece]:
-        """The batch, with each sample as one piece."""
-        pieces = itertools.takewhile(lambda _: not closed.is_set(), batch)
+    def until_closed(batch: Iterator[Chunk]) -> list[Chunk]:
+        """The batch, with each sample as one chunk."""
+        chunks = itertools.takewhile(lambda _: not closed.is_set(), batch)
         return [(number, np.concatenate([ids for _, ids in group]))
-                for number, group in itertools.groupby(pieces, key=lambda piece: piece[0])]
+                for number, group in itertools.groupby(chunks, key=lambda chunk: chunk[0])]
 
     with ThreadPoolExecutor(threads) as pool:
         def start_next(count: int) -> None:
@@ -123,7 +123,7 @@ def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[P
                 start_next(1)
                 yield from finished
         finally:
-            closed.set()  # the caller needs no more pieces
+            closed.set()  # the caller needs no more chunks
 
 
 def batch(
@@ -135,8 +135,8 @@ def batch(
     seed: int,
     draw: Callable[[ndarray, ndarray], ndarray],
     stop: ndarray | None,
-) -> Iterator[Piece]:
-    """Draw the samples ``numbers`` as one batch; yields the pieces of the first as it is drawn.
+) -> Iterator[Chunk]:
+    """Draw the samples ``numbers`` as one batch; yields the chunks of the first as it is drawn.
 
     All of them continue from ``state`` (1, S*L*H) and the ``logits`` (1, V) of its next symbol.
     """

@@ -2,9 +2,8 @@
 
 The state of an RNN depends on everything before it, so a text as a whole is a single sequence.
 To score it in parallel, it is divided at fixed positions into segments of SEGMENT characters.
-Each segment starts from the zero state and first reads the up to CONTEXT characters before it,
-which are not scored again. The score depends neither on the batch size nor on how the model
-was trained.
+Each segment starts from the zero state and first reads up to CONTEXT characters before it, which
+are not scored again. The score depends neither on the batch size nor on how the model was trained.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from charrnn.nn.parameters import Parameters
 from charrnn.text.split import CONTEXT, DocumentStarts, Split
 
 SEGMENT = 1024  # characters of a segment
-SEGMENTS_AT_ONCE = 32  # most segments of a block, which one thread reads as a batch
+SEGMENTS_AT_ONCE = 32  # largest number of segments of a block, the batch that one thread reads
 LARGE = 8192  # symbols of a vocabulary; with a larger one, fewer steps are read at once
 
 
@@ -104,7 +103,7 @@ def check_finite(blocks: Iterable[Scored], name: str) -> Iterator[Scored]:
         finite = np.isfinite(block.nats)
         if not finite.all():
             where = before + int(finite.argmin()) + 1
-            raise overflowed(f"in {name}, at scored symbol {where:,}")
+            raise overflowed(f"in {name}, at symbol {where:,} of the scored text")
         before += len(block.nats)
         yield block
 
@@ -114,10 +113,10 @@ def score_blocks(
 ) -> Iterator[Scored]:
     """Score the symbols of a part in order, in blocks of up to SEGMENTS_AT_ONCE segments.
 
-    Yields all blocks, or the ``share`` of them that a slice selects. Uses the last CONTEXT
-    symbols of the part's context. Segments are counted from the beginning of the part; document
-    starts inside it only reset the state. ``score_stream`` with ``restart`` counts the segments
-    of each document from the document's own beginning.
+    Yields all blocks, or those that the slice ``share`` selects. Uses the last CONTEXT symbols of
+    the part's context. Segments are counted from the beginning of the part; document starts
+    inside it only reset the state. ``score_stream`` with ``restart`` counts the segments of each
+    document from its own beginning.
     """
     ids, before = part.ids, part.context[-CONTEXT:]
     assert len(before) > 0, "the first symbol needs at least one symbol of context"
@@ -162,7 +161,7 @@ def score_stream(
     params: Parameters, chunks: Iterable[ndarray], start: ndarray, threads: int = 1,
     restart: bool = False,
 ) -> Iterator[Scored]:
-    """``score_blocks`` of a text that arrives in chunks, of any length, in constant memory.
+    """``score_blocks`` for a text of any length that arrives in chunks, in constant memory.
 
     ``start`` is read before the text. The blocks do not depend on where the chunks end. An empty
     chunk ends a document; with ``restart`` the next document is scored like the first, with its

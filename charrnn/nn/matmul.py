@@ -51,9 +51,9 @@ def repeated_product(W: ndarray, B: int) -> Callable[[ndarray], ndarray]:
 
 
 def block_width(B: int, H: int, K: int) -> int:
-    """Columns of a block: K if splitting does not help, else at most what keeps a block small.
+    """The columns of a block of W (H, K): K if splitting does not help, else fewer.
 
-    Among the widths that qualify, it is the one with the least padding in the last block.
+    Blocks are then small for ``h`` (B, H), and the last one has as little padding as possible.
     """
     widest = SMALL // (B * H) // REGISTER * REGISTER
     if B * H * K <= SMALL or widest == 0 or not small_products_are_fast():
@@ -69,6 +69,6 @@ def small_products_are_fast() -> bool:
     found = built["SIMD Extensions"].get("found", ())
     return (
         "openblas" in built["Build Dependencies"]["blas"]["name"]
-        and not {"X86_V4", "AVX512_SKX"}.isdisjoint(found)  # its name since NumPy 2.4, and before
+        and not {"X86_V4", "AVX512_SKX"}.isdisjoint(found)  # the name since NumPy 2.4, and before
         and not os.environ.get("OPENBLAS_CORETYPE")  # selects other kernels
     )

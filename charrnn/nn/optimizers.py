@@ -2,7 +2,7 @@
 
 An optimizer is a function ``(theta, grad, moments, step, rate)`` that updates ``theta`` (P,)
 and its running averages ``moments`` (rows of length P) in place; it may overwrite ``grad`` (P,).
-``step`` counts from 1. The letters are those of the papers.
+``step`` counts from 1, ``rate`` is the learning rate. The letters are those of the papers.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def clip(grad: ndarray, clip_norm: float, clip_value: float) -> float:
     return before
 
 
-EXPONENTIAL_END = 0.01
+EXPONENTIAL_END = 0.01  # of the peak, at the end of the exponential schedule
 
 
 def learning_rate(

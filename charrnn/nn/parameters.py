@@ -19,7 +19,7 @@ CELLS: dict[str, Callable[[str], Cell]] = {"rnn": Rnn}
 
 @dataclass(frozen=True)
 class Architecture:
-    """What determines the parameters, their shapes and the equations they are used in."""
+    """The sizes and choices that determine the equations and the shapes of all parameters."""
 
     vocabulary_size: int  # V
     hidden_size: int  # H

@@ -2,7 +2,7 @@
 
 No generator is carried through a run: the numbers of step 7 are the same whatever was drawn
 before. Philox (Salmon et al. 2011) turns a key and a counter into random bits; here
-(seed, purpose) is the key, and the step or sample number is the high word of the counter.
+(seed, purpose) is the key, and the number of the step or sample is one word of the counter.
 Numbers for a step are defined for the whole batch: a thread or process that works on some
 of its sequences uses their rows.
 """
@@ -34,7 +34,7 @@ def generator(
 
     It skips the first ``block`` * BLOCK float32 numbers.
     """
-    # The low words of the counter count the draws, so two numbers' draws cannot overlap.
+    # The lower words of the counter count the draws, so those of two ``number``s cannot overlap.
     counter = [block, 0, number, 0]
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=counter))
 

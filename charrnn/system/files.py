@@ -26,11 +26,11 @@ NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 
 
 class NotRegularError(OSError):
-    """A path does not name a regular file; ``strerror`` says what it names."""
+    """A path does not name a regular file; ``strerror`` states what it names."""
 
 
 def sibling(target: Path, ending: str) -> Path:
-    """The path of a hidden file beside ``target``: its lock, or its temporary file."""
+    """The path of a hidden file next to ``target``: its lock, or its temporary file."""
     return target.with_name(f".{target.name}.{ending}")
 
 

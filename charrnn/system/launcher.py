@@ -46,7 +46,7 @@ def end_process(
     if line and (rank == 0 or not training):
         say(line)
     if failed:
-        with suppress(Exception):  # MPI has to end the others, which may wait for this process
+        with suppress(Exception):  # MPI must end the others, which may wait for this process
             import mpi4py.MPI  # noqa: F401 - looked up below
     MPI: Any = sys.modules.get("mpi4py.MPI")
     together = MPI is not None and MPI.Is_initialized() and MPI.COMM_WORLD.size == size > 1
@@ -67,7 +67,7 @@ def end_now(code: int) -> NoReturn:
     """Exit immediately, print nothing, and end the processes that were started with this one."""
     if launched()[1] > 1:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with suppress(Exception):  # MPI has to end the others, which may wait for this process
+        with suppress(Exception):  # MPI must end the others, which may wait for this process
             signal.alarm(3)  # if MPI blocks, this process is killed and its launcher ends them
             import mpi4py.MPI as MPI
 

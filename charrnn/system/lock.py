@@ -1,4 +1,4 @@
-"""A lock file beside each checkpoint, so that only one run at a time writes it."""
+"""A lock file next to each checkpoint, so that only one run at a time writes it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MANY_SYMBOLS = 1000  # a larger vocabulary may be reduced by a higher min_count
 
 @dataclass(frozen=True)
 class Demand:
-    """What a run's memory depends on; ``bytes`` is the estimate for each process."""
+    """What a run's memory depends on; ``bytes`` is the estimate per process."""
 
     arch: Architecture
     batches: Batches

@@ -92,9 +92,9 @@ class ProcessGroup:
             for name, first in gathered[0].items():
                 if found.get(name) != first:
                     raise UsageError(
-                        f"the {name} of process {rank} of {self.size} differs from that of "
-                        f"process 0 ({found.get(name)!s:.60}, {first!s:.60}): start all processes "
-                        "with the same command, files and versions"
+                        f"process {rank} of {self.size} differs from process 0 in the {name} "
+                        f"({found.get(name)!s:.60}, {first!s:.60}): start all processes with the "
+                        "same command, files and versions"
                     )
 
     def share(self, items: Any) -> Any:

@@ -25,14 +25,14 @@ TAIL = 5  # numbers after the gradient that are summed with it: the loss and pen
 
 
 class Gradient(NamedTuple):
-    """Gradient and loss of a window, for the whole batch; the state is this process's part."""
+    """Gradient and loss of a window for the whole batch, and the state of this process's part."""
 
     flat: ndarray  # (P,), valid until the next step
     loss: float  # mean over the batch, nats/char
     state: ndarray  # (B, S*L*H) after the window, of this process's sequences
     chars: int  # characters of the window, in the whole batch
-    stop: int | None  # the signal that requested one of the processes to stop
-    save: bool  # whether one of the processes was requested to save
+    stop: int | None  # the signal with which one of the processes was told to stop
+    save: bool  # whether one of the processes received a request to save
 
 
 class Update(NamedTuple):

@@ -26,7 +26,7 @@ def params():
 
 
 def collect(params, prime=(0,), **options):
-    """The samples as lists, joined from their pieces."""
+    """The samples as lists, joined from their chunks."""
     options = {"count": 1, "length": 20, "seed": 1} | options
     texts: list[list[int]] = []
     for number, ids in samples(params, np.array(prime), **options):
@@ -65,9 +65,9 @@ def test_samples_come_in_order_and_do_not_depend_on_their_batch(params, monkeypa
 
 def test_closing_does_not_wait_for_the_other_samples(params, monkeypatch):
     monkeypatch.setattr(sampling, "SAMPLES_AT_ONCE", 2)
-    pieces = samples(params, np.array([0]), count=8, length=10**9, seed=1, threads=3)
-    assert next(pieces)[0] == 0
-    pieces.close()  # would take hours if it waited for the other samples
+    chunks = samples(params, np.array([0]), count=8, length=10**9, seed=1, threads=3)
+    assert next(chunks)[0] == 0
+    chunks.close()  # would take hours if it waited for the other samples
 
 
 def test_an_error_in_another_thread_is_raised(params, monkeypatch):
@@ -143,10 +143,10 @@ def test_closing_does_not_wait_for_the_others_after_a_stop(params, monkeypatch):
     never = np.array([1] * 30)
     first = np.array(collect(params, count=3)[2][:3])  # how the first of batch two starts
     for stop in (never, first):
-        pieces = samples(params, np.array([0]), count=6, length=10**9, seed=1, stop=stop,
+        chunks = samples(params, np.array([0]), count=6, length=10**9, seed=1, stop=stop,
                          threads=2)
-        next(pieces)
-        pieces.close()
+        next(chunks)
+        chunks.close()
 
 
 LOGITS = np.log([0.5, 0.05, 0.25, 0.2])
@@ -266,5 +266,5 @@ def test_samples_of_length_zero_are_empty(params):
 
 
 def test_the_first_sample_is_yielded_symbol_by_symbol(params):
-    pieces = samples(params, np.array([0]), count=1, length=5, seed=1)
-    assert [len(ids) for _, ids in pieces if len(ids)] == [1] * 5
+    chunks = samples(params, np.array([0]), count=1, length=5, seed=1)
+    assert [len(ids) for _, ids in chunks if len(ids)] == [1] * 5

@@ -219,5 +219,5 @@ def test_the_first_symbol_whose_score_is_not_finite_is_named():
     good = Scored(np.ones(10), np.ones(10, bool))
     bad = Scored(np.array([1.0, 2.0, np.nan, 1.0, np.inf]), np.ones(5, bool))
     assert list(check_finite([good, good], "a.txt")) == [good, good]
-    with pytest.raises(DivergedError, match=r"in a\.txt, at scored symbol 23"):
+    with pytest.raises(DivergedError, match=r"in a\.txt, at symbol 23 of the scored text"):
         list(check_finite([good, good, bad, good], "a.txt"))

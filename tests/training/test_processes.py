@@ -76,7 +76,7 @@ def test_the_first_fact_that_differs_is_named():
         group.check_equal({"seed": 1, "text": "abc"[: group.rank + 1], "size": group.rank})
 
     text = raised(UsageError, in_processes(3, work))
-    assert "the text of process 1 of 3 differs from that of process 0 (ab, a)" in text
+    assert "process 1 of 3 differs from process 0 in the text (ab, a)" in text
     assert in_processes(2, lambda group: group.check_equal({"seed": 1})) == [None, None]
 
 
@@ -84,12 +84,12 @@ def test_a_fact_that_one_process_lacks_differs():
     def work(group):
         group.check_equal({"version": group.rank, "new": 1} if group.rank else {"version": 0})
 
-    assert "the version of process 1" in raised(UsageError, in_processes(2, work))
+    assert "in the version (1, 0)" in raised(UsageError, in_processes(2, work))
 
     def less(group):
         group.check_equal({"version": 1} if group.rank else {"version": 1, "new": 1})
 
-    assert "the new of process 1" in raised(UsageError, in_processes(2, less))
+    assert "in the new (None, 1)" in raised(UsageError, in_processes(2, less))
 
 
 @pytest.mark.parametrize("size", range(1, 6))
