@@ -279,11 +279,15 @@ def kneser_ney(C, train, context, ids, V, order):
     return nats / len(ids)
 
 
+def dictionary(C, size):
+    power = max(int(C["lzma least"]), math.ceil(math.log2(max(1, size))))
+    return 2 ** min(power, int(C["lzma most"]))
+
+
 def lzma_nats(C, train, text):
     def size(data):
-        power = max(int(C["lzma least"]), math.ceil(math.log2(max(1, len(data)))))
-        window = 2 ** min(power, int(C["lzma most"]))
-        filters = [{"id": lzma.FILTER_LZMA2, "preset": int(C["lzma preset"]), "dict_size": window}]
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": int(C["lzma preset"]),
+                    "dict_size": dictionary(C, len(data))}]
         return len(lzma.compress(data, lzma.FORMAT_RAW, filters=filters))
 
     more = size((train + text).encode()) - size(train.encode())

@@ -45,7 +45,7 @@ FORMULAS = {
     ("steps", "epochs"): rf"by default min\({NUMBER}, {NUMBER} W\)",
     ("eval least", "eval share"): rf"`eval_every` is max\({NUMBER}, ceil\({NUMBER} N_val / \(T B\)",
     ("discount least", "discount few"):
-        rf"at least {NUMBER} and at most 1, 2 and 3; .* all three are {NUMBER}\. The context",
+        rf"at least {NUMBER} and at most 1, 2 and 3; .* all three are {NUMBER}\. The symbols",
     ("lzma preset",): rf"`lzma.FORMAT_RAW`, preset {NUMBER}\)",
     ("lzma least", "lzma most"): rf"at least 2\^{NUMBER} and at most 2\^{NUMBER} bytes",
     ("threads",): rf"charrnn's threads \(at most {NUMBER}\)",
@@ -416,6 +416,18 @@ def test_the_baselines_of_the_page_are_those_of_eval(folder, files, model):
     assert found["baselines"] == pytest.approx(expected, rel=1e-10)
 
 
+def test_the_dictionary_of_lzma_has_the_size_of_the_page(monkeypatch):
+    from charrnn.analysis import baselines
+
+    chosen = []
+    monkeypatch.setattr(baselines.lzma, "compress", lambda data, format, filters: (
+        chosen.append(filters[0]["dict_size"]) or b""))
+    sizes = [0, 1, 2**20, 2**20 + 1, 2**24 - 1, 2**26, 2**26 + 1, 2**40]
+    for size in sizes:
+        baselines._compressed(range(size))  # of which only the length matters here
+    assert chosen == [reference.dictionary(constants(), size) for size in sizes]
+
+
 def test_a_text_with_too_few_counts_has_the_discounts_of_the_page(folder, model):
     _, start, encode = model
     (folder / "few.txt").write_text("the fox\n")
@@ -528,3 +540,14 @@ def test_the_results_of_eval_have_the_keys_and_types_of_the_page(folder):
     (folder / "empty.txt").write_text("\n\na", newline="")
     for row in run("eval", "empty.txt", "-m", "run.npz", "--json", "--per-line", cwd=folder):
         check(row, documented("both", "line", titles=titles))
+
+
+def test_the_glossary_has_each_letter_once_and_each_term_once():
+    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \*\*(.*?)\*\*(?: \((.*?)\))? \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n| **") and 20 <= len(rows) <= 35
+    letters = [letter for _, group, _ in rows for letter in group.split(", ") if letter]
+    assert sorted(letters) == ["B", "H", "L", "T", "V"]
+    terms = [term for names, _, _ in rows for term in names.split(", ")]
+    assert len(set(terms)) == len(terms)
+    assert all(meaning.endswith(".") for _, _, meaning in rows)
