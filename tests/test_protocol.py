@@ -233,6 +233,7 @@ def loaded(folder):
 
 @pytest.mark.parametrize("changed", [
     {}, {"dropout": 0.25, "clip_norm": 0.3}, {"clip_value": 0.01, "clip_norm": 0.0},
+    {"clip_value": 0.05, "clip_norm": 0.2},
     {"optimizer": "rmsprop", "schedule": "exponential", "learning_rate": 0.004},
     {"optimizer": "adagrad", "schedule": "constant", "weight_decay": 0.5},
     {"optimizer": "sgd", "layers": 1, "warmup": 100, "val_fraction": 0.0, "batch_size": 17},
@@ -344,6 +345,16 @@ def test_a_text_scored_by_the_page_has_the_score_of_eval(folder, files, model):
     expected = scores(reference.score(constants(), p, 2, start, [start], ids))
     (found,) = run("eval", "0.txt", "1.txt", "-m", "run.npz", "--json", cwd=folder)
     assert found == found | expected
+
+
+def test_single_precision_changes_a_score_by_less_than_a_millionth(tmp_path):
+    text, C = words(500, 1), constants()
+    trained(tmp_path, text, dtype="float32")
+    codes, start = reference.vocabulary(text)
+    ids = [codes.index(ord(c)) for c in text]
+    expected = scores(reference.score(C, loaded(tmp_path), 2, start, [start], ids))
+    (found,) = run("eval", "0.txt", "-m", "run.npz", "--json", cwd=tmp_path)
+    assert found["nats_per_char"] == pytest.approx(expected["nats_per_char"].expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
