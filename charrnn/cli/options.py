@@ -6,14 +6,15 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.config.parsing import parse
+from charrnn.cli.console import say
+from charrnn.config.parsing import nearest, parse
 from charrnn.config.settings import FIELDS, TYPES, Value, option_name
 from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
@@ -113,6 +114,11 @@ def checkpoint_option(command: Any) -> Any:
     )(command)
 
 
+def checkpoint_argument(command: Any) -> Any:
+    return click.argument("named", nargs=-1, type=click.Path(path_type=Path),
+                          metavar="[FILE]")(command)
+
+
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
@@ -148,20 +154,67 @@ def choose_encoding(
     return encoding
 
 
-def newest_checkpoint() -> Path:
-    """The checkpoint meant when none is named."""
-    named = os.environ.get("CHARRNN_CHECKPOINT")
-    if named:
-        return Path(named)
+def quiet_option(command: Any) -> Any:
+    return click.option("-q", "--quiet", is_flag=True, help="Print no messages except errors.")(command)
+
+
+def notes(quiet: bool) -> Callable[[str], None]:
+    """The function that prints a line which is not an error; with --quiet it does nothing."""
+    return (lambda line: None) if quiet else say
+
+
+def choose_checkpoint(named: Path | None, advice: str = "") -> Path:
+    """The checkpoint that is ``named``, else that of the environment, else the newest one.
+
+    A name may lack the ending .npz, the folder checkpoints/ or both. A folder means the newest
+    checkpoint in it. Raises UsageError where there is none; ``advice`` ends its message unless
+    there is a checkpoint with a similar name.
+    """
+    source, variable = "", os.environ.get("CHARRNN_CHECKPOINT")
+    if named is None:
+        if not variable:
+            return newest_checkpoint()
+        named, source = Path(variable), "$CHARRNN_CHECKPOINT names "
+    ending = named.with_name(f"{named.name}.npz") if named.name else named
+    for path in (named, ending, "checkpoints" / named, "checkpoints" / ending):
+        if os.path.exists(path) and not os.path.isdir(path):
+            return path
+    if os.path.isdir(named):
+        return newest_checkpoint(named)
+    try:
+        named.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if named.is_symlink():
+            raise UsageError(f"{source}{named}, a link to a file that does not exist "
+                             f"({os.readlink(named)})") from None
+        files = {path.name: path for folder in (Path("checkpoints"), named.parent)
+                 for path in folder.glob("*.npz")}
+        similar = nearest(ending.name, files)
+        raise UsageError(f"{source}{named}: no such checkpoint{similar or advice}") from None
+    except (OSError, ValueError):
+        pass  # the loader reports it
+    return named
+
+
+def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
+    """The checkpoint in a folder that was written last.
+
+    Raises UsageError where there is none, and where a link that leads nowhere is newer: another
+    checkpoint is not what it was made for.
+    """
     found = []
-    for path in Path("checkpoints").glob("*.npz"):
-        with suppress(OSError):  # a link that leads nowhere
-            about = path.stat()
-            if stat.S_ISREG(about.st_mode):
+    for path in folder.glob("*.npz"):
+        with suppress(OSError):
+            about = path.stat() if os.path.exists(path) else path.lstat()
+            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
                 found.append((about.st_mtime_ns, path))
     if not found:
-        raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
-    return max(found)[1]
+        raise UsageError(f"there is no checkpoint in {folder}/: train one, or name one with -m")
+    newest = max(found)[1]
+    if not os.path.exists(newest):
+        raise UsageError(f"{newest}, the newest checkpoint, is a link to a file that does not "
+                         f"exist ({os.readlink(newest)}); name a checkpoint with -m")
+    return newest
 
 
 def start_numpy() -> None:
