@@ -129,7 +129,9 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
     checked: dict[str, Value] = {}
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]
-        if isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict)):
+        fraction = isinstance(value, float) and "int" in str(known.type)
+        if (isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict))
+                or fraction):
             raise ValueError(f"{key} is of the wrong type")
         if value is not None:
             try:

@@ -108,6 +108,7 @@ METAS = {
     "two layers": put("settings", "layers", 2),
     "many layers": put("settings", "layers", 65),
     "layers with a point": put("settings", "layers", 1.0),
+    "seed with an exponent": put("settings", "seed", 1e16),
     "layers true": put("settings", "layers", True),
     "huge": put("settings", "hidden_size", 10**9),
     "huger": put("settings", "hidden_size", 10**300),
