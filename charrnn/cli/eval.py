@@ -82,7 +82,8 @@ class Output(NamedTuple):
               help="Compare with n-gram models of the training text, and with lzma.")
 @click.option("--train-text", type=TEXTS, metavar="FILE",
               help="The training text for --baselines; not needed with --split val.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the result as JSON; with --per-line, an object for each line.")
 @quiet_option
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,

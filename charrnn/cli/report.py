@@ -38,10 +38,10 @@ def report(
     text: tuple[str, ...], checkpoint: Path | None, out: str, unknown: str, encoding: str | None,
     quiet: bool,
 ) -> None:
-    """Write one HTML page, complete in itself, that shows what a model has learned.
+    """Write one self-contained HTML page that shows what a model has learned.
 
-    With TEXT, the page shows how the model predicts it; of the text that the model was trained
-    on, the validation part. Without TEXT, the page shows a text that the model generates.
+    With TEXT, the page shows how well the model predicts it; if the model was trained on TEXT,
+    how well it predicts the validation part. Without TEXT, the model generates one.
     """
     refuse_checkpoints(text, "charrnn report -m FILE [TEXT]")
     path = choose_checkpoint(checkpoint)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--prime", type=Argument(), metavar="TEXT",
               help="Text that the sample starts with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE",
-              help="Read the prime from a file, or - for standard input, of any length.")
+              help="Read the prime from a file, or from standard input (-).")
 @click.option("--length", type=WholeNumber(0), default=1000, show_default=True,
               help="Number of characters to generate after the prime.")
 @click.option("--temperature", type=Number(low=0), default=1.0, show_default=True,
@@ -59,14 +59,15 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--seed", type=WholeNumber(0),
               help="The same seed gives the same sample.  [default: a random one, printed]")
 @click.option("--count", type=WholeNumber(1), default=1, show_default=True,
-              help="Number of samples. Several samples each end with a newline; a single one is "
-              "written to a file or pipe exactly as generated.")
+              help="Number of samples. If more than one, each ends with a newline; a single one "
+              "is written to a file or pipe exactly as generated.")
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample just before this text appears.")
 @click.option("--novelty", type=TEXTS, metavar="FILE",
               help="Show how much of each sample is copied from this text.")
 @click.option("--json", "as_json", is_flag=True,
-              help="Print a JSON object for each sample once it is complete.")
+              help="Print a JSON object for each sample: number, seed, checkpoint, prime, text "
+              "and finish (length or stop).")
 @unknown_option
 @encoding_option
 @quiet_option
