@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -153,6 +154,9 @@ MAY_CHANGE = frozenset(
     ("steps", "epochs", "max_minutes", "patience", "save_every", "sample_every", "threads")
 )
 BUDGETS = ("steps", "epochs", "max_minutes")
+# Settings whose default follows from the text or from other settings; a new run computes and
+# stores them. In files from before that, and only there, such a default is None.
+DERIVED = ("val_fraction", "dropout", "weight_decay", "steps", "eval_every")
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
 
@@ -162,10 +166,12 @@ def option_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def changed(config: Config) -> dict[str, Value]:
-    """The settings that differ from the built-in defaults."""
-    return {
-        key: getattr(config, key)
-        for key, field in FIELDS.items()
-        if getattr(config, key) != field.default
-    }
+def changed(settings: Mapping[str, Value], explicit: Collection[str]) -> list[str]:
+    """The settings that differ from the built-in defaults, by being set or by being inherited.
+
+    One of DERIVED has no built-in default: it differs if it is among those set ``explicit``-ly.
+    """
+    return [
+        key for key, field in FIELDS.items()
+        if settings[key] != field.default and (field.default is not None or key in explicit)
+    ]
