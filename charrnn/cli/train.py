@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
+from charrnn.cli.guesses import refuse_checkpoints
 from charrnn.cli.options import TEXTS, GroupedCommand, setting_options, start_numpy
 from charrnn.config.parsing import resolve
 from charrnn.config.settings import Value
@@ -57,6 +58,10 @@ def train(
         file = read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     config = resolve(file, given)
+    if config.level == "char":
+        refuse_checkpoints((*corpus, val or ""), "to resume its run, repeat the command that "
+                           "started it; to start a new run from it, charrnn train TEXT "
+                           "--init-from FILE")
     allowed = machine.allowed_threads()
     start_numpy()
     path = out or default_checkpoint(corpus)
