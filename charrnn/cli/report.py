@@ -43,7 +43,7 @@ def report(
         raise UsageError("--encoding is for TEXT; without one the model writes its own")
     start_numpy()
 
-    from charrnn import api
+    from charrnn.api import loaded as api
     from charrnn.system.files import replacing
     from charrnn.system.lock import check_writable
     from charrnn.text.display import printable_name
