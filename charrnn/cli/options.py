@@ -28,7 +28,7 @@ from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
 
 if TYPE_CHECKING:
-    from charrnn.api import Model
+    from charrnn.api.loaded import LoadedModel as Model
 
     ParamType = click.ParamType[Value]
 else:

@@ -91,7 +91,7 @@ def sample(
     threads = default_threads()
     start_numpy()
 
-    from charrnn import api
+    from charrnn.api import loaded as api
     from charrnn.text.display import printable_name
 
     model = api.load(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,7 +63,6 @@ def train(
                            "--init-from FILE")
     allowed = machine.allowed_threads()
     start_numpy()
-    path = out or default_checkpoint(corpus)
 
     from charrnn.cli.progress import TrainingDisplay, event_line
     from charrnn.system import lock
@@ -75,11 +73,12 @@ def train(
     from charrnn.training.loop import start
     from charrnn.training.loop import train as training
     from charrnn.training.prepare import prepare
-    from charrnn.training.run import Request
+    from charrnn.training.run import Request, default_checkpoint
 
     group = processes.join()
     if group.size > 1 and "-" in (*corpus, val):
         raise UsageError(f"standard input reaches one of {group.size} processes: name a file")
+    path = out or default_checkpoint(corpus)
     display = TrainingDisplay(quiet)
     output = Output(display.line)
 
@@ -138,15 +137,3 @@ class Output:
             self._open, self.error = False, error if isinstance(error, CharrnnError) else None
             self._note(f"note: {self.error or 'nobody reads standard output any more'}; "
                        "the run continues without it")
-
-
-def default_checkpoint(corpora: tuple[str, ...]) -> Path:
-    """checkpoints/CORPUS.npz, named after the first text and the number of the others."""
-    from charrnn.text.files import is_compressed
-
-    first = Path(os.path.abspath(corpora[0]))
-    stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
-    if is_compressed(first.name) and not first.is_dir():
-        stem = Path(stem).stem
-    more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
-    return Path("checkpoints") / f"{stem}{more}.npz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from charrnn.config.settings import Config
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text
+from charrnn.text.files import is_compressed
 from charrnn.text.split import Split
 from charrnn.training.processes import ProcessGroup
 
@@ -68,3 +70,13 @@ def shard_count(batches: Batches, threads: int, processes: int, deterministic: b
     if deterministic:
         return batches.max_shards
     return processes * max(1, min(threads, batches.max_shards // processes))
+
+
+def default_checkpoint(corpora: Sequence[str]) -> Path:
+    """checkpoints/CORPUS.npz, named after the first text and the number of the others."""
+    first = Path(os.path.abspath(corpora[0]))
+    stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
+    if is_compressed(first.name) and not first.is_dir():
+        stem = Path(stem).stem
+    more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
+    return Path("checkpoints") / f"{stem}{more}.npz"
