@@ -72,11 +72,17 @@ def shard_count(batches: Batches, threads: int, processes: int, deterministic: b
     return processes * max(1, min(threads, batches.max_shards // processes))
 
 
-def default_checkpoint(corpora: Sequence[str]) -> Path:
-    """checkpoints/CORPUS.npz, named after the first text and the number of the others."""
+def checkpoint_path(out: str | None, corpora: Sequence[str]) -> Path:
+    """The checkpoint that ``out`` names: a file, or a folder for CORPUS.npz, which may not exist
+    yet if the name ends in a slash. By default the folder is checkpoints/.
+
+    CORPUS is the name of the first text and the number of the others.
+    """
+    if out is not None and not (os.path.isdir(out) or out.endswith(("/", os.sep))):
+        return Path(out)
     first = Path(os.path.abspath(corpora[0]))
     stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
     if is_compressed(first.name) and not first.is_dir():
         stem = Path(stem).stem
     more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
-    return Path("checkpoints") / f"{stem}{more}.npz"
+    return Path("checkpoints" if out is None else out) / f"{stem}{more}.npz"
