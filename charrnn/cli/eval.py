@@ -37,7 +37,7 @@ from charrnn.system.machine import default_threads
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from numpy import ndarray
 
-    from charrnn.api import Model
+    from charrnn.api.loaded import LoadedModel as Model
     from charrnn.inference.scoring import Scored
     from charrnn.text.corpus import Text
     from charrnn.text.reader import TextStream
@@ -103,7 +103,7 @@ def evaluate(
     threads = default_threads()
     start_numpy()
 
-    from charrnn import api
+    from charrnn.api import loaded as api
     from charrnn.text.display import printable_name
 
     model, skip = api.load(path), unknown == "skip"

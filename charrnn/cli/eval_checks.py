@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
-    from charrnn.api import Model
+    from charrnn.api.loaded import LoadedModel as Model
     from charrnn.text.corpus import Text
     from charrnn.text.reader import TextStream
 

@@ -28,7 +28,7 @@ from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
 
 if TYPE_CHECKING:
-    from charrnn.api import Model
+    from charrnn.api.loaded import LoadedModel as Model
 
     ParamType = click.ParamType[Value]
 else:
@@ -74,7 +74,8 @@ def setting_options(command: click.Command) -> click.Command:
         if TYPES[key] is bool:
             option = SettingOption([f"{name}/--no-{name[2:]}"], default=None, help=more)
         else:
-            shown = "" if default is None else f"  [default: {default}]"
+            shown = field.metadata["rule"] or ("" if default is None else str(default))
+            shown = shown and f"  [default: {shown}]"
             option = SettingOption([name], type=kind, help=more + shown,
                                    metavar="|".join(kind.choices) or kind.name.upper())
         option.group = field.metadata["group"]

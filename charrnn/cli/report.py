@@ -51,7 +51,7 @@ def report(
         raise UsageError("--encoding is for TEXT; without TEXT, the model generates its own")
     start_numpy()
 
-    from charrnn import api
+    from charrnn.api import loaded as api
     from charrnn.text.display import printable_name
 
     page_path = None if out == "-" else destination(out)

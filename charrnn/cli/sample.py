@@ -35,7 +35,8 @@ from charrnn.system.machine import default_threads
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from numpy import ndarray
 
-    from charrnn.api import Model, Piece
+    from charrnn.api.loaded import LoadedModel as Model
+    from charrnn.api.loaded import Piece
     from charrnn.text.corpus import Text
 
 
@@ -92,7 +93,7 @@ def sample(
     threads = default_threads()
     start_numpy()
 
-    from charrnn import api
+    from charrnn.api import loaded as api
     from charrnn.text.display import printable_name
 
     model = api.load(path)

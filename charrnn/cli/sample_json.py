@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.analysis import novelty
-from charrnn.api import Piece
+from charrnn.api.loaded import Piece
 from charrnn.cli.format import json_line
 from charrnn.text.corpus import Text
 from charrnn.text.vocabulary import Vocabulary

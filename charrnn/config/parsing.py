@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]
 
 
 def parse(key: str, text: str) -> Value:
-    """The value that ``text``, of any length, spells; UsageError says what it may be."""
+    """The value that ``text``, of any length, spells; UsageError names the allowed values."""
     field, kind = FIELDS[key], TYPES[key]
     limits = field.metadata
     if kind is str:
@@ -148,15 +148,16 @@ def check_encoding(name: str) -> None:
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
-    """Built-in defaults, overridden by the file, overridden by the options that were given."""
+    """The defaults, overridden by those settings that the file has, and these by the options."""
     given = dict(file)
     for source in (file, options):
         named = [key for key in BUDGETS if source.get(key) is not None]
         if len(named) > 1:
             names = named if source is file else map(option_name, named)
             where = "in the config, " if source is file else ""
-            raise UsageError(f"{where}{' and '.join(names)} set the length of the run; give one")
-        if named:  # a later word on the length of the run replaces the earlier one
+            raise UsageError(f"{where}{' and '.join(names)} set the length of the run; "
+                             "use only one of them")
+        if named:  # a budget of the options replaces that of the file
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
@@ -164,13 +165,13 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
     if config.learning_rate * config.decay >= 1:
         raise UsageError(
             f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
-            "more, which leaves nothing of a weight: lower one of them"
+            "more, which would erase the weights: lower one of them"
         )
     return config
 
 
 def check_min_count(config: Config) -> None:
-    """Raise UsageError where bytes are to be counted like characters."""
+    """Raise UsageError if min_count is set at byte level."""
     if config.level == "byte" and config.min_count > 1:
-        raise UsageError(f"min_count {config.min_count:,} is for characters: there are 256 bytes, "
-                         "and all are known; leave it out at byte level")
+        raise UsageError(f"min_count {config.min_count:,} is for characters, not for bytes, which "
+                         "are all known: leave it out at byte level")

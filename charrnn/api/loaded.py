@@ -1,7 +1,8 @@
 """A loaded model, and what can be done with it: read texts, score, sample, report.
 
-The commands are made of this. NumPy is imported here, so they import it when they run; what
-only some of them need is imported by the methods, so that sampling starts fast.
+The commands and the public ``Model`` are made of this. NumPy is imported here, so the commands
+import it when they run; what only some of them need is imported by the methods, so that sampling
+starts fast.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class Piece(NamedTuple):
     is_prime: bool
 
 
-def load(path: Path) -> Model:
+def load(path: Path) -> LoadedModel:
     """The model of a checkpoint.
 
     Raises UsageError where there is no such file, CheckpointError where it is not a checkpoint.
     """
-    return Model(path, storage.load(path))
+    return LoadedModel(path, storage.load(path))
 
 
 def same_encoding(one: str, other: str) -> bool:
@@ -53,7 +54,7 @@ def same_encoding(one: str, other: str) -> bool:
     return len(names) == 1
 
 
-class Model:
+class LoadedModel:
     """The best weights of a checkpoint, with the vocabulary and the settings they go with."""
 
     def __init__(self, path: Path, checkpoint: Checkpoint) -> None:

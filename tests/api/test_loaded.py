@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import TEXT, TINY, one_line, run_charrnn
 
-from charrnn import api
+from charrnn.api import loaded as api
 from charrnn.cli.main import cli
 from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.inference.scoring import total
