@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -21,8 +21,9 @@ from charrnn.cli.console import (
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
+    errors_option,
     newest_checkpoint,
     start_numpy,
     unknown_option,
@@ -50,6 +51,7 @@ TRAINED_ON = "note: the model was trained on most of this text; --split val is w
               help="Which part; train and val need the corpus of the run.  [default: all]")
 @unknown_option
 @encoding_option
+@errors_option
 @click.option("--per-line", is_flag=True,
               help="A row for each line of each file: bits/char, characters, nats, text; "
               "tabs between.")
@@ -66,7 +68,7 @@ TRAINED_ON = "note: the model was trained on most of this text; --split val is w
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    encoding: str | None, per_line: bool, learn: bool, surprisal: bool, compare: bool,
+    encoding: str | None, errors: str | None, per_line: bool, learn: bool, surprisal: bool, compare: bool,
     train_text: str | None, as_json: bool,
 ) -> None:
     """Say how well TEXT is predicted: files and folders as one text, or - for stdin.
@@ -97,13 +99,13 @@ def evaluate(
     start_numpy()
 
     from charrnn import api
-    from charrnn.text.display import printable_name
+    from charrnn.text.display import printable_name, undecodable_note
 
     model, skip = api.load(path), unknown == "skip"
     said = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
-    chosen = choose_encoding(model, text, encoding, said)
+    chosen = choose_decoding(model, text, encoding, errors, said)
     if per_line:
-        score_each_line(model, model.lines(text, skip, chosen), said, as_json)
+        score_each_line(model, model.stream(text, skip, chosen), said, as_json)
         return
     if not (split in ("train", "val") or learn or surprisal or compare):
         score_stream(model, model.stream(text, skip, chosen), said, threads, as_json)
@@ -116,12 +118,15 @@ def evaluate(
         raise CorpusError(f"{whole.name}: there is nothing to score")
     if split is None and model.trained_on(whole):
         said.append(TRAINED_ON)
+    said += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
     say_lines(said)
     counted = None
     if compare and train_text is not None:
         notes: list[str] = []
-        chosen = choose_encoding(model, [train_text], encoding, notes, beside=True)
+        chosen = choose_decoding(model, [train_text], encoding, errors, notes, beside=True)
         counted = model.read([train_text], True, chosen)
+        notes += [f"note: {counted.name}: {note}" for note in
+                  undecodable_note(counted.undecodable, chosen.errors)]
         say_lines(notes)
     score_whole(model, whole, part, split or "all", threads, learn=learn, surprisal=surprisal,
                 compare=compare, counted=counted, as_json=as_json)
@@ -132,6 +137,11 @@ def say_lines(lines: list[str]) -> None:
     for line in lines:
         say(line)
     lines.clear()
+
+
+def say_notes(stream: TextStream) -> None:
+    """Say what a user may not expect in a text, once it is read."""
+    say_lines([f"note: {note}" for note in stream.notes])
 
 
 def score_whole(
@@ -186,6 +196,7 @@ def score_stream(
                 show(score)
         except SystemExit:  # INT, TERM or HUP
             try:
+                say_notes(stream)
                 if score.chars:
                     say("interrupted: this is the score of what was read so far")
                     write(score_line(score, stream, "all", model.path, False, as_json))
@@ -199,16 +210,18 @@ def score_stream(
         raise CorpusError(f"{stream.name}: there is nothing to score")
     if model.trained_on(stream):
         say(TRAINED_ON)
+    say_notes(stream)
     write(score_line(score, stream, "all", model.path, False, as_json))
 
 
 def score_each_line(
-    model: Model, lines: Iterator[tuple[str | bytes, ndarray, int]], said: list[str], as_json: bool
+    model: Model, stream: TextStream, said: list[str], as_json: bool
 ) -> None:
     """A row for each line; a line is scored from the zero state, whatever was before it."""
     from charrnn.cli.format import line_row
     from charrnn.text.display import quoted
 
+    lines = stream.lines()
     while batch := list(islice(lines, LINES)):
         say_lines(said)
         scores = model.score_lines([ids for _, ids, _ in batch])
@@ -217,6 +230,7 @@ def score_each_line(
                 shown = quoted(line) if isinstance(line, str) else repr(line)
                 raise overflowed(f"in the line {shown:.60}")
             write_text(line_row(line, score, missing, as_json))
+    say_notes(stream)
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:

@@ -12,8 +12,9 @@ from charrnn.cli.console import say
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
+    errors_option,
     newest_checkpoint,
     start_numpy,
     unknown_option,
@@ -28,8 +29,10 @@ from charrnn.errors import UsageError
               show_default=True, metavar="FILE", help="The page.")
 @unknown_option
 @encoding_option
+@errors_option
 def report(
-    text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: str, encoding: str | None
+    text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: str, encoding: str | None,
+    errors: str | None,
 ) -> None:
     """Show what a model has learned: one HTML page that needs nothing else.
 
@@ -39,8 +42,9 @@ def report(
     path = checkpoint or newest_checkpoint()
     if str(out) == "-" or text.count("-") > 1:
         raise UsageError("the page goes to a file, and standard input can be read only once")
-    if encoding is not None and not text:
-        raise UsageError("--encoding is for TEXT; without one the model writes its own")
+    if not text and (encoding is not None or errors is not None):
+        raise UsageError("--encoding and --errors are for TEXT; without one the model generates "
+                         "its own")
     start_numpy()
 
     from charrnn import api
@@ -51,8 +55,11 @@ def report(
     check_writable(out)
     check_replaceable(out, text, path)
     model, said = api.load(path), list[str]()
-    chosen = choose_encoding(model, text, encoding, said) if text else None
-    page = model.report(text, unknown == "skip", chosen).encode("utf-8", "replace")
+    chosen, notes = None, list[str]()
+    if text:
+        chosen = choose_decoding(model, text, encoding, errors, said)
+    page = model.report(text, unknown == "skip", chosen, notes).encode("utf-8", "replace")
+    said += [f"note: {note}" for note in notes]
     # Two commands may write the same page: each writes a temporary of its own.
     with replacing(out, "the page", f"{os.urandom(4).hex()}.tmp") as file:
         file.write(page)
@@ -63,12 +70,8 @@ def report(
 
 def check_replaceable(out: Path, text: tuple[str, ...], checkpoint: Path) -> None:
     """Raise UsageError where the page would replace what it is made from, or what is no page."""
-    from charrnn.text.files import OWN, files_of
+    from charrnn.text.files import files_of
 
-    for folder in filter(os.path.isdir, text):
-        if Path(folder).resolve() in out.resolve().parents and out.suffix not in OWN:
-            raise UsageError(f"{out} lies in {folder}, and the next command would read it as a "
-                             "text: put it elsewhere with -o")
     for source in (*files_of(text), str(checkpoint)):
         with suppress(OSError):  # where one of them is missing
             if out.samefile("/dev/stdin" if source == "-" else source):

@@ -16,8 +16,9 @@ from charrnn.cli.options import (
     Argument,
     FiniteRange,
     checkpoint_option,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
+    errors_option,
     newest_checkpoint,
     start_numpy,
     unknown_option,
@@ -56,39 +57,43 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
               help="Say on standard error what of the samples stands in this text word for word.")
 @unknown_option
 @encoding_option
+@errors_option
 def sample(
     checkpoint: Path | None, prime: str | None, prime_file: str | None, seed: int | None,
-    stop: str | None, novelty: str | None, unknown: str, encoding: str | None, count: int,
-    **options: Any,
+    stop: str | None, novelty: str | None, unknown: str, encoding: str | None,
+    errors: str | None, count: int, **options: Any,
 ) -> None:
     """Write text, character by character, as it is generated."""
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file both say what to begin with; give one")
     if prime_file == novelty == "-":
         raise UsageError("standard input can be read only once")
-    if encoding is not None and prime_file is None and novelty is None:
-        raise UsageError("--encoding is for --prime-file and --novelty")
+    if (encoding or errors) and prime_file is None and novelty is None:
+        raise UsageError("--encoding and --errors are for --prime-file and --novelty")
     path = checkpoint or newest_checkpoint()
     threads = default_threads()
     start_numpy()
 
     from charrnn import api
-    from charrnn.text.display import printable_name
+    from charrnn.text.display import printable_name, undecodable_note
 
     model = api.load(path)
     skip = unknown == "skip"
     said: list[str] = []
     begin: Iterable[ndarray]
+    stream = None
     if prime_file is not None:
-        chosen = choose_encoding(model, [prime_file], encoding, said)
-        begin = model.stream([prime_file], skip, chosen)
+        chosen = choose_decoding(model, [prime_file], encoding, errors, said)
+        begin = stream = model.stream([prime_file], skip, chosen)
     else:
         begin = [model.encode_prime(prime or "", skip)]
     text = None
     if novelty is not None:
         beside = prime_file is not None
-        chosen = choose_encoding(model, [novelty], encoding, said, beside)
-        text = model.read([novelty], encoding=chosen, mark_unknown=True)
+        chosen = choose_decoding(model, [novelty], encoding, errors, said, beside)
+        text = model.read([novelty], decoding=chosen, mark_unknown=True)
+        said += [f"note: {text.name}: {note}" for note in
+                 undecodable_note(text.undecodable, chosen.errors)]
     stop_ids = model.encode_stop(stop) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
@@ -108,6 +113,8 @@ def sample(
     if count > 1 or output.terminal:
         output.end_line()
     output.flush()
+    for note in stream.notes if stream is not None else ():
+        say(f"note: {note}")
     if text is not None:
         from charrnn.cli.format import novelty_lines
 

@@ -45,6 +45,10 @@ class Config:
     encoding: str = setting(
         "utf-8", "Text",
         help="How the files spell characters; latin-1, cp1252, utf-16 ...")
+    errors: str = setting(
+        "strict", "Text", choices=("strict", "replace", "skip"),
+        help="What to do about bytes that cannot be decoded: replace puts U+FFFD, skip leaves them "
+        "out. Change it for a text with a few damaged places.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1,
         help="Share of the text, its tail, held out to choose the best weights; by default a "

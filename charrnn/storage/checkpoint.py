@@ -45,6 +45,7 @@ class Checkpoint:
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
+    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
     digest: str = ""  # of the file this was read from
 
     @property
@@ -115,6 +116,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         processes=checkpoint.processes if counts else 1,
         history=checkpoint.history,
         samples=checkpoint.samples,
+        undecodable=checkpoint.undecodable,
     )
     archive.write(path, {
         "meta": np.frombuffer(metadata.encode(meta), np.uint8),
@@ -164,6 +166,7 @@ def load(path: Path) -> Checkpoint:
             processes=meta.processes,
             history=meta.history,
             samples=meta.samples,
+            undecodable=meta.undecodable,
             digest=file.digest.decode(),
         )
 
