@@ -92,10 +92,16 @@ class Model:
     def stream(
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None
     ) -> TextStream:
-        """Files as a stream, or its lines, that need not end."""
+        """Files as a stream that need not end."""
         encoding, errors = decoding or self.decoding_of(paths)
         return TextStream(paths, self.vocabulary, encoding, skip_unknown,
                           remedy=self._remedy(encoding), errors=errors)
+
+    def lines(
+        self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None
+    ) -> Iterator[tuple[str | bytes, ndarray, int]]:
+        """The lines of files: text, symbols, number of unknown characters."""
+        return self.stream(paths, skip_unknown, decoding).lines()
 
     def decoding_of(self, paths: Sequence[str], otherwise: Decoding = DEFAULT) -> Decoding:
         """That of the run for its own corpus or validation text, for any other ``otherwise``.
@@ -111,8 +117,7 @@ class Model:
         if otherwise == own:
             return own
         digest, origin = reader.digest(paths), self.checkpoint.origin
-        known = digest is not None and digest in (origin["corpus"], origin["val"])
-        return own if known else otherwise
+        return own if digest and digest in (origin["corpus"], origin["val"]) else otherwise
 
     def _remedy(self, encoding: str) -> str:
         """What to do about a text that is not of an ``encoding``."""

@@ -68,8 +68,8 @@ TRAINED_ON = "note: the model was trained on most of this text; --split val is w
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    encoding: str | None, errors: str | None, per_line: bool, learn: bool, surprisal: bool, compare: bool,
-    train_text: str | None, as_json: bool,
+    encoding: str | None, errors: str | None, per_line: bool, learn: bool, surprisal: bool,
+    compare: bool, train_text: str | None, as_json: bool,
 ) -> None:
     """Say how well TEXT is predicted: files and folders as one text, or - for stdin.
 

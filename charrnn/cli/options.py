@@ -151,17 +151,16 @@ def choose_decoding(
     from charrnn.text.display import display_name, printable_name
     from charrnn.text.files import left_out_notes
 
-    chosen = Decoding(encoding or "utf-8", errors or "strict")
-    if encoding is None or errors is None or beside:
-        found = model.decoding_of(paths, chosen)
-        if beside:
-            chosen = found
-        else:
-            chosen = Decoding(encoding or found.encoding, errors or found.errors)
-    trained = model.decoding.encoding
-    if encoding is None and chosen.encoding != trained:
+    trained = model.decoding
+    if beside:
+        chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
+    else:  # what is named makes no difference, so that files are not read for it
+        found = model.decoding_of(paths, Decoding(trained.encoding if encoding else "utf-8",
+                                                  trained.errors if errors else "strict"))
+        chosen = Decoding(encoding or found.encoding, errors or found.errors)
+    if encoding is None and chosen.encoding != trained.encoding:
         notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
-                     f"{printable_name(trained)} text; --encoding names another")
+                     f"{printable_name(trained.encoding)} text; --encoding names another")
     notes += [f"note: {note}" for note in left_out_notes(paths)]
     return chosen
 

@@ -47,6 +47,8 @@ MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }
 HIGH = re.compile(rb"[\x80-\xff]+")
+# Quotes and signs of cp1252 where it has none: these are letters of an older encoding.
+LETTERS_INSTEAD = re.compile(rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b][A-Za-z]")
 LOOKED_AT = 1 << 16  # bytes from which an encoding is guessed
 
 
@@ -101,4 +103,6 @@ def guessed_encoding(data: bytes) -> str | None:
         return None
     if not any(byte < 0xA0 for byte in high):
         return "latin-1"
-    return None if set(high) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "cp1252"
+    if set(high) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:  # cp1252 has nothing there
+        return None
+    return None if len(LETTERS_INSTEAD.findall(data)) > len(runs) / 5 else "cp1252"

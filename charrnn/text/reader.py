@@ -146,50 +146,6 @@ def read(
                 begins=begins[:-1], notes=stream.source.notes, undecodable=stream.undecodable)
 
 
-def digest(self) -> str:
-        """SHA-256 of the bytes so far."""
-        return self._digest.digest().hex()
-
-
-def read(
-    paths: Sequence[str],
-    vocabulary: Vocabulary,
-    encoding: str,
-    skip_unknown: bool = False,
-    mark_unknown: bool = False,
-    folder: Path | None = None,
-    remedy: str = RENAME_ONLY,
-) -> Text:
-    """Read files as a ``TextStream`` into one array.
-
-    Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
-    large text that is not found is mapped from a file of its own, which nobody else sees.
-    """
-    files = files_of(paths)
-    sources = cache.fingerprints(files) if folder is not None else []
-    key = {"level": vocabulary.level, "encoding": encoding}
-    for known in cache.find(folder, key, sources) if folder is not None else ():
-        found = cache.load(known)
-        same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
-        if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
-            return text_from_facts(display_name(paths), vocabulary, *found)
-    pieces = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy)
-    store = Store(folder, files)
-    begins: list[int] = []
-    marks = pieces.mark and vocabulary.level == "char"  # of bytes none is unknown
-    store.widen(smallest_dtype(len(vocabulary) + marks))
-    try:
-        for piece in pieces:
-            store.append(piece)
-            if len(piece) == 0:
-                begins.append(store.count)
-        ids = store.array()
-    finally:
-        store.discard()
-    return Text(pieces.name, ids, vocabulary, pieces.digest, unknown=pieces.unknown,
-                begins=begins[:-1])
-
-
 def digest(paths: Sequence[str]) -> str | None:
     """SHA-256 of the bytes of files, unpacked; None where not all can be read a second time."""
     files, found = files_of(paths), hashlib.sha256()

@@ -50,9 +50,8 @@ class Decoder:
         self.undecodable += found
         if not found:
             return codes
-        if self.errors == "skip":
-            return codes[~marked]
-        return np.where(marked, np.uint32(REPLACEMENT), codes)
+        kept: ndarray = codes[~marked]
+        return kept if self.errors == "skip" else np.where(marked, np.uint32(REPLACEMENT), codes)
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -120,7 +119,7 @@ class Source:
         if kind:
             raise CorpusError(f"{display_path(path)} is {kind.name}: {kind.remedy}")
         marked = marked_encoding(head)
-        if marked and not self.encoding.startswith(marked):
+        if marked and not self.encoding.startswith(("utf-16", "utf-32")):
             raise CorpusError(f"{display_path(path)} is {marked.upper()} text, by its byte order "
                               f"mark: read it with --encoding {marked}")
 

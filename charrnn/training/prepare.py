@@ -161,8 +161,8 @@ def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Sp
         held_out = ""
         if len(text) > len(train):
             held_out = f", of which {len(validation):,} are for validation"
-        raise CorpusError(f"{text.name} has {count(len(text), 'character')}{held_out}: at least 2 are "
-                          "needed to train on")
+        raise CorpusError(f"{text.name} has {count(len(text), 'character')}{held_out}: at least 2 "
+                          "are needed to train on")
     return train, validation
 
 
@@ -227,8 +227,9 @@ def _take_notes(run: Run, request: Request, val_text: Text | None) -> None:
         run.notes += [f"{val_text.name}: {note}" for note in
                       undecodable_note(val_text.undecodable, config.errors)]
     if text.unknown:
-        run.notes.append(f"{count(text.unknown, 'character')}, each of a kind that occurs less than "
-                         f"{config.min_count} times, {'is' if text.unknown == 1 else 'are'} U+FFFD")
+        are = "is" if text.unknown == 1 else "are"
+        run.notes.append(f"{count(text.unknown, 'character')}, each of a kind that occurs less "
+                         f"than {config.min_count} times, {are} U+FFFD")
     if isinstance(text.ids, np.memmap):
         where = "a temporary file, which is deleted at the end"
         if text.ids.filename is not None:
