@@ -109,8 +109,8 @@ def test_copied_passages_are_shown_on_standard_error(home):
     assert result.returncode == 0
     said = result.stderr.decode().splitlines()[1:]
     assert len(said) == 2
-    assert said[0].startswith("sample 1: the longest passage that stands in corpus.txt has ")
-    assert "of its windows of 20 characters" in said[1] and " of 281 do" in said[1]
+    assert said[0].startswith("sample 1: the longest passage that also occurs in corpus.txt has ")
+    assert "of the sample's 281 windows of 20 characters occur there" in said[1]
     assert b"windows" not in result.stdout
 
 
