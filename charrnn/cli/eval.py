@@ -19,7 +19,7 @@ from charrnn.cli.console import (
     write_text,
 )
 from charrnn.cli.eval_checks import check_combination, training_note
-from charrnn.cli.guesses import Command, refuse_checkpoints
+from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
@@ -97,7 +97,7 @@ def evaluate(
     The text is scored while it is read and may be endless, except with --split, --dynamic,
     --surprisal or --baselines, which first read all of it.
     """
-    refuse_checkpoints((*text, train_text or ""), "charrnn eval -m FILE TEXT")
+    check_texts((*text, train_text), "charrnn eval -m FILE TEXT")
     path = choose_checkpoint(checkpoint)
     if (*text, train_text).count("-") > 1:
         raise UsageError("standard input can be read only once")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.console import write
-from charrnn.cli.guesses import Command, refuse_checkpoints
+from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
@@ -45,7 +45,7 @@ def report(
     With TEXT, the page shows how well the model predicts it; if the model was trained on TEXT,
     how well it predicts the validation part. Without TEXT, the model generates one.
     """
-    refuse_checkpoints(text, "charrnn report -m FILE [TEXT]")
+    check_texts(text, "charrnn report -m FILE [TEXT]")
     path = choose_checkpoint(checkpoint)
     if text.count("-") > 1:
         raise UsageError("standard input can be read only once")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.console import TextOutput, stdout_is_terminal, write
-from charrnn.cli.guesses import Command, backslash_hint
+from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
     TEXTS,
     Argument,
@@ -89,6 +89,7 @@ def sample(
         raise UsageError("standard input can be read only once")
     if (encoding or errors) and prime_file is None and novelty is None:
         raise UsageError("--encoding and --errors are for --prime-file and --novelty")
+    check_texts((prime_file, novelty), "charrnn sample -m FILE")
     words = shlex.quote(" ".join(map(str, named)))
     advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
     path = choose_checkpoint(checkpoint, *named, advice=advice)

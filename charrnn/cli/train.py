@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
-from charrnn.cli.guesses import refuse_checkpoints
+from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
     GroupedCommand,
@@ -71,10 +71,9 @@ def train(
         file = read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     config = resolve(file, given)
-    if config.level == "char":
-        refuse_checkpoints((*corpus, val or ""), "to resume its run, repeat the command that "
-                           "started it; to start a new run from it, charrnn train TEXT "
-                           "--init-from FILE")
+    check_texts((*corpus, val), "" if config.level == "byte" else
+                "to resume its run, repeat the command that started it; to start a new run from "
+                "it, charrnn train TEXT --init-from FILE")
     if init_from is not None:
         init_from = choose_checkpoint(init_from)
     allowed = machine.allowed_threads()

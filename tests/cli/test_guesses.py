@@ -96,6 +96,18 @@ def test_a_checkpoint_given_as_a_text_gets_the_right_command(home, tmp_path, arg
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("args", [["train"], ["eval"], ["report"], ["train", "corpus.txt", "--val"],
+                                  ["sample", "--novelty"], ["sample", "--prime-file"],
+                                  ["eval", "corpus.txt", "--baselines", "--train-text"]])
+def test_a_text_that_does_not_exist_gets_a_similar_file(home, args):
+    for typed in ("corpus", "copus.txt", "corpus.text"):
+        line = one_line(run_charrnn(*args, typed, cwd=home), 2)
+        assert f"{typed}: no such file; did you mean corpus.txt?" in line
+    line = one_line(run_charrnn(*args, home / "corpus", cwd=home), 2)
+    assert f"did you mean {home}/corpus.txt?" in line
+    assert "did you mean" not in one_line(run_charrnn(*args, "missing", cwd=home), 2)
+
+
 def test_any_other_file_called_npz_is_a_text(home, tmp_path):
     (tmp_path / "a.npz").write_text("sieben\n")
     model = ["-m", home / "checkpoints/corpus.npz"]
