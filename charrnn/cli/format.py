@@ -185,7 +185,8 @@ def score_line(
         "version": charrnn.__version__,
     }
     if baselines is not None:
-        result["baselines"] = baselines
+        result["baselines"] = baselines  # nats per character
+        result["baselines_bits_per_char"] = {name: bits(each) for name, each in baselines.items()}
     return json_line(result)
 
 

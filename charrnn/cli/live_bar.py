@@ -37,7 +37,7 @@ class LiveBar(Bar):
     @property
     def format_dict(self) -> Any:
         """What tqdm formats at every refresh, for the width that the terminal has then."""
-        width, about = stderr_width(), super().format_dict
+        width, about = stderr_width(), dict(super().format_dict)
         return about | {"ncols": width, "bar_format": self._format(width, about)}
 
     def _format(self, width: int, about: Any) -> str:

@@ -10,6 +10,9 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# The names in bits of scores whose names in nats do not have their unit.
+BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
+
 
 @dataclass(frozen=True)
 class Event:
@@ -29,9 +32,9 @@ class Event:
         found: dict[str, Any] = {"event": type(self).__name__.lower()}
         for key, value in asdict(self).items():
             found[key] = value
-            if key.endswith("nats_per_char"):
-                bits = None if value is None else value / math.log(2)
-                found[key.replace("nats", "bits")] = bits
+            bits_key = BITS_OF_NGRAMS.get(key, key.replace("nats_per_char", "bits_per_char"))
+            if bits_key != key:
+                found[bits_key] = None if value is None else value / math.log(2)
         return found
 
 

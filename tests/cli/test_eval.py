@@ -25,7 +25,7 @@ def test_the_score_of_training_is_the_score_of_eval(home):
     result = run_charrnn("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
     assert result.returncode == 0, result.stderr
     score = json.loads(result.stdout)
-    assert f"best validation {score['nats_per_char']:.4f} nats/char" in said
+    assert f"best validation {score['bits_per_char']:.4f} bits/char" in said
     assert set(score) == {
         "text", "split", "dynamic", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
         "perplexity", "accuracy", "checkpoint", "version",
@@ -171,13 +171,16 @@ def test_baselines_are_a_table_with_the_model_below_and_json_with_the_same_figur
     lines = result.stdout.decode().splitlines()
     names = [line.split()[0] for line in lines[2:-1]]
     assert names == ["uniform", *(f"{k}-gram" for k in range(1, 9)), "lzma", "corpus"]
-    table = {line.split()[0]: float(line.split()[1]) for line in lines[2:-1]}
+    rows = {line.split()[0]: [float(word) for word in line.split()[1:]] for line in lines[2:-1]}
+    assert all(bits == pytest.approx(nats / math.log(2), abs=1e-4) for bits, nats in rows.values())
+    table = {name: nats for name, (bits, nats) in rows.items()}
     assert table["uniform"] == pytest.approx(math.log(len(set(TEXT))), abs=1e-4)
     assert table["1-gram"] > table["8-gram"]
     result = run_charrnn("eval", "corpus.txt", "--split", "val", "--baselines", "--json", cwd=home)
     found = json.loads(result.stdout)
     for name, nats in found["baselines"].items():
         assert table[name] == pytest.approx(nats, abs=6e-5)
+        assert found["baselines_bits_per_char"][name] == pytest.approx(nats / math.log(2))
     assert table["corpus"] == pytest.approx(found["nats_per_char"], abs=6e-5)
 
 
@@ -274,7 +277,8 @@ def test_how_a_score_is_shown_does_not_change_it(shelf, borders, unknown):
         result = run_charrnn(*args, *more, "--json", cwd=shelf)
         assert result.returncode == 0, result.stderr
         found = json.loads(result.stdout)
-        found.pop("baselines", None)
+        for key in ("baselines", "baselines_bits_per_char"):
+            found.pop(key, None)
         return found
 
     expected = score()

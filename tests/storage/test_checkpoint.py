@@ -308,5 +308,5 @@ def test_a_file_of_format_1_loads_for_ever_and_resumes(tmp_path):
          "--layers", "2", "--batch-size", "3", "--seq-length", "16", "--dropout", "0.1"],
         capture_output=True, check=True,
     )
-    assert b"continuing after step 60" in ran.stderr
+    assert b"resumed after step 60" in ran.stderr
     assert checkpoint.load(path).progress.step == 65
