@@ -112,7 +112,7 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
                     continue
                 files.append(file)
         if len(files) == before:
-            raise UsageError(f"{display_path(path)} is a folder without files")
+            raise UsageError(f"{display_path(path)} is a folder without files to read")
     return files
 
 

@@ -42,6 +42,12 @@ class Decoder:
     def decode(self, data: bytes, final: bool) -> ndarray:
         """The code points of the next ``data``; UnicodeError where it is strict."""
         text = self._decoder.decode(data, final=final)
+        rest = self._decoder.getstate()[0] if final else b""
+        if rest:  # utf-8-sig drops what is a part of its mark and no more
+            error = UnicodeDecodeError("utf-8", rest, 0, len(rest), "unexpected end of data")
+            if self.errors == "strict":
+                raise error
+            text += _mark(error)[0]
         if self.errors == "strict":
             return code_points(text)
         codes = code_points(text, "surrogatepass")
