@@ -6,6 +6,7 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError
+from charrnn.text.display import count
 from charrnn.text.split import DocumentStarts
 
 
@@ -28,7 +29,8 @@ class Batches:
         pairs = len(ids) - 1
         if pairs < 1:
             raise CorpusError(
-                f"there are {len(ids)} characters to train on; at least 2 are needed"
+                f"there {'is' if len(ids) == 1 else 'are'} {count(len(ids), 'character')} to "
+                "train on; at least 2 are needed"
             )
         self.ids, self.resets = ids, resets
         # Every place within a window can be a cut, but not at the price of much of a short text.
