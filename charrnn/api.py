@@ -208,7 +208,7 @@ class Model:
         try:
             return exact.encode_text(text)
         except CorpusError as error:
-            reason = str(error).removesuffix("; leave them out with --unknown skip")
+            reason = str(error).removesuffix("; skip unknown characters with --unknown skip")
             raise UsageError(f"--stop would never stop a sample: {reason}") from None
 
     def sample(

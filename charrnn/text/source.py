@@ -114,7 +114,7 @@ class Source:
 
     def _recognise(self, path: str, head: bytes) -> None:
         """Refuse what is not text, or, at byte level, note that it is a container."""
-        kind = kind_of(head)
+        kind = kind_of(head, path)
         if self.level == "byte":
             note = kind and kind.container and (
                 f"{display_path(path)} is {kind.name}: what is modelled is the bytes of the file, "

@@ -86,7 +86,7 @@ class Vocabulary:
         """What to do about ``codes`` of which some are unknown."""
         form = self.known_form(codes)
         if form is None:
-            return "leave them out with --unknown skip"
+            return "skip unknown characters with --unknown skip"
         other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
         return (f"the text is in {other} ({how} accents) and the model knows its characters in "
                 f"{form}: convert it, for example with uconv -x any-{form.lower()} or Python's "
