@@ -165,7 +165,7 @@ class Model:
         """The symbols of a whole text, scored to the last bit as ``score_stream`` scores it."""
         from charrnn.inference import scoring
 
-        return scoring.score_stream(self.parameters, text.pieces(), self.start, threads,
+        return scoring.score_stream(self.parameters, text.chunks(), self.start, threads,
                                     restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:

@@ -113,7 +113,7 @@ def test_no_other_code_point_passes_for_a_known_one(dtype):
 
 
 def test_an_argument_that_was_not_utf_8_is_unknown_and_not_a_crash():
-    with pytest.raises(CorpusError, match="character 1 of it is not UTF-8"):
+    with pytest.raises(CorpusError, match="character 2 of it is not UTF-8"):
         a_vocabulary("ab").encode_text(b"a\xff".decode("utf-8", "surrogateescape"))
 
 
