@@ -166,7 +166,7 @@ class LoadedModel:
         """The symbols of a whole text, scored to the last bit as ``score_stream`` scores it."""
         from charrnn.inference import scoring
 
-        return scoring.score_stream(self.parameters, text.pieces(), self.start, threads,
+        return scoring.score_stream(self.parameters, text.chunks(), self.start, threads,
                                     restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
@@ -209,7 +209,7 @@ class LoadedModel:
         try:
             return exact.encode_text(text)
         except CorpusError as error:
-            reason = str(error).removesuffix("; leave them out with --unknown skip")
+            reason = str(error).removesuffix("; skip unknown characters with --unknown skip")
             raise UsageError(f"--stop would never stop a sample: {reason}") from None
 
     def sample(

@@ -19,7 +19,7 @@ def text_warnings(
 ) -> list[str]:
     """What a user may not expect in a text: its newlines, marks and control characters.
 
-    ``chunks`` gives the symbols. They are looked at only where the vocabulary raises a question.
+    ``chunks`` gives the symbols. They are read only if the vocabulary contains something unusual.
     Of U+FFFD, ``replaced`` occurrences are not from the text and are reported elsewhere.
     """
     if vocabulary.level == "byte":

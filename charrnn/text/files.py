@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read at once
 OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
-INPUT = 1 << 14  # compressed bytes read at once: what follows a short stream in them is copied
+INPUT = 1 << 14  # compressed bytes read at once; what follows a short stream in them is copied
 # How the files begin that charrnn may have left in a folder of texts: the page of report, the
 # events of train --json, and what train prints for people.
 PAGE = (b"<!doctype html>", b"<title>charrnn report</title>")
@@ -65,12 +65,12 @@ class Digest:
         self._last: Future[None] | None = None
 
     def update(self, data: Any) -> None:
-        """Take ``data``, which must not change any more; one piece at most is waiting."""
+        """Add ``data``, which must not change any more; at most one chunk is waiting."""
         self.wait()
         self._last = self._pool.submit(self._hash.update, data)
 
     def wait(self) -> None:
-        """See everything taken."""
+        """Wait until everything is hashed."""
         if self._last is not None:
             self._last.result()
 
@@ -112,14 +112,14 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
                     continue
                 files.append(file)
         if len(files) == before:
-            raise UsageError(f"{display_path(path)} is a folder without files")
+            raise UsageError(f"{display_path(path)} is a folder without files to read")
     return files
 
 
 def is_output(path: str) -> bool:
     """Whether a file is a report page or a log that charrnn wrote, by how it begins.
 
-    A text that only mentions charrnn, or quotes a log further down, is none.
+    A text that only mentions charrnn, or quotes a log further down, is neither.
     """
     try:
         with open_regular(Path(path), follow=True) as file:
@@ -140,10 +140,10 @@ def left_out_notes(paths: Iterable[str]) -> list[str]:
 def chunks(path: str) -> Iterator[bytes]:
     """The bytes of a file as they come, unpacked; the last chunk is empty."""
     with opened(path) as file:
-        pieces = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
+        parts = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
         while True:
             try:
-                data = next(pieces, b"")
+                data = next(parts, b"")
             except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
                 what = "unpacked" if is_compressed(path) else "read"
                 raise CorpusError(f"{display_path(path)} cannot be {what}: {error}") from None
@@ -153,17 +153,17 @@ def chunks(path: str) -> Iterator[bytes]:
 
 
 def raw(file: Any) -> Iterator[bytes]:
-    """The bytes of a file; from a pipe, what there is, without waiting for more."""
+    """The bytes of a file; from a pipe whatever has arrived, without waiting for more."""
     while data := file.read1(CHUNK):
         yield data
 
 
 def unpacked(file: Any, ending: str) -> Iterator[bytes]:
-    """What is in a compressed file, in pieces of CHUNK bytes and a last one.
+    """The contents of a compressed file, in chunks of CHUNK bytes; the last may be shorter.
 
-    It is one stream or several, with nothing but zero bytes between and after them, as COMPRESSED
-    has it. All of it is read, or EOFError or the error of the stream is raised; Python's own
-    readers take what is damaged after the first stream for the end.
+    The file is one stream or several, with nothing but zero bytes between and after them, as
+    COMPRESSED allows. All of it is read, or EOFError or the error of the stream is raised; Python's
+    own readers take damage after the first stream for the end of the file.
     """
     found, padding = bytearray(), COMPRESSED[ending]
     data = file.read1(INPUT)
@@ -173,11 +173,11 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
             hungry = stream.needs_input
             if hungry and not data:
                 data = file.read1(INPUT)
-            piece = stream.decompress(data, CHUNK - len(found))
-            if hungry and not (data or piece or stream.eof):
+            part = stream.decompress(data, CHUNK - len(found))
+            if hungry and not (data or part or stream.eof):
                 raise EOFError("it is incomplete")
             data = b""
-            found += piece
+            found += part
             if len(found) == CHUNK:
                 yield bytes(found)
                 found.clear()
@@ -200,7 +200,7 @@ def unpacker(ending: str) -> Any:
         return Gunzip()
     if ending == ".xz":
         return lzma.LZMADecompressor()
-    import bz2  # not every Python has it
+    import bz2  # some builds of Python lack it
 
     return bz2.BZ2Decompressor()
 
@@ -224,10 +224,10 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def is_compressed(path: str) -> bool:
-    """Whether a file is one of those that are unpacked, by the end of its name."""
+    """Whether a file is unpacked when it is read, by the end of its name."""
     return path != "-" and ending(path) in COMPRESSED
 
 
 def ending(path: str) -> str:
-    """The last suffix of a file's name, whether in capitals or not."""
+    """The last suffix of a file's name, in lower case."""
     return Path(path).suffix.lower()

@@ -22,6 +22,7 @@ ONLY_BYTES = "only --level byte models such files"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
 CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
+PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
 # In zip archives these are among the first bytes of a document, with the name of a file.
 IN_DOCUMENTS = (b"[Content_Types].xml", b"mimetypeapplication/", b"_rels/", b"docProps/", b"word/",
                 b"xl/", b"ppt/")
@@ -52,10 +53,18 @@ LETTERS_INSTEAD = re.compile(rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98
 LOOKED_AT = 1 << 16  # bytes from which an encoding is guessed
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """What a file is that begins with ``head``, of up to HEAD bytes; None where it may be text."""
-    if _is_tar(head):
+def kind_of(head: bytes, name: str = "") -> Kind | None:
+    """What a file is that begins with ``head``, of up to HEAD bytes; None where it may be text.
+
+    The name tells only whether compressed data is an archive.
+    """
+    found = _by_head(head)
+    if _is_tar(head) or (found and name.lower().endswith(PACKED_ARCHIVES)):
         return TAR
+    return found
+
+
+def _by_head(head: bytes) -> Kind | None:
     if BZIP2.match(head):
         return Kind("compressed with bzip2", "unpack it with bunzip2, or name a file that ends in "
                     ".bz2")
@@ -99,7 +108,7 @@ def guessed_encoding(data: bytes) -> str | None:
     damaged = decoded.count("\ufffd")
     if damaged <= sum(c > "\x7f" for c in decoded) - damaged:
         return None  # mostly UTF-8, and some of it damaged
-    if len(high) > len(data) / 4 or sum(len(run) <= 2 for run in runs) < 0.8 * len(runs):
+    if len(high) > len(data) / 3 or sum(len(run) <= 2 for run in runs) < 0.8 * len(runs):
         return None
     if not any(byte < 0xA0 for byte in high):
         return "latin-1"

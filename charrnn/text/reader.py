@@ -22,12 +22,11 @@ from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 
 class TextStream:
-    """A text in a given vocabulary, as it comes: the symbols, chunk by chunk.
+    """A text in a given vocabulary, as it arrives: the symbols, chunk by chunk.
 
-    An empty chunk ends each file. What else is known of the text grows on the way. CorpusError
-    for characters that are unknown, unless they are left out or the vocabulary replaces them,
-    or they are marked: they are V then, which is not a symbol. Of bytes that cannot be decoded
-    ``errors`` decides.
+    An empty chunk ends each file. The attributes grow while the text is read. Raises CorpusError
+    for unknown characters, unless they are left out, or the vocabulary replaces them, or they are
+    marked: then they are V, which is not a symbol. ``errors`` is for bytes that cannot be decoded.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class TextStream:
                 self.unknown += missing
                 read += len(codes)
                 ids = known.lookup(codes) if self.mark else known.encode(codes, self.skip)
-                if len(ids) or not len(codes):  # what is left of a chunk may be nothing
+                if len(ids) or not len(codes):  # all of a chunk may be left out
                     yield ids
 
     def lines(self) -> Iterator[tuple[str | bytes, ndarray, int]]:
@@ -118,8 +117,8 @@ def read(
 ) -> Text:
     """Read files as a ``TextStream`` into one array.
 
-    Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
-    large text that is not found is mapped from a file of its own, which nobody else sees.
+    With a ``folder``, the file that a run left there for a large text is mapped instead. If there
+    is none, a large text is mapped from a temporary file that no other process sees.
     """
     files = files_of(paths)
     sources = cache.fingerprints(files) if folder is not None else []
@@ -132,7 +131,7 @@ def read(
     stream = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy, errors)
     store = Store(folder, files)
     begins: list[int] = []
-    marks = stream.mark and vocabulary.level == "char"  # of bytes none is unknown
+    marks = stream.mark and vocabulary.level == "char"  # no byte is unknown
     store.widen(smallest_dtype(len(vocabulary) + marks))
     try:
         for chunk in stream:
@@ -147,7 +146,7 @@ def read(
 
 
 def digest(paths: Sequence[str]) -> str | None:
-    """SHA-256 of the bytes of files, unpacked; None where not all can be read a second time."""
+    """SHA-256 of the bytes of files, unpacked; None if one of them cannot be read twice."""
     files, found = files_of(paths), hashlib.sha256()
     if "-" in files or not all(map(os.path.isfile, files)):
         return None

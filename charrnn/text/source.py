@@ -24,11 +24,11 @@ READ_PAST_OR_BYTES = (f"{NAME_IT}, read past such bytes with --errors replace, o
 
 
 class Decoder:
-    """Bytes to code points, chunk by chunk; with ``errors`` other than "strict", all bytes.
+    """Bytes to code points, chunk by chunk; unless ``errors`` is "strict", any bytes.
 
     Each sequence that cannot be decoded becomes U+FFFD ("replace") or is left out ("skip"), and
-    is counted in ``undecodable``. What counts as one sequence is up to Python's decoders, and
-    does not depend on where chunks end.
+    is counted in ``undecodable``. Python's decoders define what one sequence is. It does not
+    depend on where chunks end.
     """
 
     def __init__(self, encoding: str, errors: str = "strict") -> None:
@@ -42,6 +42,12 @@ class Decoder:
     def decode(self, data: bytes, final: bool) -> ndarray:
         """The code points of the next ``data``; UnicodeError where it is strict."""
         text = self._decoder.decode(data, final=final)
+        rest = self._decoder.getstate()[0] if final else b""
+        if rest:  # utf-8-sig drops an incomplete byte order mark
+            error = UnicodeDecodeError("utf-8", rest, 0, len(rest), "unexpected end of data")
+            if self.errors == "strict":
+                raise error
+            text += _mark(error)[0]
         if self.errors == "strict":
             return code_points(text)
         codes = code_points(text, "surrogatepass")
@@ -55,10 +61,10 @@ class Decoder:
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
-    """Put half a surrogate pair, which no text has, where something cannot be decoded.
+    """Put a lone surrogate, which no text has, where something cannot be decoded.
 
-    So it can be told from U+FFFD in the text. Some encodings spell such halves; they are no
-    characters either.
+    So it can be distinguished from a U+FFFD in the text. Some encodings can spell lone surrogates;
+    those are not characters either.
     """
     assert isinstance(error, UnicodeDecodeError)
     return "\udcff", error.end
@@ -67,9 +73,9 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
 class Source:
     """Files as code points (or bytes), chunk by chunk; an empty chunk ends each file.
 
-    Its ``digest``, the number of ``undecodable`` sequences and its ``notes`` grow on the way.
-    Raises CorpusError, with the byte's number and a ``remedy``, for what is not ``encoding``,
-    unless ``errors`` says to read past it, and for files that are not text. Bytes may be anything.
+    ``digest``, ``undecodable`` (a number of sequences) and ``notes`` grow while it is read. Raises
+    CorpusError, with the offset of the byte and a ``remedy``, for bytes that are not ``encoding``
+    (if ``errors`` is "strict") and for files that are not text. At byte level any file is read.
     """
 
     def __init__(
@@ -108,7 +114,7 @@ class Source:
 
     def _recognise(self, path: str, head: bytes) -> None:
         """Refuse what is not text, or, at byte level, note that it is a container."""
-        kind = kind_of(head)
+        kind = kind_of(head, path)
         if self.level == "byte":
             note = kind and kind.container and (
                 f"{display_path(path)} is {kind.name}: what is modelled is the bytes of the file, "
@@ -140,7 +146,7 @@ class Source:
                               f"{self.encoding}: {remedy}") from None
         except UnicodeError as error:
             remedy = self.remedy
-            if self.encoding in ("utf-16", "utf-32"):  # without its mark, all of it is unclear
+            if self.encoding in ("utf-16", "utf-32"):  # the byte order is unknown
                 remedy = f"name the byte order, --encoding {self.encoding}-le or -be"
             raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
                               f"{remedy}") from None

@@ -16,10 +16,10 @@ REPLACEMENT = 0xFFFD  # Unicode's own sign for an unknown character
 
 
 class Vocabulary:
-    """Symbols in the order of their code points; id i stands for ``codes[i]``.
+    """Symbols in the order of their code points; id i means ``codes[i]``.
 
     ``codes`` is uint32 (V,): Unicode code points, or 0 .. 255 where ``level`` is "byte". A
-    vocabulary that ``replaces`` has U+FFFD, which stands for every character that it lacks.
+    vocabulary that ``replaces`` has U+FFFD, and uses it for every character that it lacks.
     """
 
     def __init__(self, codes: ndarray, level: str, replaces: bool = False) -> None:
@@ -36,7 +36,7 @@ class Vocabulary:
 
     @classmethod
     def of_bytes(cls) -> Vocabulary:
-        """Every byte there is: any file at all can be read with it."""
+        """All 256 bytes: it can read any file."""
         return cls(np.arange(256), "byte")
 
     @property
@@ -56,8 +56,8 @@ class Vocabulary:
     def encode(self, codes: ndarray, skip_unknown: bool = False) -> ndarray:
         """The ids of ``codes``.
 
-        Those that are unknown are replaced by a vocabulary that does so, or left out, or else
-        a CorpusError names them.
+        Unknown ones are replaced if the vocabulary does that, or left out with ``skip_unknown``;
+        otherwise a CorpusError names them.
         """
         ids = self.lookup(codes)
         known = ids < len(self)
@@ -86,7 +86,7 @@ class Vocabulary:
         """What to do about ``codes`` of which some are unknown."""
         form = self.known_form(codes)
         if form is None:
-            return "leave them out with --unknown skip"
+            return "skip unknown characters with --unknown skip"
         other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
         return (f"the text is in {other} ({how} accents) and the model knows its characters in "
                 f"{form}: convert it, for example with uconv -x any-{form.lower()} or Python's "
@@ -106,7 +106,7 @@ class Vocabulary:
         return None
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
-        """``encode`` for a string; at byte level a string stands for its UTF-8 bytes."""
+        """``encode`` for a string; at byte level for the UTF-8 bytes of a string."""
         if self.level == "byte":
             raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
@@ -114,11 +114,11 @@ class Vocabulary:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise CorpusError(f"character {error.start:,} of it is not UTF-8") from None
+            raise CorpusError(f"character {error.start + 1:,} of it is not UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:
-        """The text that ``ids`` stand for: a string, or bytes at byte level."""
+        """The text of ``ids``: a string, or bytes at byte level."""
         if self.level == "byte":
             return np.asarray(ids, np.uint8).tobytes()
         text: str = self.codes[ids].astype("<u4").tobytes().decode("utf-32-le")

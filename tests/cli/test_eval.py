@@ -27,8 +27,8 @@ def test_the_score_of_training_is_the_score_of_eval(home):
     score = json.loads(result.stdout)
     assert f"best validation {score['bits_per_char']:.4f} bits/char" in said
     assert set(score) == {
-        "text", "split", "dynamic", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
-        "perplexity", "accuracy", "checkpoint", "version",
+        "text", "split", "dynamic", "chars", "unknown_chars", "undecodable", "nats_per_char",
+        "bits_per_char", "perplexity", "accuracy", "checkpoint", "version",
     }
     assert score["bits_per_char"] == pytest.approx(score["nats_per_char"] / math.log(2))
     assert score["perplexity"] == pytest.approx(math.exp(score["nats_per_char"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -109,7 +110,7 @@ def test_a_page_that_is_an_input_is_kept_whatever_it_is_called(home, tmp_path):
     (tmp_path / "folder").symlink_to("texts")
     os.link(page, tmp_path / "hard.html")
     model = ["-m", home / "checkpoints/corpus.npz", "--unknown", "skip"]
-    for text in (["texts"], ["folder"], [home / "corpus.txt", "texts/deep"], [page], ["link.html"]):
+    for text in ([home / "corpus.txt", page], [page], ["link.html"]):
         for out in (page, "link.html", "hard.html", "folder/deep/page.html"):
             one_line(run_charrnn("report", *text, *model, "-o", out, cwd=tmp_path), 2)
     one_line(run_charrnn("report", "-", *model, "-o", page, cwd=tmp_path, stdin=b""), 1)
@@ -118,6 +119,19 @@ def test_a_page_that_is_an_input_is_kept_whatever_it_is_called(home, tmp_path):
                                 stdin=file, capture_output=True, cwd=tmp_path, timeout=60)
     assert "would be replaced" in one_line(result, 2)
     assert page.read_bytes() == PAGE and os.listdir(page.parent) == ["page.html"]
+
+
+def test_a_page_among_the_texts_is_not_one_of_them_the_next_time(home, tmp_path):
+    (tmp_path / "texts").mkdir()
+    shutil.copy(home / "corpus.txt", tmp_path / "texts/corpus.txt")
+    command = ["report", "texts", "-m", home / "checkpoints/corpus.npz", "-o", "texts/new.html"]
+    first = run_charrnn(*command, cwd=tmp_path)
+    assert (first.returncode, first.stderr.count(b"note: ")) == (0, 0)
+    page = (tmp_path / "texts/new.html").read_bytes()
+    again = run_charrnn(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert b"note: not read, since charrnn wrote them: texts/new.html\n" in again.stderr
+    assert (tmp_path / "texts/new.html").read_bytes() == page
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX only")

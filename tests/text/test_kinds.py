@@ -132,6 +132,14 @@ def test_a_compressed_tar_archive_is_one_all_the_same(tmp_path, name, pack):
     assert len(read(tmp_path / f"text{ending}", compress(data), "byte").notes) == 1
 
 
+@pytest.mark.parametrize(("name", "compress"), [
+    ("a.tgz", gzip.compress), ("a.TXZ", lzma.compress), ("a.tbz2", bz2.compress)])
+def test_a_compressed_archive_is_known_by_its_short_name_too(tmp_path, name, compress):
+    with pytest.raises(CorpusError, match="is a tar archive: unpack it with tar -xf"):
+        read(tmp_path / name, compress(tarred()))
+    assert len(read(tmp_path / name, b"a text\n")) == 7
+
+
 @pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("chunk", [1, 100, 257, 511])
 def test_an_archive_is_recognised_wherever_the_chunks_end(tmp_path, name, chunk):

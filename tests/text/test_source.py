@@ -189,16 +189,16 @@ def test_a_cache_from_before_errors_could_be_chosen_is_strict_and_found(
 ):
     path, folder = tmp_path / "text.txt", tmp_path / "cache"
     path.write_text("\u00e9t\u00e9\n" * 100)
-    real = corpus.Store.seal
+    real = corpus.Store.finish
 
-    def seal(self, facts):
+    def finish(self, facts):
         key = {**facts["key"], "encoding": "UTF8"}
         del key["errors"], facts["undecodable"]
         return real(self, {**facts, "key": key})
 
-    monkeypatch.setattr(corpus.Store, "seal", seal)
+    monkeypatch.setattr(corpus.Store, "finish", finish)
     made = large(path, folder)
-    monkeypatch.setattr(corpus.Store, "seal", real)
+    monkeypatch.setattr(corpus.Store, "finish", real)
     found = large(path, folder)
     assert (found.ids.filename, found.undecodable) == (made.ids.filename, 0)
     assert len(list(folder.iterdir())) == 1
