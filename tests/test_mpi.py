@@ -272,7 +272,7 @@ def test_usr1_to_the_launcher_saves_and_the_run_continues(folder):
     (["train", "-"], "standard input reaches one of 4 processes"),
     ([*TINY, "-c", "missing.yaml"], "missing.yaml"),
     ([*TINY, "-c", "bad.yaml"], "bad.yaml"),
-    ([*TINY, "--batch-size", "30"], "30 lanes cannot be shared evenly by 4 processes"),
+    ([*TINY, "--batch-size", "30"], "30 sequences cannot be divided evenly among 4 processes"),
     ([*TINY, "--batch-size", "8", "--deterministic"], "8 lanes are summed in 1 shard with "),
     ([*TINY, "-o", "."], "is a folder"),
 ])

@@ -59,8 +59,8 @@ class Config:
         help="Share of the text, at its end, used for validation.")
     min_count: int = setting(
         1, "Text", low=1,
-        help="Replace characters that occur less often by U+FFFD. Raise it if a large text has "
-        "thousands of distinct characters.")
+        help="Replace characters that occur less often by U+FFFD. For texts with thousands of "
+        "distinct characters.")
     borders: str = setting(
         "ignore", "Text", choices=("ignore", "reset"),
         help="What to do where a file begins: reset starts each file from the zero state.")

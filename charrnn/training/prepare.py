@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy import ndarray
@@ -42,8 +44,8 @@ from charrnn.training.run import Request, Run
 def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
     """Read the texts; start, resume or inherit; refuse what cannot be done.
 
-    Where several processes train together, all refuse what one of them has to refuse, and
-    what they have found has to be the same.
+    If several processes train together, an error of one of them is raised by all, and so is a
+    difference between what they have found.
     """
     processes = processes or ProcessGroup(Alone())
     run = processes.together(lambda: _prepare(request, processes))
@@ -54,8 +56,8 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
         "text": run.checkpoint.origin["corpus"],
         "division of the text into files": run.checkpoint.documents,
         "validation text": run.checkpoint.origin["val"],
-        "checkpoint to begin from": run.checkpoint.origin["init_from"],
-        "checkpoint to go on from": run.checkpoint.digest,
+        "checkpoint to start from": run.checkpoint.origin["init_from"],
+        "checkpoint to resume": run.checkpoint.digest,
         "number of threads": run.checkpoint.threads,
     })
     return run
@@ -120,7 +122,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
 def _read_texts(
     request: Request, config: Config, init_from: Checkpoint | None, processes: ProcessGroup
 ) -> tuple[Text, Text | None]:
-    """The text and that of ``--val``, in one vocabulary, which has that of ``init_from``, too."""
+    """The text and that of ``--val``, in one vocabulary, which includes that of ``init_from``."""
     options = TextOptions(config.level, config.encoding, config.min_count,
                           request.cache or request.path.parent, config.errors)
     more, val = [corpus.NO_CODES], None
@@ -134,7 +136,7 @@ def _read_texts(
     if val is not None:
         ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
         val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
-    elif request.val is not None:  # rare characters are such in the text, not in this one
+    elif request.val is not None:  # characters are rare by their number in the training text
         val = reader.read([request.val], vocabulary, config.encoding, errors=config.errors)
     if val is not None and len(val) == 0:
         raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
@@ -144,7 +146,10 @@ def _read_texts(
 def _read_corpus(
     paths: Sequence[str], options: TextOptions, more: ndarray, processes: ProcessGroup
 ) -> Text:
-    """The text, in every process; a large one is encoded by one of those that share a folder."""
+    """The text, in every process; a large one is encoded by one of those that share a folder.
+
+    Only the first process reads it at first: a large text is then in a file that others map.
+    """
     def read_if(chosen: bool) -> Text | None:
         return processes.together(lambda: corpus.read(paths, options, more) if chosen else None)
 
@@ -183,22 +188,22 @@ def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Sp
 
 
 def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None:
-    """Raise UsageError where the processes would not all have as much to do."""
+    """Raise UsageError unless the batch can be divided equally among the processes."""
     shares, least, why = batches.B, 1, ""
     if deterministic and batches.B % processes == 0:
         shares, least = batches.max_shards, batches.SEQUENCES_PER_SHARD
         many = "s" * (shares > 1)
-        why = f" are summed in {shares} shard{many} with --deterministic, which"
+        why = f", summed in {shares} shard{many} because of --deterministic,"
     if shares % processes:
         raise UsageError(
-            f"{batches.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
-            f"--batch-size that is a multiple of {least * processes}, for which the text has "
-            "to be long enough"
+            f"a batch of {batches.B} sequences{why} cannot be divided evenly among {processes} "
+            f"processes: choose a --batch-size that is a multiple of {least * processes}, for "
+            "which the text must be long enough"
         )
 
 
 def _check_memory(demand: Demand, processes: int) -> None:
-    """Raise UsageError where so many processes on this machine need more than there is."""
+    """Raise UsageError if so many processes on this machine need more memory than is free."""
     needed, available = demand.bytes * processes, available_memory()
     if available is not None and needed > available:
         raise UsageError(
@@ -211,7 +216,7 @@ def _new_checkpoint(
     config: Config, named: list[str], text: Text, origin: dict[str, str | None], documents: str,
     arch: Architecture, B: int, init_from: Checkpoint | None,
 ) -> Checkpoint:
-    """The run before its first step."""
+    """A new run before its first step."""
     params = initialize(arch, generator(config.seed, Purpose.PARAMETERS))
     if init_from:
         inherit_weights(params, text.vocabulary, init_from)
@@ -232,7 +237,7 @@ def _new_checkpoint(
 
 
 def _take_notes(run: Run, request: Request, val_text: Text | None) -> None:
-    """What a user should know before the first step."""
+    """Add to the notes of a run what a user should know before the first step."""
     batches, config, text = run.batches, run.config, run.text
     files = files_of(request.corpora)
     if len(files) > 1:
@@ -253,7 +258,7 @@ def _take_notes(run: Run, request: Request, val_text: Text | None) -> None:
         run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
                          f"in {where}")
     shrunk = [
-        f"{key} shrinks from {asked} to {fits}"
+        f"{key} is reduced from {asked} to {fits}"
         for key, asked, fits in (("batch_size", config.batch_size, batches.B),
                                  ("seq_length", config.seq_length, batches.T))
         if fits < asked
@@ -261,14 +266,31 @@ def _take_notes(run: Run, request: Request, val_text: Text | None) -> None:
     if shrunk:
         run.notes.append(f"the text is short: {', '.join(shrunk)}")
     if not len(run.validation):
-        run.notes.append("nothing is held out: no validation, and the last weights are the best")
+        run.notes.append("there is no validation text, so the last weights count as the best")
+    if _validates_on_training_text(request, run.checkpoint.origin):
+        run.notes.append("the validation text is the training text or part of it, so the score "
+                         "does not show how the model does on new text")
+
+
+def _validates_on_training_text(request: Request, origin: dict[str, str | None]) -> bool:
+    """Whether every file of ``--val`` is also a file of the corpus, or they are the same text."""
+    if request.val is None:
+        return False
+    corpus = [file for file in files_of(request.corpora) if file != "-"]
+
+    def is_in_corpus(file: str) -> bool:
+        with suppress(OSError):
+            return any(filecmp.cmp(file, each, shallow=False) for each in corpus)
+        return False  # standard input, or a file that is gone
+
+    return origin["val"] == origin["corpus"] or all(map(is_in_corpus, files_of([request.val])))
 
 
 def _threads(
     config: Config, checkpoint: Checkpoint | None, processes: int, default_threads: int
 ) -> int:
-    """How many threads share the batch: a run resumes with those it had, unless the settings or
-    the processes are others."""
+    """How many threads share the batch: a run resumes with as many as it had, unless the setting
+    or the number of processes is another."""
     resumed = checkpoint is not None and checkpoint.progress.step > 0
     if checkpoint and resumed and checkpoint.processes == processes and not config.deterministic:
         return config.threads or checkpoint.threads
@@ -276,12 +298,12 @@ def _threads(
 
 
 def _set_workers(run: Run, threads: int) -> None:
-    """Note how many threads share the batch, and say where the last bits will differ."""
+    """Store how many threads share the batch, with a note if the last bits will differ."""
     checkpoint, processes = run.checkpoint, run.processes.size
     before = checkpoint.threads, checkpoint.processes
     checkpoint.threads, checkpoint.processes = threads, processes
     if run.resumed and before != (threads, processes) and not run.config.deterministic:
         run.notes.append(
             f"the run so far used {workers(*before)} and now uses {workers(threads, processes)}: "
-            "the result will not be bit for bit that of one run"
+            "the result will differ in its last bits from that of an uninterrupted run"
         )

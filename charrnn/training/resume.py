@@ -1,10 +1,11 @@
-"""What a run takes over from a checkpoint, and which checkpoints are refused."""
+"""What a run takes over from a checkpoint, and which checkpoints it refuses."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,19 +27,19 @@ INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
 
 
 def check_inputs_survive(request: Request) -> None:
-    """Raise UsageError where the checkpoint would replace what it is made from."""
+    """Raise UsageError if the checkpoint would replace one of its inputs, or become one."""
     texts = files_of([*request.corpora, *([request.val] if request.val else [])])
     inputs = (*texts, request.init_from, request.config_file)
     for folder in map(Path, filter(os.path.isdir, request.corpora)):
         inside = folder.resolve() in request.path.resolve().parents
         if inside and request.path.suffix not in OWN:
-            raise UsageError(f"{request.path} lies in {folder}, and the next run would read it as "
-                             "a text: call it .npz, or put it elsewhere with -o")
+            raise UsageError(f"{request.path} is in {folder}, so the next run would read it as a "
+                             "text: give it the ending .npz, or choose another folder with -o")
     for source in inputs:
         both_exist = source and request.path.exists() and Path(source).exists()
         if both_exist and request.path.samefile(str(source)):
-            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
-                             "file with -o")
+            raise UsageError(f"{source} would be replaced by the checkpoint: choose another file "
+                             "with -o")
 
 
 def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
@@ -57,7 +58,8 @@ def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
 
 
 def inherit_weights(params: Parameters, vocabulary: Vocabulary, init_from: Checkpoint) -> None:
-    """Give ``params`` the best weights of ``init_from``; new characters keep their new rows."""
+    """Copy the best weights of ``init_from`` to ``params``; rows of new characters stay as they
+    are."""
     rows = vocabulary.lookup(init_from.vocabulary.codes)
     for name, old in init_from.best.named.items():
         new = params.named[name]
@@ -70,8 +72,10 @@ def inherit_weights(params: Parameters, vocabulary: Vocabulary, init_from: Check
 
 
 def digest_of_documents(texts: Sequence[Text]) -> str:
-    """SHA-256 of the positions at which files begin inside the texts, counted on from one to the
-    next: what the bytes of the texts do not tell, and matters where borders reset the state."""
+    """SHA-256 of the positions at which files begin inside the texts, as if these were one text.
+
+    The bytes of the texts do not show these positions, which matter if borders reset the state.
+    """
     positions, before = [], 0
     for text in texts:
         begins = np.unique(np.array(text.begins, "<i8"))
@@ -166,15 +170,16 @@ def _ways_on(
     request: Request, checkpoint: Checkpoint, origin: dict[str, str | None], named: set[str]
 ) -> str:
     """What to do where a checkpoint is another run's; ``named`` are settings that differ."""
-    name = printable_name(request.path)
+    name = shlex.quote(printable_name(request.path))
     # The new run could have the weights, if it does not ask for others.
     inherits = not named & set(INHERITED) and origin["init_from"] == checkpoint.origin["init_from"]
-    start = f"-o NEW.npz --init-from {name} to start from its weights, " if inherits else ""
-    return f"use -o NEW.npz to keep both, {start}or --overwrite to replace it"
+    start = f" (and --init-from {name} to start from its weights)" if inherits else ""
+    return f"use -o NEW.npz to keep both{start}, or --overwrite to replace it"
 
 
 def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: int) -> None:
-    """Raise CheckpointError where a file says that it is of this run, and its arrays are not."""
+    """Raise CheckpointError if the metadata of a file is that of this run, and its arrays are
+    not."""
     misfits = []
     if not np.array_equal(checkpoint.vocabulary.codes, vocabulary.codes):
         misfits.append(f"its {len(checkpoint.vocabulary):,} symbols are not the "
@@ -182,5 +187,5 @@ def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: in
     if len(checkpoint.state) != B:
         misfits.append(f"it has the state of {len(checkpoint.state):,} sequences, not of {B:,}")
     if misfits:
-        raise CheckpointError(f"{path} does not fit this run, and was not written by it: "
-                              f"{' and '.join(misfits)}; replace it with --overwrite")
+        raise CheckpointError(f"{path} does not fit this run and was not written by it: "
+                              f"{' and '.join(misfits)}; use --overwrite to replace it")

@@ -1,4 +1,4 @@
-"""A run: what was asked for, and everything that training needs."""
+"""A run: the request for it, and everything that training needs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from charrnn.training.processes import ProcessGroup
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of ``train``."""
+    """What ``train`` is asked to do, by the command line or by Python."""
 
     corpora: Sequence[str]
     path: Path  # of the checkpoint
     config: Config
-    given: frozenset[str] = frozenset()  # settings that a file or an option named
+    given: frozenset[str] = frozenset()  # settings that a config file or an option names
     val: str | None = None
     init_from: Path | None = None
     overwrite: bool = False
     config_file: str | None = None
-    default_threads: int = 1  # where neither the settings nor the run so far name a number
+    default_threads: int = 1  # if neither the settings nor the run so far have a number
     cache: Path | None = None  # for large texts; by default the folder of the checkpoint
 
 
 @dataclass
 class Run:
-    """Everything that training needs; ``checkpoint`` is what changes on the way."""
+    """Everything that training needs; only ``checkpoint`` and ``notes`` change."""
 
     config: Config  # with the defaults that follow from the text
     path: Path
@@ -43,7 +43,7 @@ class Run:
     validation: Split  # empty where there is no validation
     batches: Batches
     checkpoint: Checkpoint
-    memory: int  # bytes that training takes, estimated
+    memory: int  # estimated bytes that training takes
     resumed: bool  # the checkpoint already holds steps
     processes: ProcessGroup
     notes: list[str] = field(default_factory=list)
@@ -64,8 +64,8 @@ class Run:
 def shard_count(batches: Batches, threads: int, processes: int, deterministic: bool) -> int:
     """Into how many shards all processes divide the batch, each with a gradient of its own.
 
-    As many as there are threads in all processes, or, where the run is to be the same for any
-    number of them, as many as there can be.
+    As many as there are threads in all processes; if the result must not depend on their number,
+    as many as possible.
     """
     if deterministic:
         return batches.max_shards

@@ -1,4 +1,4 @@
-"""From a request to a run: which texts are learned, and what is refused, by all processes."""
+"""From a request to a run: its texts and notes, and what is refused, by all processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_text_of_five_characters_trains(tmp_path):
     events = train(tmp_path / "hello.txt", tmp_path / "a.npz")
     start = events[0]
     assert (start.batch_size, start.seq_length, start.val_chars) == (1, 4, 0)
-    assert any("batch_size shrinks from 4 to 1" in note for note in start.notes)
+    assert any("batch_size is reduced from 4 to 1" in note for note in start.notes)
     assert of(Step, events)[-1].nats_per_char < of(Step, events)[0].nats_per_char
 
 
@@ -51,13 +51,13 @@ def test_settings_that_need_more_memory_than_there_is_are_refused_before_it_is_t
         prepared(corpus, tmp_path / "a.npz", hidden_size=10_000_000)
 
 
-def test_bytes_of_any_file_can_be_learned(tmp_path):
+def test_a_model_of_bytes_trains_on_any_file(tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4)
     start = train(tmp_path / "a.bin", tmp_path / "a.npz", level="byte", steps=5)[0]
     assert (start.distinct, start.level) == (256, "byte")
 
 
-def test_rare_characters_become_one_and_stand_for_unknown_ones(corpus, tmp_path):
+def test_rare_and_unknown_characters_are_replaced_by_one(corpus, tmp_path):
     (tmp_path / "rare.txt").write_text(TEXT + "äöü" + "ß" * 4)
     (tmp_path / "val.txt").write_text("the quick äö\u4e00 fox")
     events = train(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=5,
@@ -70,7 +70,7 @@ def test_rare_characters_become_one_and_stand_for_unknown_ones(corpus, tmp_path)
         prepared(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=1, val=tmp_path / "val.txt")
 
 
-def test_a_text_in_a_file_is_learned_as_one_in_memory(corpus, tmp_path, monkeypatch):
+def test_a_large_text_in_a_file_trains_like_one_in_memory(corpus, tmp_path, monkeypatch):
     train(corpus, tmp_path / "memory.npz")
     monkeypatch.setattr(cache, "LIMIT", 300)
     events = train(corpus, tmp_path / "file.npz")
@@ -141,6 +141,26 @@ def test_a_large_text_is_encoded_by_one_process_and_mapped_by_all(
     assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "memory.npz").read_bytes()
 
 
+OVERLAP = "the validation text is the training text or part of it"
+
+
+def test_validation_on_the_training_text_is_noted(corpus, tmp_path):
+    copy, other, folder = tmp_path / "copy.txt", tmp_path / "other.txt", tmp_path / "both"
+    copy.write_bytes(corpus.read_bytes())
+    other.write_text(TEXT[1:])
+    folder.mkdir()
+    for file in (copy, other):
+        (folder / file.name).write_bytes(file.read_bytes())
+
+    def noted(text, val):
+        return any(OVERLAP in note for note in prepared(text, tmp_path / "a.npz", val=val).notes)
+
+    for text, val in ((corpus, corpus), (corpus, copy), (folder, other), (folder, folder)):
+        assert noted(text, val), (text, val)
+    for text, val in ((corpus, other), (copy, folder), (corpus, None)):
+        assert not noted(text, val), (text, val)
+
+
 def refused(size, corpus, out, kind=UsageError, **options):
     """The text of the error that all processes raise before their first step.
 
@@ -155,16 +175,16 @@ def refused(size, corpus, out, kind=UsageError, **options):
     return raised(kind, in_processes(size, work))
 
 
-def test_sequences_that_cannot_be_shared_evenly_are_refused(shared_corpus, tmp_path):
+def test_sequences_that_cannot_be_divided_evenly_are_refused(shared_corpus, tmp_path):
     text = refused(5, shared_corpus, tmp_path / "a.npz")
-    assert "12 lanes cannot be shared evenly by 5 processes" in text
+    assert "a batch of 12 sequences cannot be divided evenly among 5 processes" in text
     assert "--batch-size that is a multiple of 5, " in text
 
 
-def test_shards_that_cannot_be_shared_evenly_are_refused(shared_corpus, tmp_path, monkeypatch):
+def test_shards_that_cannot_be_divided_evenly_are_refused(shared_corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(Batches, "SEQUENCES_PER_SHARD", 2)
     text = refused(4, shared_corpus, tmp_path / "a.npz", deterministic=True)
-    assert "12 lanes are summed in 6 shards" in text and "4 processes" in text
+    assert "12 sequences, summed in 6 shards" in text and "4 processes" in text
     assert "a multiple of 8" in text
 
 
@@ -178,8 +198,8 @@ def test_processes_that_see_other_texts_or_settings_are_refused(shared_corpus, t
     assert "another validation text" in refused(2, corpus, out, val=(str(corpus), str(other)))
     train_in(1, corpus, out, steps=5)
     first = (out, tmp_path / "elsewhere.npz")
-    assert "another checkpoint to go on from" in refused(2, corpus, first)
-    assert "another checkpoint to begin from" in refused(
+    assert "checkpoint to resume" in refused(2, corpus, first)
+    assert "checkpoint to start from" in refused(
         2, corpus, tmp_path / "b.npz", init_from=(out, None))
     assert not (tmp_path / "b.npz").exists()
 

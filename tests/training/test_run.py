@@ -1,0 +1,28 @@
+"""Requests for a run: where its checkpoint is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charrnn.training.run import checkpoint_path
+
+
+@pytest.mark.parametrize(("out", "corpora", "path"), [
+    (None, ["texts/a.txt"], "checkpoints/a.npz"),
+    (None, ["a.txt.gz"], "checkpoints/a.npz"),
+    (None, ["a.b.txt", "c.txt", "d.txt"], "checkpoints/a.b+2.npz"),
+    (None, ["-"], "checkpoints/stdin.npz"),
+    (None, ["folder.of.texts"], "checkpoints/folder.of.texts.npz"),
+    ("model.npz", ["a.txt"], "model.npz"),
+    ("model", ["a.txt"], "model"),
+    ("runs/", ["a.txt"], "runs/a.npz"),
+    ("runs/new/", ["a.txt", "b.txt"], "runs/new/a+1.npz"),
+    ("folder.of.texts", ["a.txt"], "folder.of.texts/a.npz"),
+    (".", ["a.txt"], "a.npz"),
+])
+def test_a_checkpoint_is_named_by_out_or_after_the_text(tmp_path, monkeypatch, out, corpora, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.of.texts").mkdir()
+    assert checkpoint_path(out, corpora) == Path(path)
