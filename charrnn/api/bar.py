@@ -33,14 +33,19 @@ class TrainingBar:
         if isinstance(event, Start):
             self.start(event)
         elif isinstance(event, Step):
+            # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
             self.count += 1
             weight = max(SMOOTHING, 1 / self.count)
             self.loss += weight * (event.nats_per_char / math.log(2) - self.loss)
-            self.bar.set_postfix_str(f"training {self.loss:.3f}{self.validation} bits/char",
-                                     refresh=False)
+            self.show_losses()
             self.bar.update()
         elif isinstance(event, Eval) and event.nats_per_char is not None:
             self.validation = f", validation {event.nats_per_char / math.log(2):.4f}"
+            self.show_losses()
+
+    def show_losses(self) -> None:
+        self.bar.set_postfix_str(f"training {self.loss:.3f}{self.validation} bits/char",
+                                 refresh=False)
 
     def start(self, event: Start) -> None:
         """The notes, and the bar at the step that the run has come to."""
