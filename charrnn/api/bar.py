@@ -43,7 +43,7 @@ class TrainingBar:
             self.validation = f", validation {event.nats_per_char / math.log(2):.4f}"
             self.show_losses()
         elif isinstance(event, End) and event.reason == "patience":
-            self.line(f"stopped early after step {event.step:,}: no new best in the last validations")
+            self.line(f"stopped early after step {event.step:,}: no new best")
 
     def line(self, text: str) -> None:
         """A line that stays, above the bar."""

@@ -66,7 +66,7 @@ def test_a_resumed_run_starts_where_it_was(capfd):
 
 def test_a_run_that_ends_for_want_of_patience_says_so(capfd):
     shown = train(capfd, steps=10**6, eval_every=5, patience=1, learning_rate=3, warmup=0).err
-    assert re.search(r"^stopped early after step \d+: ", shown.replace("\r", "\n"), re.MULTILINE)
+    assert re.search(r"^stopped early after step [\d,]+: ", shown.replace("\r", "\n"), re.MULTILINE)
 
 
 def test_a_run_that_has_ended_shows_a_full_bar(capfd):
