@@ -23,7 +23,7 @@ from charrnn.system.lock import locked
 from charrnn.system.signals import Signals
 from charrnn.training import loop
 from charrnn.training.prepare import prepare
-from charrnn.training.run import Request, default_checkpoint
+from charrnn.training.run import Request, checkpoint_path
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -89,7 +89,7 @@ def _request(
     given = {key: _value(key, value) for key, value in settings.items() if value is not None}
     return Request(
         corpora,
-        Path(out) if out is not None else default_checkpoint(corpora),
+        checkpoint_path(None if out is None else os.fspath(out), corpora),
         resolve(file, given),
         frozenset(file) | frozenset(given),
         val=None if val is None else os.fspath(val),

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from charrnn.config.parsing import nearest, parse, quoted
+from charrnn.config.parsing import MAX_VALUE, nearest, normal, parse, quoted
 from charrnn.config.settings import FIELDS, TYPES, Value
+from charrnn.config.synonyms import NOT_SETTINGS, SYNONYMS
 from charrnn.errors import UsageError
 
 MAX_YAML = 100_000  # characters; a config has a few dozen lines
@@ -92,5 +93,11 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
 
 
 def unknown_key(key: str) -> str:
-    """Say that a key is unknown, and the nearest one that is known."""
-    return f"{quoted(key)} is not a setting{nearest(key.replace('-', '_'), FIELDS)}"
+    """The message on a key that is not a setting: what it is instead, or which one is meant."""
+    word = normal(key) if len(key) <= MAX_VALUE else ""
+    for name in (word, *SYNONYMS.get(word, ())):
+        if name in FIELDS:
+            break
+        if name in NOT_SETTINGS:
+            return f"{quoted(key)} {NOT_SETTINGS[name]}"
+    return f"{quoted(key)} is not a setting{nearest(key, FIELDS)}"

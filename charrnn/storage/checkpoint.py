@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy import ndarray
 
-from charrnn.config.settings import Value
+from charrnn.config.settings import Value, changed
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, Parameters
 from charrnn.storage import archive, metadata
@@ -28,8 +28,8 @@ M = TypeVar("M")
 class Checkpoint:
     """A run between two steps."""
 
-    settings: dict[str, Value]  # all of them, as resolved
-    changed: list[str]  # those that differed from the defaults of the writing version
+    settings: dict[str, Value]  # all of them, as the run uses them
+    explicit: list[str]  # those that a config file or an option set
     vocabulary: Vocabulary
     best: Parameters
     last: Parameters
@@ -46,6 +46,14 @@ class Checkpoint:
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
     digest: str = ""  # of the file this was read from
+    # False for a run begun when this was not recorded: ``explicit`` are then the settings that
+    # differed from the defaults, and a default that followed from the text may be None.
+    explicit_recorded: bool = True
+
+    @property
+    def changed(self) -> list[str]:
+        """The settings that differ from the defaults."""
+        return changed(self.settings, self.explicit) if self.explicit_recorded else self.explicit
 
     @property
     def nbytes(self) -> int:
@@ -102,9 +110,13 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Replace ``path`` by the checkpoint, atomically; see ``archive.write`` for errors."""
     # A deterministic run depends on neither, and is the same file for any number of them.
     counts = not checkpoint.settings["deterministic"]
+    settings = checkpoint.settings | ({} if counts else {"threads": 0})
+    explicit = [key for key in checkpoint.explicit if counts or key != "threads"]
+    recorded = checkpoint.explicit_recorded
     meta = Metadata(
-        settings=checkpoint.settings | ({} if counts else {"threads": 0}),
-        changed=[key for key in checkpoint.changed if counts or key != "threads"],
+        settings=settings,
+        changed=changed(settings, explicit) if recorded else explicit,
+        explicit=explicit if recorded else None,
         vocabulary_size=len(checkpoint.vocabulary),
         lanes=len(checkpoint.state),
         progress=checkpoint.progress,
@@ -150,7 +162,8 @@ def load(path: Path) -> Checkpoint:
             file.read_into(name, array)
         return Checkpoint(
             settings=meta.settings,
-            changed=meta.changed,
+            explicit=meta.changed if meta.explicit is None else meta.explicit,
+            explicit_recorded=meta.explicit is not None,
             vocabulary=_vocabulary(codes, meta.settings),
             best=best,
             last=last,

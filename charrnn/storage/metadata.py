@@ -58,6 +58,7 @@ class Metadata(NamedTuple):
 
     settings: dict[str, Value]  # all of them, as resolved
     changed: list[str]  # those that differed from the defaults of the writing version
+    explicit: list[str] | None  # those that a config file or an option set; if None no key
     vocabulary_size: int
     lanes: int  # B, the sequences of the batch whose state is carried
     progress: Progress
@@ -73,8 +74,9 @@ class Metadata(NamedTuple):
 def encode(metadata: Metadata) -> bytes:
     """The JSON of ``metadata``, with the format and the versions that write it."""
     facts = metadata._asdict()
-    if metadata.documents is None:
-        del facts["documents"]
+    for key in ("explicit", "documents"):
+        if facts[key] is None:
+            del facts[key]
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -104,10 +106,10 @@ def decode(path: Path, data: bytes) -> Metadata:
             f"{path} has format {_shown(meta['format_version'])}, of another version of charrnn; "
             f"this one, {charrnn.__version__}, reads format {FORMAT_VERSION}"
         )
-    changed = [_text(key, MAX_VALUE) for key in _list(meta["changed"], len(FIELDS))]
     return Metadata(
         settings=_settings(_object(meta["settings"])),
-        changed=[key for key in FIELDS if key in changed],
+        changed=_names(meta["changed"]),
+        explicit=_names(meta["explicit"]) if "explicit" in meta else None,
         vocabulary_size=_whole(meta["vocabulary_size"], 1, CODE_POINTS),
         lanes=_whole(meta["lanes"], 1, 2**31),
         progress=_progress(_object(meta["progress"])),
@@ -129,7 +131,9 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
     checked: dict[str, Value] = {}
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]
-        if isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict)):
+        fraction = isinstance(value, float) and "int" in str(known.type)
+        if (isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict))
+                or fraction):
             raise ValueError(f"{key} is of the wrong type")
         if value is not None:
             try:
@@ -141,6 +145,12 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
         else:
             raise ValueError(f"{key} has no value")
     return checked
+
+
+def _names(values: Any) -> list[str]:
+    """Those names of settings in a list of a file that are known today."""
+    named = [_text(key, MAX_VALUE) for key in _list(values, len(FIELDS))]
+    return [key for key in FIELDS if key in named]
 
 
 def _progress(values: dict[str, Any]) -> Progress:

@@ -83,11 +83,18 @@ def split(text: Text, val_fraction: float | None, reset: bool) -> tuple[Split, S
 def training_size(size: int, val_fraction: float | None) -> int:
     """How many of ``size`` symbols are for training; the others are for validation.
 
-    By default a tenth is for validation, and at most LARGEST_VALIDATION: more would take longer
-    to score, and the score is exact enough. Validation needs two symbols; where fewer are left,
-    all are for training.
+    Validation needs two symbols; where fewer are left, all are for training.
     """
     if val_fraction is None:
-        val_fraction = min(0.1, LARGEST_VALIDATION / max(1, size))
+        val_fraction = default_fraction(size)
     train = int(size * (1 - val_fraction) + 1e-6)  # 1 - 0.9 is a little less than 0.1
     return size if size - train < 2 else train
+
+
+def default_fraction(size: int) -> float:
+    """The share of ``size`` symbols that is for validation where none was set.
+
+    A tenth, and at most LARGEST_VALIDATION symbols: more would take longer to score, and the
+    score is exact enough.
+    """
+    return min(0.1, LARGEST_VALIDATION / max(1, size))

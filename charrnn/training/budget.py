@@ -25,9 +25,7 @@ def set_budget(run: Run, step: TrainingStep | None = None) -> None:
         progress.steps = config.steps
     elif config.epochs:
         progress.steps = max(1, math.ceil(min(config.epochs * windows, MANY)))
-    elif not config.max_minutes:
-        progress.steps = run.default_steps
-    elif config.max_minutes != progress.minutes:
+    elif config.max_minutes and config.max_minutes != progress.minutes:
         # Measured once and kept: the same command finds the same number next time.
         if step is None:
             progress.steps = 0
@@ -36,10 +34,11 @@ def set_budget(run: Run, step: TrainingStep | None = None) -> None:
         fit = int(min(60 * config.max_minutes / seconds, MANY))
         progress.steps = max(1, progress.step, fit)
     progress.minutes = config.max_minutes
+    run.checkpoint.settings["steps"] = progress.steps
     if run.resumed and before != progress.steps > progress.step:
         run.notes.append(
-            f"the budget was {before:,} steps and is {progress.steps:,} now: the rate follows "
-            "the schedule of the new total, so this is not one long run"
+            f"the budget was {before:,} steps and is now {progress.steps:,}: the learning rate "
+            "follows the schedule of the new total, so the result is not that of one long run"
         )
 
 

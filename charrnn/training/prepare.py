@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
-from charrnn.config.settings import Config, changed
+from charrnn.config.settings import Config
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, initialize
@@ -24,12 +24,14 @@ from charrnn.text.corpus import Text, TextOptions
 from charrnn.text.display import display_list, printable_name
 from charrnn.text.files import files_of
 from charrnn.text.split import Split, split, whole
+from charrnn.training import defaults
 from charrnn.training.memory import Demand
 from charrnn.training.processes import Alone, ProcessGroup, workers
 from charrnn.training.resume import (
     check_fits,
     check_inputs_survive,
     digest_of_documents,
+    explicit,
     inherit_architecture,
     inherit_weights,
     resume_settings,
@@ -75,10 +77,11 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     documents = digest_of_documents([text, val_text] if val_text else [text])
     if request.path.exists() and not request.overwrite:
         checkpoint = storage.load(request.path)
-        config = resume_settings(request, config, checkpoint, origin, documents)
-
-    train, validation = _parts(text, val_text, config)
-    batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
+        config = resume_settings(
+            request, config, checkpoint, origin, documents,
+            lambda config: _divide(text, val_text, config)[0],
+        )
+    config, train, validation, batches = _divide(text, val_text, config)
     _check_shares(batches, processes.size, config.deterministic)
 
     arch = storage.architecture(dataclasses.asdict(config), len(text.vocabulary))
@@ -91,7 +94,9 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     )
     _check_memory(demand, processes.on_this_machine)
     if checkpoint is None:
-        checkpoint = _new_checkpoint(config, text, origin, documents, arch, batches.B, init_from)
+        checkpoint = _new_checkpoint(
+            config, explicit(request), text, origin, documents, arch, batches.B, init_from
+        )
     else:
         check_fits(request.path, checkpoint, text.vocabulary, batches.B)
 
@@ -150,6 +155,17 @@ def _read_corpus(
     return text or corpus.read(paths, options, more, verify=False)
 
 
+def _divide(
+    text: Text, val_text: Text | None, config: Config
+) -> tuple[Config, Split, Split, Batches]:
+    """The training and the validation part and the batches, and the settings with the defaults
+    that follow from them."""
+    config = defaults.before_split(config, len(text), val_text is not None)
+    train, validation = _parts(text, val_text, config)
+    batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
+    return defaults.after_split(config, train, validation, batches), train, validation, batches
+
+
 def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Split]:
     """The training and the validation part: of the text, or all of both texts."""
     reset = config.borders == "reset"
@@ -192,7 +208,7 @@ def _check_memory(demand: Demand, processes: int) -> None:
 
 
 def _new_checkpoint(
-    config: Config, text: Text, origin: dict[str, str | None], documents: str,
+    config: Config, named: list[str], text: Text, origin: dict[str, str | None], documents: str,
     arch: Architecture, B: int, init_from: Checkpoint | None,
 ) -> Checkpoint:
     """The run before its first step."""
@@ -201,7 +217,7 @@ def _new_checkpoint(
         inherit_weights(params, text.vocabulary, init_from)
     return Checkpoint(
         settings=dataclasses.asdict(config),
-        changed=list(changed(config)),
+        explicit=named,
         vocabulary=text.vocabulary,
         best=params.copy(),
         last=params,

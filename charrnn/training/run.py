@@ -36,11 +36,11 @@ class Request:
 class Run:
     """Everything that training needs; ``checkpoint`` is what changes on the way."""
 
-    config: Config
+    config: Config  # with the defaults that follow from the text
     path: Path
     text: Text
     train: Split
-    validation: Split  # empty where nothing is held out
+    validation: Split  # empty where there is no validation
     batches: Batches
     checkpoint: Checkpoint
     memory: int  # bytes that training takes, estimated
@@ -50,29 +50,15 @@ class Run:
 
     @property
     def eval_every(self) -> int:
-        """Steps between validations: as set, else so many that they cost little.
-
-        Scoring is more than twice as fast as training; reading five times as much in
-        training as in validation keeps the latter below a tenth of the time.
-        """
-        chars_per_step = self.batches.T * self.batches.B
-        return self.config.eval_every or max(50, -(-5 * len(self.validation) // chars_per_step))
+        """Steps between validations."""
+        assert self.config.eval_every is not None, "filled in by training.defaults"
+        return self.config.eval_every
 
     @property
     def dropout(self) -> float:
-        """As set, else 0.3 up to 67,000 characters to learn from, falling to none at 4 million.
-
-        Measured best, beside the default weight decay: 0.25 for 76,000, 0.1 for 300,000, 0 to
-        0.02 for 900,000 (docs/experiments.md).
-        """
-        if self.config.dropout is not None:
-            return self.config.dropout
-        return round(min(0.3, 20_000 / len(self.train)), 2)
-
-    @property
-    def default_steps(self) -> int:
-        """The budget of a run that names none: 6,000 steps, at most 30 epochs."""
-        return min(6000, 30 * self.batches.windows)
+        """Share of the states that training hides from the layers above."""
+        assert self.config.dropout is not None, "filled in by training.defaults"
+        return self.config.dropout
 
 
 def shard_count(batches: Batches, threads: int, processes: int, deterministic: bool) -> int:
@@ -86,11 +72,17 @@ def shard_count(batches: Batches, threads: int, processes: int, deterministic: b
     return processes * max(1, min(threads, batches.max_shards // processes))
 
 
-def default_checkpoint(corpora: Sequence[str]) -> Path:
-    """checkpoints/CORPUS.npz, named after the first text and the number of the others."""
+def checkpoint_path(out: str | None, corpora: Sequence[str]) -> Path:
+    """The checkpoint that ``out`` names: a file, or a folder for CORPUS.npz, which may not exist
+    yet if the name ends in a slash. By default the folder is checkpoints/.
+
+    CORPUS is the name of the first text and the number of the others.
+    """
+    if out is not None and not (os.path.isdir(out) or out.endswith(("/", os.sep))):
+        return Path(out)
     first = Path(os.path.abspath(corpora[0]))
     stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
     if is_compressed(first.name) and not first.is_dir():
         stem = Path(stem).stem
     more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
-    return Path("checkpoints") / f"{stem}{more}.npz"
+    return Path("checkpoints" if out is None else out) / f"{stem}{more}.npz"
