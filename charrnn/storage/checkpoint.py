@@ -45,6 +45,7 @@ class Checkpoint:
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text written then
+    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
     digest: str = ""  # of the file this was read from
     # False for a run begun when this was not recorded: ``explicit`` are then the settings that
     # differed from the defaults, and a default that followed from the text may be None.
@@ -127,6 +128,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         processes=checkpoint.processes if counts else 1,
         history=checkpoint.history,
         samples=checkpoint.samples,
+        undecodable=checkpoint.undecodable,
     )
     archive.write(path, {
         "meta": np.frombuffer(metadata.encode(meta), np.uint8),
@@ -177,6 +179,7 @@ def load(path: Path) -> Checkpoint:
             processes=meta.processes,
             history=meta.history,
             samples=meta.samples,
+            undecodable=meta.undecodable,
             digest=file.digest.decode(),
         )
 

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy import ndarray
 
+from charrnn.system.encodings import canonical
 from charrnn.system.files import open_regular
 from charrnn.text.files import is_compressed
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT
@@ -42,7 +43,7 @@ UNPACKED = 1000  # times the size of a compressed file, at most, that is expecte
 SETTLED = 2.0  # seconds after which a change of a file changes its times, too
 DTYPES = ("|u1", "<u2", "<u4")
 # What reading a file raises that charrnn did not write.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RecursionError)
 
 
 def file_name(key: dict[str, Any]) -> str:
@@ -105,7 +106,8 @@ def _sound(facts: dict[str, Any], count: int) -> bool:
     return (
         all(type(each) is list for each in (codes, begins, notes))
         and all(type(each) is int for each in (
-            *codes, *begins, key["min_count"], facts["distinct"], facts["unknown"]))
+            *codes, *begins, key["min_count"], facts["distinct"], facts["unknown"],
+            facts.get("undecodable", 0)))
         and all(type(each) is str for each in (key["level"], key["corpus"], *notes))
         and len(bytes.fromhex(key["corpus"])) == 32
         and all(a < b for a, b in pairwise([-1, *codes, CODE_POINTS]))
@@ -114,6 +116,7 @@ def _sound(facts: dict[str, Any], count: int) -> bool:
         and (key["min_count"] == 1 or REPLACEMENT in codes)
         and all(a <= b for a, b in pairwise([0, *begins, count]))
         and 0 <= facts["distinct"] <= len(codes) and facts["unknown"] >= 0
+        and facts.get("undecodable", 0) >= 0
     )
 
 
@@ -129,9 +132,16 @@ def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterato
     for path in sorted(folder.glob("*.ids")):
         with suppress(*UNREADABLE), open_regular(path) as file:
             facts, *_ = _facts(file, os.fstat(file.fileno()).st_size, having)
-            known = {name: facts["key"][name] for name in key}
-            if known == key and facts["sources"] == sources:
+            known = _current(facts["key"])
+            same = all(known[name] == value for name, value in key.items())
+            if same and facts["sources"] == sources:
                 yield path
+
+
+def _current(key: dict[str, Any]) -> dict[str, Any]:
+    """The key of a file as it is written today: earlier ones lack ``errors``, which were strict,
+    and have the name of the encoding in any spelling."""
+    return {"errors": "strict", **key, "encoding": canonical(key["encoding"])}
 
 
 def fingerprints(files: Iterable[str]) -> list[list[int]]:

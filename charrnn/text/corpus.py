@@ -13,10 +13,12 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError
+from charrnn.system.encodings import canonical
 from charrnn.text import cache
 from charrnn.text.checks import text_warnings
-from charrnn.text.display import display_name
-from charrnn.text.files import Digest, files_of, read_codes
+from charrnn.text.display import count, display_name
+from charrnn.text.files import files_of
+from charrnn.text.source import READ_PAST_OR_BYTES, Source
 from charrnn.text.store import Store
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary, smallest_dtype
 
@@ -32,6 +34,7 @@ class TextOptions:
     encoding: str
     min_count: int = 1  # characters that occur less often become U+FFFD
     folder: Path | None = None  # for what is too large for memory
+    errors: str = "strict"  # what becomes of bytes that cannot be decoded
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Text:
     unknown: int = 0  # characters that the vocabulary lacks: left out, or replaced
     begins: Sequence[int] = ()  # where the second file begins, and the others after it
     notes: Sequence[str] = ()  # what a user may not expect in it
+    undecodable: int = 0  # byte sequences that were replaced or skipped
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,7 +79,8 @@ def read(
     """
     name, files = display_name(paths), files_of(paths)
     sources = cache.fingerprints(files)
-    key = {"level": options.level, "encoding": options.encoding, "min_count": options.min_count,
+    key = {"level": options.level, "encoding": canonical(options.encoding),
+           "errors": options.errors, "min_count": options.min_count,
            "more": hashlib.sha256(more.tobytes()).hexdigest()}
     if options.folder is not None and sources:
         for known in cache.find(options.folder, key, sources):
@@ -83,21 +88,26 @@ def read(
             if found:
                 return text_from_facts(name, _vocabulary(options, found[1]["codes"]), *found)
     store = Store(options.folder, files)
+    source = Source(paths, options.level, options.encoding, options.errors, READ_PAST_OR_BYTES)
     try:
-        digest, codes, counts, begins = _collect(paths, options, store, more)
+        codes, counts, begins = _collect(source, options, store, more)
         # The order of appearance turns into that of code points, in place.
         rare = (counts < options.min_count) & ~np.isin(codes, more)
         if len(codes) and rare.all():
-            raise CorpusError(f"{name}: no character occurs {options.min_count:,} times, the "
-                              f"commonest does {counts.max():,} times: lower --min-count")
+            raise CorpusError(f"{name}: no character occurs {options.min_count:,} times, the most "
+                              f"common one occurs {count(int(counts.max()), 'time')}: lower "
+                              "--min-count")
         kept = np.unique(np.concatenate([codes[~rare], more, extra_codes(options)]))
         vocabulary = _vocabulary(options, kept)
         to = vocabulary.lookup(np.where(rare, REPLACEMENT, codes))
         store.translate(to, vocabulary.dtype)
         facts = {
-            "key": {**key, "corpus": digest}, "sources": sources, "codes": kept.tolist(),
-            "distinct": len(np.unique(to)), "unknown": int(counts[rare].sum()), "begins": begins,
-            "notes": text_warnings(store.pieces, vocabulary),
+            "key": {**key, "corpus": source.digest.digest().hex()}, "sources": sources,
+            "codes": kept.tolist(), "distinct": len(np.unique(to)),
+            "unknown": int(counts[rare].sum()), "undecodable": source.undecodable,
+            "begins": begins, "notes": [*source.notes, *text_warnings(
+                store.pieces, vocabulary,
+                replaced=source.undecodable if options.errors == "replace" else 0)],
         }
         if store.seal(facts) is None and store.in_file:
             facts["notes"] = [*facts["notes"], "the encoded text cannot be kept in "
@@ -108,20 +118,20 @@ def read(
 
 
 def _collect(
-    paths: Sequence[str], options: TextOptions, store: Store, more: ndarray
-) -> tuple[str, ndarray, ndarray, list[int]]:
+    source: Source, options: TextOptions, store: Store, more: ndarray
+) -> tuple[ndarray, ndarray, list[int]]:
     """Fill ``store`` with the symbols of the files, in the order of their first appearance.
 
-    Returns the digest of the files, the codes that the symbols stand for, how often each occurs
-    (where that matters), and where files begin. The type of the symbols has room for the codes
+    Returns the codes that the symbols stand for, how often each occurs (where that matters), and
+    where files begin. The type of the symbols has room for the codes
     ``more``.
     """
-    digest, codes, counts, begins = Digest(), NO_CODES, np.zeros(0, np.int64), [0]
+    codes, counts, begins = NO_CODES, np.zeros(0, np.int64), [0]
     reserve = len(more) + len(extra_codes(options)) if options.level == "char" else 0
     table = np.full(CODE_POINTS, UNSEEN, np.uint32)
     ordered = False
     small = table.astype(np.uint8)  # the same, as far as it goes: its largest number is UNSEEN
-    for chunk in read_codes(paths, options.level, options.encoding, digest):
+    for chunk in source:
         if len(chunk) == 0:  # a file has ended
             begins.append(store.count)
             continue
@@ -147,7 +157,7 @@ def _collect(
             small = table.astype(small.dtype)
     if options.min_count == 1:
         counts = np.ones(len(codes), np.int64)
-    return digest.digest().hex(), codes, counts, begins[1:-1]
+    return codes, counts, begins[1:-1]
 
 
 def extra_codes(options: TextOptions) -> ndarray:
@@ -164,4 +174,4 @@ def _vocabulary(options: TextOptions, codes: Any) -> Vocabulary:
 def text_from_facts(name: str, vocabulary: Vocabulary, ids: ndarray, facts: dict[str, Any]) -> Text:
     """A text, of which ``facts`` say what a file of encoded symbols holds."""
     return Text(name, ids, vocabulary, facts["key"]["corpus"], facts["distinct"],
-                facts["unknown"], facts["begins"], facts["notes"])
+                facts["unknown"], facts["begins"], facts["notes"], facts.get("undecodable", 0))

@@ -46,6 +46,20 @@ def describe(code: int) -> str:
     return f"{shown} (U+{code:04X})" if shown else f"U+{code:04X}"
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 character", "1,234 characters"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def undecodable_note(number: int, errors: str) -> list[str]:
+    """The note on byte sequences that were read past, where there were some."""
+    if not number:
+        return []
+    what = "replaced by U+FFFD" if errors == "replace" else "skipped"
+    return [f"{count(number, 'undecodable byte sequence')} {'was' if number == 1 else 'were'} "
+            f"{what}"]
+
+
 def characters(text: str | bytes) -> list[str]:
     """Each symbol of a text as it may be shown; of bytes those that are not ASCII as escapes."""
     if isinstance(text, bytes):

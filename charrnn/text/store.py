@@ -120,8 +120,8 @@ class Store:
         if self._file is None:
             return np.frombuffer(self._memory, self.dtype)[: self.count]
         ids = np.memmap(self._file, self.dtype, "r", shape=(self.count,))
-        if self._sealed:
-            ids.filename = os.path.abspath(self._sealed)
+        # A file without a name of its own has none any more in a moment.
+        ids.filename = os.path.abspath(self._sealed) if self._sealed else None
         _remove(self._file)
         return ids
 

@@ -98,7 +98,7 @@ def test_a_loaded_model_is_the_best_of_its_checkpoint(home, model):
     assert model.settings["hidden_size"] == 8
     assert "".join(map(chr, model.vocabulary.codes)) == "".join(sorted(set(TEXT)))
     assert model.vocabulary.decode(model.start) == "\n"
-    assert (model.encoding, model.resets_at_borders) == ("utf-8", False)
+    assert (model.decoding, model.resets_at_borders) == (("utf-8", "strict"), False)
     assert api.load(Path("shelf.npz")).resets_at_borders
 
 

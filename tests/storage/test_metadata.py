@@ -33,7 +33,8 @@ def test_no_clock_time_and_no_name_of_the_machine_is_in_it(written):
     assert set(meta["versions"]) == {"charrnn", "numpy", "python"}
     assert set(meta) == {
         "format", "format_version", "settings", "changed", "explicit", "vocabulary_size", "lanes",
-        "progress", "corpus", "origin", "threads", "processes", "history", "samples", "versions",
+        "progress", "corpus", "origin", "threads", "processes", "history", "samples", "undecodable",
+        "versions",
     }  # fmt: skip
 
 

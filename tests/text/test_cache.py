@@ -96,7 +96,7 @@ def test_a_small_text_never_touches_the_disk(path, tmp_path):
 
 def test_an_unchanged_text_is_not_read_again(small_pieces, path, tmp_path, monkeypatch):
     made = large(path, tmp_path / "cache")
-    monkeypatch.setattr(corpus, "read_codes", None)
+    monkeypatch.setattr(corpus, "Source", None)
     found = large(path, tmp_path / "cache")
     assert_same(found, made)
     (file,) = (tmp_path / "cache").iterdir()
