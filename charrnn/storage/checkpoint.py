@@ -18,7 +18,14 @@ from charrnn.config.settings import Value, changed
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, Parameters
 from charrnn.storage import archive, metadata
-from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES, Metadata, Progress
+from charrnn.storage.metadata import (
+    FORMAT_VERSION,
+    MAX_HISTORY,
+    MAX_META,
+    MAX_SAMPLES,
+    Metadata,
+    Progress,
+)
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary
 
 M = TypeVar("M")
@@ -45,7 +52,10 @@ class Checkpoint:
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text generated then
-    digest: str = ""  # of the file from which it was read
+    # Of the file from which it was read, or none:
+    digest: str = ""
+    versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it
+    format_version: int = FORMAT_VERSION
     # False for a run begun when this was not recorded: ``explicit`` are then the settings that
     # differed from the defaults, and a default that followed from the text may be None.
     explicit_recorded: bool = True
@@ -128,6 +138,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         documents=checkpoint.documents,
         threads=checkpoint.threads if counts else 1,
         processes=checkpoint.processes if counts else 1,
+        versions={},  # written by ``encode``
         history=checkpoint.history,
         samples=checkpoint.samples,
     )
@@ -181,6 +192,7 @@ def load(path: Path) -> Checkpoint:
             history=meta.history,
             samples=meta.samples,
             digest=file.digest.decode(),
+            versions=meta.versions,
         )
 
 

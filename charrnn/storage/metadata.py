@@ -34,6 +34,7 @@ DIGEST = re.compile("[0-9a-f]{64}")
 ABSENT: dict[str, Value] = {
     "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
 }
+PROGRAMS = ("charrnn", "numpy", "python")
 ORIGINS = ("corpus", "val", "init_from")
 
 
@@ -67,6 +68,7 @@ class Metadata(NamedTuple):
     documents: str | None  # digest of where files begin in the text, if that matters; else no key
     threads: int  # per process, which share the batch
     processes: int
+    versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
     samples: list[list[Any]]
 
@@ -82,11 +84,8 @@ def encode(metadata: Metadata) -> bytes:
         "format_version": FORMAT_VERSION,
         **facts,
         "progress": asdict(metadata.progress),
-        "versions": {
-            "charrnn": charrnn.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": dict(zip(PROGRAMS, (charrnn.__version__, np.__version__,
+                                        platform.python_version()), strict=True)),
     }
     return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
@@ -118,6 +117,7 @@ def decode(path: Path, data: bytes) -> Metadata:
         documents=_digest(meta["documents"]) if "documents" in meta else None,
         threads=_whole(meta["threads"], 1, MAX_THREADS),
         processes=_whole(meta.get("processes", 1), 1, 2**31),
+        versions=_versions(meta.get("versions")),
         history=_history(_list(meta["history"], MAX_HISTORY)),
         samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
     )
@@ -182,6 +182,13 @@ def _origin(values: dict[str, Any]) -> dict[str, str | None]:
     if values.keys() != set(ORIGINS) or values["corpus"] is None:
         raise ValueError("its origin has other keys than this format")
     return {key: None if value is None else _digest(value) for key, value in values.items()}
+
+
+def _versions(values: Any) -> dict[str, str]:
+    """The versions in a file, which are only shown: what is not one is left out."""
+    known = values if isinstance(values, dict) else {}
+    return {name: known[name] for name in PROGRAMS
+            if isinstance(known.get(name), str) and len(known[name]) <= MAX_VALUE}
 
 
 def _number(value: Any, or_none: bool = False) -> float | None:
