@@ -48,13 +48,14 @@ def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
         threads=3,
         history=[[3, 1.1, None, 0.7, 2e-3], [6, 1 / 3, 0.3, 1e-300, 0.1 + 0.2]],
         samples=[[3, "bäa\n\x1b"], [6, ""]],
+        undecodable=5,
     )
 
 
 def same(found, expected):
     """Assert that two checkpoints are equal in all that they hold."""
     for field in ("settings", "explicit", "progress", "corpus", "origin", "threads", "history",
-                  "samples"):
+                  "samples", "undecodable"):
         assert getattr(found, field) == getattr(expected, field), field
     assert np.array_equal(found.vocabulary.codes, expected.vocabulary.codes)
     assert found.vocabulary.level == expected.vocabulary.level

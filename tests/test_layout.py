@@ -216,7 +216,8 @@ def test_importing_charrnn_imports_no_other_module_of_it_and_no_package():
 
 
 def test_a_model_samples_without_what_only_other_commands_need():
-    code = ("import sys, charrnn.api.loaded, charrnn.api.model; print([name for name in sys.modules if name.startswith("
+    code = ("import sys, charrnn.api.loaded, charrnn.api.model; "
+            "print([name for name in sys.modules if name.startswith("
             "('charrnn.training', 'charrnn.analysis', 'charrnn.inference.scoring', "
             "'charrnn.inference.dynamic', 'concurrent.futures.thread', 'tqdm', 'yaml'))])")
     assert run(code).strip() == "[]"

@@ -76,6 +76,15 @@ def _find() -> tuple[Any, Any] | None:
 one_blas_thread = OneThread()
 
 
+def own_threads() -> int:
+    """The threads that charrnn takes unless told otherwise: one where BLAS cannot be limited.
+
+    Threads of BLAS inside those of charrnn make training many times slower, not faster.
+    """
+    threads = machine.default_threads()
+    return 1 if may_oversubscribe(threads) else threads
+
+
 def may_oversubscribe(threads: int) -> bool:
     """Whether BLAS may start threads of its own inside each of so many threads of charrnn."""
     return threads > 1 and not one_blas_thread.found and machine.allowed_threads() != 1

@@ -14,11 +14,10 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.api import loaded
-from charrnn.api.blas import one_blas_thread
+from charrnn.api.blas import one_blas_thread, own_threads
 from charrnn.api.spelling import in_arguments
 from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.inference.sampling import PrimeReader
-from charrnn.system.machine import default_threads
 from charrnn.text.corpus import Text
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ class Model:
                 top_k=_whole("top_k", top_k, 0),
                 top_p=_number("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
                 stop=self._model.encode_stop(self._as_str(stop)) if stop else None,
-                threads=default_threads(),
+                threads=own_threads(),
             )
             if stream:
                 return self._parts(pieces)
@@ -235,7 +234,7 @@ class Model:
         from charrnn.inference.scoring import check_finite
 
         whole = Text("the text", self._encode(text, unknown), self._model.vocabulary, digest="")
-        return check_finite(self._model.score_text(whole, default_threads()), whole.name)
+        return check_finite(self._model.score_text(whole, own_threads()), whole.name)
 
     def _decode(self, ids: ndarray) -> AnyText:
         return self._model.vocabulary.decode(ids)

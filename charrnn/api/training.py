@@ -13,13 +13,12 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from charrnn.api.bar import TrainingBar
-from charrnn.api.blas import may_oversubscribe, one_blas_thread
+from charrnn.api.blas import may_oversubscribe, one_blas_thread, own_threads
 from charrnn.api.model import Model, load
 from charrnn.api.spelling import in_arguments
 from charrnn.config.parsing import nearest, parse, quoted, resolve
 from charrnn.config.settings import FIELDS, TYPES, Value
 from charrnn.errors import UsageError
-from charrnn.system import machine
 from charrnn.system.lock import locked
 from charrnn.system.signals import Signals
 from charrnn.training import loop
@@ -59,7 +58,8 @@ def train(
             if may_oversubscribe(run.checkpoint.threads):
                 warnings.warn(
                     f"BLAS may start threads in each of the {run.checkpoint.threads} threads, "
-                    "which is slow: set OMP_NUM_THREADS=1 before NumPy is imported", stacklevel=2)
+                    "which is very slow: set OMP_NUM_THREADS=1 before NumPy is imported",
+                    stacklevel=2)
             with TrainingBar(name) if progress else nullcontext() as bar:
                 for event in loop.train(run, signals):
                     if bar is not None:
@@ -96,7 +96,7 @@ def _request(
         init_from=None if init_from is None else Path(init_from),
         overwrite=overwrite,
         config_file=None if config is None else os.fspath(config),
-        default_threads=machine.default_threads(),
+        default_threads=own_threads(),
         cache=None if cache is None else Path(cache),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -19,13 +19,14 @@ from charrnn.cli.console import (
     write_text,
 )
 from charrnn.cli.eval_checks import check_combination, training_note
-from charrnn.cli.guesses import Command, refuse_checkpoints
+from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
     choose_checkpoint,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
+    errors_option,
     notes,
     quiet_option,
     start_numpy,
@@ -69,6 +70,7 @@ class Output(NamedTuple):
               "trained on.  [default: all]")
 @unknown_option
 @encoding_option
+@errors_option
 @click.option("--per-line", is_flag=True,
               help="Score each line of each file on its own. Columns, separated by tabs: "
               "bits/char, characters, nats, text.")
@@ -82,19 +84,20 @@ class Output(NamedTuple):
               help="Compare with n-gram models of the training text, and with lzma.")
 @click.option("--train-text", type=TEXTS, metavar="FILE",
               help="The training text for --baselines; not needed with --split val.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the result as JSON; with --per-line, an object for each line.")
 @quiet_option
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    encoding: str | None, per_line: bool, dynamic: bool, surprisal: bool, baselines: bool,
-    train_text: str | None, as_json: bool, quiet: bool,
+    encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
+    baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
     """Score how well a model predicts TEXT: files and folders, read as one text, or - for stdin.
 
     The text is scored while it is read and may be endless, except with --split, --dynamic,
     --surprisal or --baselines, which first read all of it.
     """
-    refuse_checkpoints((*text, train_text or ""), "charrnn eval -m FILE TEXT")
+    check_texts((*text, train_text), "charrnn eval -m FILE TEXT")
     path = choose_checkpoint(checkpoint)
     if (*text, train_text).count("-") > 1:
         raise UsageError("standard input can be read only once")
@@ -103,14 +106,14 @@ def evaluate(
     start_numpy()
 
     from charrnn.api import loaded as api
-    from charrnn.text.display import printable_name
+    from charrnn.text.display import printable_name, undecodable_note
 
     model, skip = api.load(path), unknown == "skip"
     said = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
     output = Output(as_json, quiet, said)
-    chosen = choose_encoding(model, text, encoding, said)
+    chosen = choose_decoding(model, text, encoding, errors, said)
     if per_line:
-        score_each_line(model, model.lines(text, skip, chosen), output)
+        score_each_line(model, model.stream(text, skip, chosen), output)
         return
     if not (split in ("train", "val") or dynamic or surprisal or baselines):
         score_stream(model, model.stream(text, skip, chosen), threads, output)
@@ -124,14 +127,22 @@ def evaluate(
             "it has no validation part; the model was trained on all of it")))
     if split in (None, "all"):
         said += training_note(model, whole, len(whole))
+    said += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
     output.note()
     counted = None
     if baselines and train_text is not None:
-        chosen = choose_encoding(model, [train_text], encoding, said, beside=True)
+        chosen = choose_decoding(model, [train_text], encoding, errors, said, beside=True)
         counted = model.read([train_text], True, chosen)
+        said += [f"note: {counted.name}: {note}" for note in
+                 undecodable_note(counted.undecodable, chosen.errors)]
         output.note()
     score_whole(model, whole, part, split or "all", threads, output, dynamic=dynamic,
                 surprisal=surprisal, compare=baselines, counted=counted)
+
+
+def notes_on(stream: TextStream) -> list[str]:
+    """What a user may not expect in a text, once it is read."""
+    return [f"note: {note}" for note in stream.notes]
 
 
 def score_whole(
@@ -187,6 +198,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
                     show(score)
         except SystemExit:  # INT, TERM or HUP
             try:
+                output.note(*notes_on(stream))
                 if score.chars:
                     say("interrupted; this is the score of the text read so far")
                     write(score_line(score, stream, "all", model.path, False, output.as_json))
@@ -198,17 +210,16 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
             raise
     if score.chars == 0:
         raise CorpusError(f"{stream.name}: there is nothing to score")
-    output.note(*training_note(model, stream, score.chars))
+    output.note(*training_note(model, stream, score.chars), *notes_on(stream))
     write(score_line(score, stream, "all", model.path, False, output.as_json))
 
 
-def score_each_line(
-    model: Model, lines: Iterator[tuple[str | bytes, ndarray, int]], output: Output
-) -> None:
+def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
     """A row for each line; each line is scored from the zero state."""
     from charrnn.cli.format import line_row
     from charrnn.text.display import quoted
 
+    lines = stream.lines()
     while batch := list(islice(lines, LINES)):
         output.note()
         scores = model.score_lines([ids for _, ids, _ in batch])
@@ -217,6 +228,7 @@ def score_each_line(
                 shown = quoted(line) if isinstance(line, str) else repr(line)
                 raise overflowed(f"in the line {shown:.60}")
             write_text(line_row(line, score, missing, output.as_json))
+    output.note(*notes_on(stream))
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:

@@ -1,4 +1,4 @@
-"""Hints for wrong guesses: misspelt commands and options, a checkpoint given as a text."""
+"""Hints for wrong guesses: misspelt commands, options and files, a checkpoint given as a text."""
 
 from __future__ import annotations
 
@@ -112,21 +112,47 @@ def names(command: click.Command) -> list[str]:
     return [name for name in (*options, "--help") if name.startswith("--")]
 
 
-def refuse_checkpoints(texts: Iterable[str], advice: str) -> None:
-    """Raise UsageError where a checkpoint of charrnn is given as a text, with ``advice``.
+def check_texts(texts: Iterable[str | None], advice: str) -> None:
+    """Raise UsageError for a text that is a checkpoint, or whose name is that of another file.
 
-    In the advice, FILE becomes the name of the checkpoint.
+    ``advice`` tells what to do with a checkpoint; FILE in it becomes its name. Without advice,
+    a checkpoint may be a text. All else is reported where the text is read.
     """
     for path in texts:
-        if path.endswith(".npz") and os.path.isfile(path):
-            try:
-                with open(path, "rb") as file:
-                    start = file.read(64)
-            except OSError:
-                continue  # reported where it is read
-            if start.startswith(b"PK") and b"meta.npy" in start:
-                shown = advice.replace("FILE", shlex.quote(path))
-                raise UsageError(f"{path} is a checkpoint, not a text: {shown}")
+        if path in (None, "", "-"):
+            continue
+        if not os.path.lexists(path) and (similar := similar_file(path)):
+            raise UsageError(f"{path}: no such file; did you mean {shlex.quote(similar)}?")
+        if advice and path.endswith(".npz") and is_checkpoint(path):
+            shown = advice.replace("FILE", shlex.quote(path))
+            raise UsageError(f"{path} is a checkpoint, not a text: {shown}")
+
+
+def similar_file(path: str) -> str:
+    """A file in the same folder with an ending that ``path`` lacks, or a similar name; or ""."""
+    import difflib  # only where there is a mistake
+
+    folder, name = os.path.split(path)
+    try:
+        names = sorted(each for each in os.listdir(folder or ".")
+                       if not each.startswith(".") and not each.endswith(".npz"))
+    except (OSError, ValueError):
+        return ""
+    close = [each for each in names if each.startswith(f"{name}.")]
+    close = close or difflib.get_close_matches(name, names[:10_000], 1, 0.75)
+    return os.path.join(folder, close[0]) if close else ""
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return start.startswith(b"PK") and b"meta.npy" in start
 
 
 def backslash_hint(option: str, text: str) -> str:

@@ -42,12 +42,12 @@ def cli(context: click.Context, debug: bool) -> None:
     and to score text.
 
     \b
-    charrnn train corpus.txt             train a model; Ctrl-C stops and saves, and
-                                         the same command resumes
-    charrnn sample --prime "The "        generate text that starts with "The "
-    charrnn eval other.txt               score how well the model predicts a text
+    charrnn train corpus.txt       train a model
+    charrnn sample --prime "The "  generate text
+    charrnn eval other.txt         score a text
 
-    sample, eval and report use the newest model in checkpoints/ unless -m names another.
+    Ctrl-C stops a training run and saves it; the same command resumes it. The other commands use
+    the newest model in checkpoints/ unless -m names another one.
     """
     if context.invoked_subcommand is None:
         say(context.get_help())

@@ -28,6 +28,7 @@ from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
 
 if TYPE_CHECKING:
+    from charrnn.api.loaded import Decoding
     from charrnn.api.loaded import LoadedModel as Model
 
     ParamType = click.ParamType[Value]
@@ -175,23 +176,40 @@ def encoding_option(command: Any) -> Any:
     )(command)
 
 
-def choose_encoding(
-    model: Model, paths: Sequence[str], named: str | None, notes: list[str], beside: bool = False
-) -> str:
-    """How to read a text: as ``named``, else as the model knows it, else as UTF-8.
+def errors_option(command: Any) -> Any:
+    return click.option(
+        "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
+        help="What to do about bytes that cannot be decoded: stop, put U+FFFD, or leave them out. "
+        " [default: strict; as in training for a file that the model was trained or validated on]",
+    )(command)
 
-    Of a text that is read ``beside`` the one that --encoding is about, what the model knows
-    counts first. That a text is read otherwise than in training, unasked, is added to ``notes``.
+
+def choose_decoding(
+    model: Model, paths: Sequence[str], encoding: str | None, errors: str | None,
+    notes: list[str], beside: bool = False,
+) -> Decoding:
+    """How to read a text: as named, else as the model knows it, else as strict UTF-8.
+
+    Of a text that is read ``beside`` the one that the options are about, what the model knows
+    counts first. What a user may not expect, such as that a text is read otherwise than in
+    training, unasked, is added to ``notes``.
     """
+    from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name
+    from charrnn.text.files import left_out_notes
 
-    encoding = named
-    if encoding is None or beside:
-        encoding = model.encoding_of(paths, named or "utf-8")
-    if named is None and encoding != model.encoding:
+    trained = model.decoding
+    if beside:
+        chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
+    else:  # what is named makes no difference, so that files are not read for it
+        found = model.decoding_of(paths, Decoding(trained.encoding if encoding else "utf-8",
+                                                  trained.errors if errors else "strict"))
+        chosen = Decoding(encoding or found.encoding, errors or found.errors)
+    if encoding is None and chosen.encoding != trained.encoding:
         notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
-                     f"{printable_name(model.encoding)} text; --encoding names another")
-    return encoding
+                     f"{printable_name(trained.encoding)} text; --encoding names another")
+    notes += [f"note: {note}" for note in left_out_notes(paths)]
+    return chosen
 
 
 def quiet_option(command: Any) -> Any:

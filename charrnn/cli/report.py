@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from charrnn.cli.console import write
-from charrnn.cli.guesses import Command, refuse_checkpoints
+from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
     checkpoint_option,
     choose_checkpoint,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
+    errors_option,
     notes,
     quiet_option,
     start_numpy,
@@ -33,22 +34,24 @@ NAME = "report.html"
               help="The page to write; - for standard output.")
 @unknown_option
 @encoding_option
+@errors_option
 @quiet_option
 def report(
     text: tuple[str, ...], checkpoint: Path | None, out: str, unknown: str, encoding: str | None,
-    quiet: bool,
+    errors: str | None, quiet: bool,
 ) -> None:
-    """Write one HTML page, complete in itself, that shows what a model has learned.
+    """Write one self-contained HTML page that shows what a model has learned.
 
-    With TEXT, the page shows how the model predicts it; of the text that the model was trained
-    on, the validation part. Without TEXT, the page shows a text that the model generates.
+    With TEXT, the page shows how well the model predicts it; if the model was trained on TEXT,
+    how well it predicts the validation part. Without TEXT, the model generates one.
     """
-    refuse_checkpoints(text, "charrnn report -m FILE [TEXT]")
+    check_texts(text, "charrnn report -m FILE [TEXT]")
     path = choose_checkpoint(checkpoint)
     if text.count("-") > 1:
         raise UsageError("standard input can be read only once")
-    if encoding is not None and not text:
-        raise UsageError("--encoding is for TEXT; without TEXT, the model generates its own")
+    if not text and (encoding is not None or errors is not None):
+        raise UsageError("--encoding and --errors are for TEXT; without TEXT, the model generates "
+                         "its own")
     start_numpy()
 
     from charrnn.api import loaded as api
@@ -58,8 +61,11 @@ def report(
     if page_path is not None:
         check_replaceable(page_path, text, path)
     model, said = api.load(path), list[str]()
-    chosen = choose_encoding(model, text, encoding, said) if text else None
-    page = model.report(text, unknown == "skip", chosen).encode("utf-8", "replace")
+    chosen, found = None, list[str]()
+    if text:
+        chosen = choose_decoding(model, text, encoding, errors, said)
+    page = model.report(text, unknown == "skip", chosen, found).encode("utf-8", "replace")
+    said += [f"note: {line}" for line in found]
     if page_path is None:
         write(page)
     else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.console import TextOutput, stdout_is_terminal, write
-from charrnn.cli.guesses import Command, backslash_hint
+from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
     TEXTS,
     Argument,
@@ -22,8 +22,9 @@ from charrnn.cli.options import (
     checkpoint_argument,
     checkpoint_option,
     choose_checkpoint,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
+    errors_option,
     notes,
     quiet_option,
     start_numpy,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--prime", type=Argument(), metavar="TEXT",
               help="Text that the sample starts with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE",
-              help="Read the prime from a file, or - for standard input, of any length.")
+              help="Read the prime from a file, or from standard input (-).")
 @click.option("--length", type=WholeNumber(0), default=1000, show_default=True,
               help="Number of characters to generate after the prime.")
 @click.option("--temperature", type=Number(low=0), default=1.0, show_default=True,
@@ -60,21 +61,23 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--seed", type=WholeNumber(0),
               help="The same seed gives the same sample.  [default: a random one, printed]")
 @click.option("--count", type=WholeNumber(1), default=1, show_default=True,
-              help="Number of samples. Several samples each end with a newline; a single one is "
-              "written to a file or pipe exactly as generated.")
+              help="Number of samples. If more than one, each ends with a newline; a single one "
+              "is written to a file or pipe exactly as generated.")
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample just before this text appears.")
 @click.option("--novelty", type=TEXTS, metavar="FILE",
               help="Show how much of each sample is copied from this text.")
 @click.option("--json", "as_json", is_flag=True,
-              help="Print a JSON object for each sample once it is complete.")
+              help="Print a JSON object for each sample: number, seed, checkpoint, prime, text "
+              "and finish (length or stop).")
 @unknown_option
 @encoding_option
+@errors_option
 @quiet_option
 def sample(
     named: tuple[Path, ...], checkpoint: Path | None, prime: str | None, prime_file: str | None,
     seed: int | None, stop: str | None, novelty: str | None, as_json: bool, unknown: str,
-    encoding: str | None, quiet: bool, count: int, **options: Any,
+    encoding: str | None, errors: str | None, quiet: bool, count: int, **options: Any,
 ) -> None:
     """Generate text with a model, character by character.
 
@@ -84,8 +87,9 @@ def sample(
         raise UsageError("--prime and --prime-file both give the text to start with; use one")
     if prime_file == novelty == "-":
         raise UsageError("standard input can be read only once")
-    if encoding is not None and prime_file is None and novelty is None:
-        raise UsageError("--encoding is for --prime-file and --novelty")
+    if (encoding or errors) and prime_file is None and novelty is None:
+        raise UsageError("--encoding and --errors are for --prime-file and --novelty")
+    check_texts((prime_file, novelty), "charrnn sample -m FILE")
     words = shlex.quote(" ".join(map(str, named)))
     advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
     path = choose_checkpoint(checkpoint, *named, advice=advice)
@@ -93,22 +97,25 @@ def sample(
     start_numpy()
 
     from charrnn.api import loaded as api
-    from charrnn.text.display import printable_name
+    from charrnn.text.display import printable_name, undecodable_note
 
     model = api.load(path)
     skip = unknown == "skip"
     said: list[str] = []
     begin: Iterable[ndarray]
+    stream = None
     if prime_file is not None:
-        chosen = choose_encoding(model, [prime_file], encoding, said)
-        begin = model.stream([prime_file], skip, chosen)
+        chosen = choose_decoding(model, [prime_file], encoding, errors, said)
+        begin = stream = model.stream([prime_file], skip, chosen)
     else:
         begin = [encoded("--prime", prime or "", lambda text: model.encode_prime(text, skip), said)]
     text = None
     if novelty is not None:
         beside = prime_file is not None
-        chosen = choose_encoding(model, [novelty], encoding, said, beside)
-        text = model.read([novelty], encoding=chosen, mark_unknown=True)
+        chosen = choose_decoding(model, [novelty], encoding, errors, said, beside)
+        text = model.read([novelty], decoding=chosen, mark_unknown=True)
+        said += [f"note: {text.name}: {note}" for note in
+                 undecodable_note(text.undecodable, chosen.errors)]
     stop_ids = encoded("--stop", stop, model.encode_stop, said) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
@@ -126,6 +133,8 @@ def sample(
     else:
         for line in write_samples(pieces, count, model, text):
             note(line)
+    for line in stream.notes if stream is not None else ():
+        note(f"note: {line}")
 
 
 def encoded(

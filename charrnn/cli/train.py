@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
-from charrnn.cli.guesses import refuse_checkpoints
+from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
     GroupedCommand,
+    WholeNumber,
+    choose_checkpoint,
     quiet_option,
     setting_options,
     start_numpy,
@@ -40,11 +42,14 @@ from charrnn.system import machine
 @click.option("--dry-run", is_flag=True,
               help="Show what would be trained and exit. A large text is still encoded.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
+@click.option("--json-every", type=WholeNumber(0), metavar="N",
+              help="With --json, print only step events whose number is a multiple of N; 0 prints "
+              "none.  [default: 1]")
 @quiet_option
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
     init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
-    quiet: bool, **options: Value,
+    json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
     """Train a model to predict the next character of CORPUS.
 
@@ -57,6 +62,8 @@ def train(
     """
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
+    if json_every is not None and not as_json:
+        raise UsageError("--json-every chooses among the events of --json: add --json")
     file = {}
     if config_file:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
@@ -64,14 +71,15 @@ def train(
         file = read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     config = resolve(file, given)
-    if config.level == "char":
-        refuse_checkpoints((*corpus, val or ""), "to resume its run, repeat the command that "
-                           "started it; to start a new run from it, charrnn train TEXT "
-                           "--init-from FILE")
+    check_texts((*corpus, val), "" if config.level == "byte" else
+                "to resume its run, repeat the command that started it; to start a new run from "
+                "it, charrnn train TEXT --init-from FILE")
+    if init_from is not None:
+        init_from = choose_checkpoint(init_from)
     allowed = machine.allowed_threads()
     start_numpy()
 
-    from charrnn.cli.progress import TrainingDisplay, event_line
+    from charrnn.cli.progress import TrainingDisplay, event_line, is_selected
     from charrnn.system import lock
     from charrnn.system.signals import listening
     from charrnn.training import processes
@@ -92,7 +100,7 @@ def train(
     def show(event: Event) -> None:
         if group.is_first:
             display.show(event)
-            if as_json:
+            if as_json and is_selected(event, 1 if json_every is None else json_every):
                 (write if dry_run else output.write)(event_line(event))
 
     request = Request(

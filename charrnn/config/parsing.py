@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from charrnn.config.settings import BUDGETS, FIELDS, TYPES, Config, Value, option_name
 from charrnn.config.synonyms import SYNONYMS
 from charrnn.errors import UsageError
+from charrnn.system.encodings import canonical
 
 MAX_INTEGER = 2**63 - 1  # the largest whole number of any setting
 MAX_VALUE = 100  # characters of a number or a name; Python writes a float in 24
@@ -28,7 +29,7 @@ def parse(key: str, text: str) -> Value:
             hint = nearest(text.lower(), choices)
             raise UsageError(f"{quoted(text)} is not one of {', '.join(choices)}{hint}")
         if key == "encoding":
-            check_encoding(text)
+            return encoding(text)
         return text
     if kind is bool:
         if text.lower() not in limits["choices"]:
@@ -135,16 +136,17 @@ def range_in_words(
     return " and ".join(words)
 
 
-def check_encoding(name: str) -> None:
-    """Raise UsageError unless Python knows ``name`` as an encoding of text."""
+def encoding(name: str) -> str:
+    """The canonical name of an encoding; UsageError unless Python knows it as one of text."""
     try:
-        codec = codecs.lookup(name if len(name) <= MAX_VALUE else "")
-        known = codec._is_text_encoding and codec.name not in ("idna", "punycode", "undefined")
-        codecs.getincrementaldecoder(name)
+        found = canonical(name)
+        known = codecs.lookup(found)._is_text_encoding
+        codecs.getincrementaldecoder(found)
     except (LookupError, ValueError):
         known = False
-    if not known:
+    if not known or found in ("idna", "punycode", "undefined"):
         raise UsageError(f"{quoted(name)} is not an encoding of text; utf-8 and latin-1 are")
+    return found
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
@@ -161,7 +163,7 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
-    check_min_count(config)
+    check_bytes(config)
     if config.learning_rate * config.decay >= 1:
         raise UsageError(
             f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
@@ -170,8 +172,11 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
     return config
 
 
-def check_min_count(config: Config) -> None:
-    """Raise UsageError if min_count is set at byte level."""
+def check_bytes(config: Config) -> None:
+    """Raise UsageError for settings about characters at byte level."""
+    if config.level == "byte" and config.errors != "strict":
+        raise UsageError(f"errors {config.errors} is for characters: bytes are not decoded; leave "
+                          "it out at byte level")
     if config.level == "byte" and config.min_count > 1:
         raise UsageError(f"min_count {config.min_count:,} is for characters, not for bytes, which "
                          "are all known: leave it out at byte level")

@@ -50,6 +50,10 @@ class Config:
     encoding: str = setting(
         "utf-8", "Text",
         help="Encoding of the text files, such as latin-1, cp1252 or utf-16.")
+    errors: str = setting(
+        "strict", "Text", choices=("strict", "replace", "skip"),
+        help="What to do with bytes that cannot be decoded: replace them by U+FFFD, or skip them. "
+        "Change it for a text with a few damaged places.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
         help="Share of the text, at its end, used for validation.")

@@ -45,9 +45,9 @@ class Score:
 
     def __str__(self) -> str:
         return (
-            f"{self.nats_per_char:.4f} nats/char, {self.bits_per_char:.4f} bits/char, "
+            f"{self.bits_per_char:.4f} bits/char ({self.nats_per_char:.4f} nats/char), "
             f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
-            f"{self.chars:,} characters"
+            f"{self.chars:,} character{'s' * (self.chars != 1)}"
         )
 
     @property

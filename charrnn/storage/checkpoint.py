@@ -52,6 +52,7 @@ class Checkpoint:
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text generated then
+    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
     # Of the file from which it was read, or none:
     digest: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it
@@ -141,6 +142,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         versions={},  # written by ``encode``
         history=checkpoint.history,
         samples=checkpoint.samples,
+        undecodable=checkpoint.undecodable,
     )
     archive.write(path, {
         "meta": np.frombuffer(metadata.encode(meta), np.uint8),
@@ -191,6 +193,7 @@ def load(path: Path) -> Checkpoint:
             processes=meta.processes,
             history=meta.history,
             samples=meta.samples,
+            undecodable=meta.undecodable,
             digest=file.digest.decode(),
             versions=meta.versions,
         )

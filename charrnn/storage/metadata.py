@@ -33,6 +33,7 @@ DIGEST = re.compile("[0-9a-f]{64}")
 # The values of settings that a file lacks because it was written before they existed.
 ABSENT: dict[str, Value] = {
     "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
+    "errors": "strict",
 }
 PROGRAMS = ("charrnn", "numpy", "python")
 ORIGINS = ("corpus", "val", "init_from")
@@ -71,6 +72,7 @@ class Metadata(NamedTuple):
     versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
     samples: list[list[Any]]
+    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
 
 
 def encode(metadata: Metadata) -> bytes:
@@ -120,6 +122,7 @@ def decode(path: Path, data: bytes) -> Metadata:
         versions=_versions(meta.get("versions")),
         history=_history(_list(meta["history"], MAX_HISTORY)),
         samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
+        undecodable=_whole(meta.get("undecodable", 0), 0, MAX_INTEGER),
     )
 
 

@@ -23,8 +23,8 @@ from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.display import display_list, printable_name
-from charrnn.text.files import files_of
+from charrnn.text.display import count, display_list, printable_name, undecodable_note
+from charrnn.text.files import files_of, left_out_notes
 from charrnn.text.split import Split, split, whole
 from charrnn.training import defaults
 from charrnn.training.memory import Demand
@@ -114,7 +114,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
-    _take_notes(run, request)
+    _take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
 
@@ -124,7 +124,7 @@ def _read_texts(
 ) -> tuple[Text, Text | None]:
     """The text and that of ``--val``, in one vocabulary, which includes that of ``init_from``."""
     options = TextOptions(config.level, config.encoding, config.min_count,
-                          request.cache or request.path.parent)
+                          request.cache or request.path.parent, config.errors)
     more, val = [corpus.NO_CODES], None
     if init_from:
         more.append(init_from.vocabulary.codes)
@@ -137,7 +137,7 @@ def _read_texts(
         ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
         val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
     elif request.val is not None:  # characters are rare by their number in the training text
-        val = reader.read([request.val], vocabulary, config.encoding)
+        val = reader.read([request.val], vocabulary, config.encoding, errors=config.errors)
     if val is not None and len(val) == 0:
         raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
     return text, val
@@ -181,9 +181,9 @@ def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Sp
     if len(train) < 2:
         held_out = ""
         if len(text) > len(train):
-            held_out = f", of which {len(validation):,} are held out"
-        raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
-                          "needed to train on")
+            held_out = f", of which {len(validation):,} are for validation"
+        raise CorpusError(f"{text.name} has {count(len(text), 'character')}{held_out}: at least 2 "
+                          "are needed to train on")
     return train, validation
 
 
@@ -232,21 +232,31 @@ def _new_checkpoint(
         corpus=text.name,
         origin=origin,
         documents=documents if config.borders == "reset" else None,
+        undecodable=text.undecodable,
     )
 
 
-def _take_notes(run: Run, request: Request) -> None:
+def _take_notes(run: Run, request: Request, val_text: Text | None) -> None:
     """Add to the notes of a run what a user should know before the first step."""
     batches, config, text = run.batches, run.config, run.text
     files = files_of(request.corpora)
     if len(files) > 1:
         run.notes.append(f"{len(files):,} files are read as one text: {display_list(files)}")
+    run.notes += left_out_notes([*request.corpora, *([request.val] if request.val else [])])
+    run.notes += undecodable_note(text.undecodable, config.errors)
+    if val_text:
+        run.notes += [f"{val_text.name}: {note}" for note in
+                      undecodable_note(val_text.undecodable, config.errors)]
     if text.unknown:
-        run.notes.append(f"{text.unknown:,} characters, each of a kind that occurs less than "
-                         f"{config.min_count} times, are U+FFFD")
+        are = "is" if text.unknown == 1 else "are"
+        run.notes.append(f"{count(text.unknown, 'character')}, each of a kind that occurs less "
+                         f"than {config.min_count} times, {are} U+FFFD")
     if isinstance(text.ids, np.memmap):
+        where = "a temporary file, which is deleted at the end"
+        if text.ids.filename is not None:
+            where = printable_name(str(text.ids.filename))
         run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
-                         f"in {printable_name(str(text.ids.filename))}")
+                         f"in {where}")
     shrunk = [
         f"{key} is reduced from {asked} to {fits}"
         for key, asked, fits in (("batch_size", config.batch_size, batches.B),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config.parsing import check_min_count
+from charrnn.config.parsing import check_bytes
 from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
@@ -53,7 +53,7 @@ def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
             )
     inherited: dict[str, Any] = {key: init_from.settings[key] for key in INHERITED}
     config = dataclasses.replace(request.config, **inherited)
-    check_min_count(config)
+    check_bytes(config)
     return config
 
 

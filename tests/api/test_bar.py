@@ -64,6 +64,11 @@ def test_a_resumed_run_starts_where_it_was(capfd):
     assert "20/30" in first
 
 
+def test_a_run_that_ends_for_want_of_patience_says_so(capfd):
+    shown = train(capfd, steps=10**6, eval_every=5, patience=1, learning_rate=3, warmup=0).err
+    assert re.search(r"^stopped early after step [\d,]+: ", shown.replace("\r", "\n"), re.MULTILINE)
+
+
 def test_a_run_that_has_ended_shows_a_full_bar(capfd):
     train(capfd, progress=False)
     assert "20/20" in train(capfd).err.split("\r")[-1]
@@ -71,7 +76,8 @@ def test_a_run_that_has_ended_shows_a_full_bar(capfd):
 
 def test_the_bar_is_closed_after_an_error(capfd):
     with pytest.raises(charrnn.DivergedError):
-        train(capfd, learning_rate=1e30, clip_norm=0, activation="relu", warmup=0, steps=200)
+        train(capfd, optimizer="sgd", activation="relu", learning_rate=50, clip_norm=0, warmup=0,
+              schedule="constant", steps=300)
     assert capfd.readouterr().err.endswith("\n")
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from charrnn.api import blas
-from charrnn.api.blas import OneThread, may_oversubscribe
+from charrnn.api.blas import OneThread, may_oversubscribe, own_threads
+from charrnn.system import machine
 from charrnn.system.machine import BLAS_VARIABLES
 
 
@@ -87,6 +88,9 @@ def test_only_a_blas_with_threads_that_nobody_limits_is_too_much(
     monkeypatch.setattr(blas, "_find", lambda: (min, max) if found else None)
     monkeypatch.setattr(blas, "one_blas_thread", OneThread())
     assert may_oversubscribe(threads) is expected
+    monkeypatch.setattr(machine, "affinity", lambda: frozenset(range(threads)))
+    own = int(variable) if variable else threads
+    assert own_threads() == (1 if expected else own)
 
 
 def test_the_blas_of_numpy_is_told():

@@ -32,8 +32,8 @@ def test_options_become_arguments_and_nothing_else_changes(text, expected):
 
 def test_the_error_itself_goes_on_with_the_new_message():
     error = UsageError("name it with -o")
-    with pytest.raises(UsageError, match="^name it with out$") as caught, in_arguments():
+    with pytest.raises(UsageError, match=r"^name it with out$") as caught, in_arguments():
         raise error
     assert caught.value is error
-    with pytest.raises(ValueError, match="^-o$"), in_arguments():
+    with pytest.raises(ValueError, match=r"^-o$"), in_arguments():
         raise ValueError("-o")

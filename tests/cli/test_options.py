@@ -10,7 +10,7 @@ import pytest
 from commands import one_line, run_charrnn
 
 
-def test_without_a_checkpoint_sample_says_what_to_do(tmp_path):
+def test_without_a_checkpoint_the_error_gives_the_remedy(tmp_path):
     assert "train one" in one_line(run_charrnn("sample", cwd=tmp_path), 2)
 
 
@@ -33,7 +33,7 @@ def test_the_newest_checkpoint_is_taken(home, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and FIFOs")
-def test_what_is_no_regular_file_is_not_taken_for_the_newest_checkpoint(home, tmp_path):
+def test_only_a_regular_file_can_be_the_newest_checkpoint(home, tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     os.mkfifo(folder / "fifo.npz")
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_does_not_exist_is_named_with_a_similar_one(home, tmp_
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shell_completion_is_there(home, shell):
+def test_shell_completion_works(home, shell):
     script = run_charrnn(cwd=home, env={"_CHARRNN_COMPLETE": f"{shell}_source"})
     assert b"_CHARRNN_COMPLETE" in script.stdout
     words = {"COMP_WORDS": "charrnn train --opti", "COMP_CWORD": "2"}

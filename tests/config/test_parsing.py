@@ -171,6 +171,20 @@ def test_encodings_of_text_are_known(name):
     assert parse("encoding", name) == name
 
 
+@pytest.mark.parametrize(("name", "canonical"), [
+    ("utf8", "utf-8"), ("UTF-8", "utf-8"), ("latin1", "latin-1"), ("ISO-8859-1", "latin-1"),
+    ("windows-1252", "cp1252"), ("UTF-8-SIG", "utf-8-sig")])
+def test_every_spelling_of_an_encoding_is_the_same_setting(name, canonical):
+    assert parse("encoding", name) == canonical
+
+
+def test_settings_about_characters_are_refused_at_byte_level():
+    assert resolve({"errors": "skip"}, {}).errors == "skip"
+    for settings in ({"errors": "replace"}, {"errors": "skip"}, {"min_count": 2}):
+        with pytest.raises(UsageError, match="leave it out at byte level"):
+            resolve({"level": "byte"}, settings)
+
+
 @pytest.mark.parametrize("name", ["", "utf-9", "base64", "rot13", "zlib", "\0", "a" * 1000,
                                   "../utf_8", "aliases", "\ud800"])
 def test_what_is_no_encoding_of_text_is_refused(name):

@@ -33,7 +33,8 @@ def test_no_clock_time_and_no_name_of_the_machine_is_in_it(written):
     assert set(meta["versions"]) == {"charrnn", "numpy", "python"}
     assert set(meta) == {
         "format", "format_version", "settings", "changed", "explicit", "vocabulary_size", "lanes",
-        "progress", "corpus", "origin", "threads", "processes", "history", "samples", "versions",
+        "progress", "corpus", "origin", "threads", "processes", "history", "samples", "undecodable",
+        "versions",
     }  # fmt: skip
 
 
@@ -120,6 +121,10 @@ METAS = {
     "another optimizer": put("settings", "optimizer", "adam"),
     "no optimizer": put("settings", "optimizer", "lion"),
     "byte level": put("settings", "level", "byte"),
+    "undecodable below 0": put("undecodable", -1),
+    "undecodable with a point": put("undecodable", 1.0),
+    "undecodable null": put("undecodable", None),
+    "no way to handle errors": put("settings", "errors", "ignore"),
     "no encoding": put("settings", "encoding", "utf-9"),
     "vocabulary of none": put("vocabulary_size", 0),
     "vocabulary below none": put("vocabulary_size", -1),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from charrnn.text.display import (
     as_strings,
     characters,
+    count,
     describe,
     display_list,
     display_name,
@@ -20,6 +21,7 @@ from charrnn.text.display import (
     printable,
     printable_name,
     quoted,
+    undecodable_note,
 )
 
 BIDI = ["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"]
@@ -66,6 +68,18 @@ def test_a_quoted_passage_shows_harmless_characters_as_they_are():
 )
 def test_a_character_is_described_so_that_a_person_knows_it(character, shown):
     assert describe(ord(character)) == shown
+
+
+@pytest.mark.parametrize(("number", "shown"), [
+    (0, "0 characters"), (1, "1 character"), (2, "2 characters"), (1234, "1,234 characters")])
+def test_one_thing_is_singular_and_any_other_number_plural(number, shown):
+    assert count(number, "character") == shown
+
+
+def test_what_became_of_undecodable_bytes_is_said_where_there_were_some():
+    assert undecodable_note(0, "replace") == []
+    assert undecodable_note(1, "replace") == ["1 undecodable byte sequence was replaced by U+FFFD"]
+    assert undecodable_note(1200, "skip") == ["1,200 undecodable byte sequences were skipped"]
 
 
 def test_many_files_are_named_as_far_as_they_fit():

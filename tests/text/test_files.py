@@ -176,6 +176,42 @@ def test_in_a_folder_only_files_are_read_and_not_those_that_charrnn_writes(tmp_p
         read([str(tmp_path)], UTF8)
 
 
+PAGE = b"<!doctype html>\n<html>\n<title>charrnn report</title>\n<style>\n"
+EVENTS = b'{"event": "start", "step": 0, "steps": 10, "corpus": "a.txt"}\n{"event": "step"}\n'
+LOG = (b"a.txt: 1,115,394 characters, 65 distinct; 1,003,854 to learn from\n"
+       b"model: 243,777 parameters, about 13 MB; 6,000 steps\n")
+
+
+@pytest.mark.parametrize("content", [
+    PAGE, EVENTS, LOG, LOG.replace(b"\nmodel", b", 9\nmore\nmodel")])
+def test_what_charrnn_wrote_into_a_folder_is_left_out_and_noted(tmp_path, content):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "deep/any name.txt").write_bytes(content)
+    (tmp_path / "deep/b.txt").write_text("text")
+    expected = [str(tmp_path / name) for name in ("a.txt", "deep/b.txt")]
+    left_out = []
+    assert files.files_of([str(tmp_path)], left_out) == expected
+    assert left_out == [str(tmp_path / "deep/any name.txt")]
+    assert files.left_out_notes([str(tmp_path)]) == [
+        f"not read, since charrnn wrote them: {tmp_path / 'deep/any name.txt'}"]
+    assert files.files_of(left_out) == left_out, "a file that is named is read"
+    assert files.left_out_notes(left_out + expected) == []
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"charrnn report\n", b"<!doctype html>\n<title>On the charrnn report</title>\n",
+    b"The page begins with\n" + PAGE, b"A run prints\n\n    " + LOG, EVENTS[1:],
+    b'[{"event": "start"}]', b'{"event": "start of the fair", "step": "first"}\n',
+    b"model: 243,777 parameters\n", b"# charrnn\n\nTrain character-level language models.\n",
+    b"First Citizen: 12 characters, more or less\nAll:\nSpeak!\nmodel: 3 parameters\n"[:60],
+])
+def test_a_text_that_only_mentions_charrnn_is_read(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    assert files.files_of([str(tmp_path)]) == [str(tmp_path / "a.txt")]
+    assert files.left_out_notes([str(tmp_path)]) == []
+
+
 def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
     def scandir(path):
         if str(path).endswith("B"):

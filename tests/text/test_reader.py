@@ -35,7 +35,7 @@ def test_what_cannot_be_opened_is_a_usage_error_here_too(tmp_path, name):
     known = Vocabulary.of_bytes()
     for read in (
         lambda path: reader.read([path], known, "utf-8"),
-        lambda path: list(reader.read_lines([path], known, "utf-8")),
+        lambda path: list(reader.TextStream([path], known, "utf-8").lines()),
     ):
         with pytest.raises(UsageError, match=name) as caught:
             read(str(tmp_path / name))
@@ -108,7 +108,7 @@ def lines(path, data, known, chunk=files.CHUNK, skip_unknown=False, encoding="ut
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "CHUNK", chunk)
-        found = list(reader.read_lines([str(path)], known, encoding, skip_unknown))
+        found = list(reader.TextStream([str(path)], known, encoding, skip_unknown).lines())
     return [(line, ids.tolist(), unknown) for line, ids, unknown in found]
 
 
@@ -155,5 +155,5 @@ def test_a_line_ends_where_its_file_does(tmp_path):
     (tmp_path / "a").write_text("ab\nc")
     (tmp_path / "b").write_text("d\n")
     paths = [str(tmp_path / "a"), str(tmp_path / "b")]
-    found = reader.read_lines(paths, a_vocabulary("\nabcd"), "utf-8")
+    found = reader.TextStream(paths, a_vocabulary("\nabcd"), "utf-8").lines()
     assert [line for line, _, _ in found] == ["ab", "c", "d"]

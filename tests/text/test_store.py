@@ -22,7 +22,7 @@ OTHER = 65534  # a user, and a group, that is not root
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
+def small_limits(monkeypatch):
     """Limits so low that short texts are large."""
     monkeypatch.setattr(cache, "LIMIT", 300)
     monkeypatch.setattr(files, "CHUNK", 50)

@@ -15,12 +15,14 @@ from training_runs import (
     train_in,
 )
 
+from charrnn.config.parsing import parse
 from charrnn.errors import CorpusError, UsageError
 from charrnn.storage import checkpoint
 from charrnn.system.signals import Signals
-from charrnn.text import cache
+from charrnn.text import cache, store
 from charrnn.text import corpus as texts
 from charrnn.text.batches import Batches
+from charrnn.text.display import count
 from charrnn.training import loop, prepare
 from charrnn.training.events import Step
 from charrnn.training.processes import Alone, ProcessGroup
@@ -38,7 +40,7 @@ def test_text_of_five_characters_trains(tmp_path):
 @pytest.mark.parametrize("text", ["", "x"])
 def test_too_little_text_is_refused_with_the_number(tmp_path, text):
     (tmp_path / "a.txt").write_text(text)
-    with pytest.raises(CorpusError, match=f"{len(text)} characters"):
+    with pytest.raises(CorpusError, match=f"has {count(len(text), 'character')}: at least"):
         prepared(tmp_path / "a.txt", tmp_path / "a.npz")
 
 
@@ -72,8 +74,49 @@ def test_a_large_text_in_a_file_trains_like_one_in_memory(corpus, tmp_path, monk
     train(corpus, tmp_path / "memory.npz")
     monkeypatch.setattr(cache, "LIMIT", 300)
     events = train(corpus, tmp_path / "file.npz")
-    assert any("the text is large" in note for note in events[0].notes)
+    (note,) = [note for note in events[0].notes if "the text is large" in note]
+    (name,) = tmp_path.glob("*.ids")
+    assert note.endswith(f" GB, are in {name}")
     assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "memory.npz").read_bytes()
+
+
+def test_a_file_that_nobody_finds_again_is_not_named(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "LIMIT", 300)
+    monkeypatch.setattr(store, "MAX_FACTS", 10)  # so it cannot be kept
+    (note,) = [note for note in prepared(corpus, tmp_path / "a.npz").notes if "is large" in note]
+    assert note.endswith("are in a temporary file, which is deleted at the end")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("errors", "what"), [("replace", "replaced by U+FFFD"),
+                                              ("skip", "skipped")])
+def test_how_much_could_not_be_decoded_is_noted_and_stored(tmp_path, errors, what):
+    (tmp_path / "a.txt").write_bytes(TEXT.encode() + b"\xff\n\xe2\x82\n\x92\n\xef\xbf\xbd\n")
+    (tmp_path / "val.txt").write_bytes(TEXT.encode()[:50] + b"\xff")
+    events = train(tmp_path / "a.txt", tmp_path / "a.npz", val=tmp_path / "val.txt", errors=errors)
+    assert f"3 undecodable byte sequences were {what}" in events[0].notes
+    assert f"val.txt: 1 undecodable byte sequence was {what}" in events[0].notes
+    found = checkpoint.load(tmp_path / "a.npz")
+    assert (found.undecodable, found.settings["errors"]) == (3, errors)
+    assert ("\ufffd" in map(chr, found.vocabulary.codes)), "there is one in the text itself"
+    for other in {"strict", "replace", "skip"} - {errors}:
+        with pytest.raises((CorpusError, UsageError), match=f"errors {errors} there, {other} now"
+                           if other != "strict" else "is not utf-8"):
+            prepared(tmp_path / "a.txt", tmp_path / "a.npz", val=tmp_path / "val.txt", errors=other)
+    more = prepared(tmp_path / "a.txt", tmp_path / "b.npz", init_from=tmp_path / "a.npz",
+                    errors=errors)
+    assert more.checkpoint.undecodable == 3
+
+
+def test_an_encoding_is_the_same_run_by_any_of_its_names(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT + "\u00e9\n", encoding="latin-1")
+    for name in ("latin-1", "ISO-8859-1", "l1"):
+        run = prepared(tmp_path / "a.txt", tmp_path / "a.npz",
+                       encoding=parse("encoding", name))
+        list(loop.train(run, Signals()))
+    assert run.resumed and checkpoint.load(tmp_path / "a.npz").settings["encoding"] == "latin-1"
+    with pytest.raises(UsageError, match="encoding latin-1 there, cp1252 now"):
+        prepared(tmp_path / "a.txt", tmp_path / "a.npz", encoding="cp1252")
 
 
 @pytest.mark.parametrize("machines", [["a", "a", "a"], ["a", "a", "b"]])
