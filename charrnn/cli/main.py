@@ -20,6 +20,7 @@ import charrnn
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.eval import evaluate
 from charrnn.cli.guesses import Group, unknown_command
+from charrnn.cli.info import info
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -72,6 +73,7 @@ for each, summary in (
     (sample, "Generate text with a model."),
     (evaluate, "Score how well a model predicts a text."),
     (report, "Write an HTML page that shows what a model has learned."),
+    (info, "Show what a checkpoint contains."),
     (show_help, "Show this help, or the help of a command."),
 ):
     each.short_help = summary

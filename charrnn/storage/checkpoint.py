@@ -18,7 +18,14 @@ from charrnn.config.settings import Value, changed
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, Parameters
 from charrnn.storage import archive, metadata
-from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES, Metadata, Progress
+from charrnn.storage.metadata import (
+    FORMAT_VERSION,
+    MAX_HISTORY,
+    MAX_META,
+    MAX_SAMPLES,
+    Metadata,
+    Progress,
+)
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT, Vocabulary
 
 M = TypeVar("M")
@@ -46,7 +53,10 @@ class Checkpoint:
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text generated then
     undecodable: int = 0  # byte sequences of the text that were replaced or skipped
-    digest: str = ""  # of the file from which it was read
+    # Of the file from which it was read, or none:
+    digest: str = ""
+    versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it
+    format_version: int = FORMAT_VERSION
     # False for a run begun when this was not recorded: ``explicit`` are then the settings that
     # differed from the defaults, and a default that followed from the text may be None.
     explicit_recorded: bool = True
@@ -129,6 +139,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         documents=checkpoint.documents,
         threads=checkpoint.threads if counts else 1,
         processes=checkpoint.processes if counts else 1,
+        versions={},  # written by ``encode``
         history=checkpoint.history,
         samples=checkpoint.samples,
         undecodable=checkpoint.undecodable,
@@ -184,6 +195,7 @@ def load(path: Path) -> Checkpoint:
             samples=meta.samples,
             undecodable=meta.undecodable,
             digest=file.digest.decode(),
+            versions=meta.versions,
         )
 
 

@@ -35,6 +35,7 @@ ABSENT: dict[str, Value] = {
     "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
     "errors": "strict",
 }
+PROGRAMS = ("charrnn", "numpy", "python")
 ORIGINS = ("corpus", "val", "init_from")
 
 
@@ -68,6 +69,7 @@ class Metadata(NamedTuple):
     documents: str | None  # digest of where files begin in the text, if that matters; else no key
     threads: int  # per process, which share the batch
     processes: int
+    versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
     samples: list[list[Any]]
     undecodable: int = 0  # byte sequences of the text that were replaced or skipped
@@ -84,11 +86,8 @@ def encode(metadata: Metadata) -> bytes:
         "format_version": FORMAT_VERSION,
         **facts,
         "progress": asdict(metadata.progress),
-        "versions": {
-            "charrnn": charrnn.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": dict(zip(PROGRAMS, (charrnn.__version__, np.__version__,
+                                        platform.python_version()), strict=True)),
     }
     return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
@@ -120,6 +119,7 @@ def decode(path: Path, data: bytes) -> Metadata:
         documents=_digest(meta["documents"]) if "documents" in meta else None,
         threads=_whole(meta["threads"], 1, MAX_THREADS),
         processes=_whole(meta.get("processes", 1), 1, 2**31),
+        versions=_versions(meta.get("versions")),
         history=_history(_list(meta["history"], MAX_HISTORY)),
         samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
         undecodable=_whole(meta.get("undecodable", 0), 0, MAX_INTEGER),
@@ -185,6 +185,13 @@ def _origin(values: dict[str, Any]) -> dict[str, str | None]:
     if values.keys() != set(ORIGINS) or values["corpus"] is None:
         raise ValueError("its origin has other keys than this format")
     return {key: None if value is None else _digest(value) for key, value in values.items()}
+
+
+def _versions(values: Any) -> dict[str, str]:
+    """The versions in a file, which are only shown: what is not one is left out."""
+    known = values if isinstance(values, dict) else {}
+    return {name: known[name] for name in PROGRAMS
+            if isinstance(known.get(name), str) and len(known[name]) <= MAX_VALUE}
 
 
 def _number(value: Any, or_none: bool = False) -> float | None:

@@ -287,7 +287,7 @@ def test_a_longer_end_record_anywhere_else_is_refused(path, written, reseal, at)
         with contextlib.suppress(CharrnnError):
             same(read(path), MEMBERS)
     else:
-        assert "does not end like one" in refusal(path)
+        assert "end record is not that of a checkpoint" in refusal(path)
 
 
 @POSIX
