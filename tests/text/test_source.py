@@ -75,7 +75,7 @@ def test_utf_8_is_replaced_as_python_does_it(data, chunk):
     assert decode(data, "utf-8", "skip", chunk)[0] == data.decode("utf-8", "ignore")
 
 
-def test_half_a_surrogate_pair_is_not_a_character():
+def test_a_lone_surrogate_is_not_a_character():
     assert decode(b"a+2AA-b", "utf-7", "replace", 1) == ("a\ufffdb", 1)
     assert decode(b"a+2AA-b", "utf-7", "skip", 99) == ("ab", 1)
 
