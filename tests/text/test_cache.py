@@ -1,4 +1,4 @@
-"""Large texts in files: the same as in memory, found again, verified, written by several at once."""
+"""Large texts in files: the same as in memory, found again, verified, written by many at once."""
 
 from __future__ import annotations
 

@@ -141,9 +141,9 @@ def test_what_is_refused_is_refused_by_name(tmp_path, encoding, data):
         list(Source([str(tmp_path / "a")], "char", encoding))
 
 
-def test_without_its_mark_utf_16_is_refused_even_where_errors_are_read_past(tmp_path):
+def test_utf_16_without_a_byte_order_mark_is_refused_with_replace_too(tmp_path):
     (tmp_path / "a").write_bytes(b"no mark at all")
-    with pytest.raises(CorpusError, match="name the byte order, --encoding utf-16-le or -be"):
+    with pytest.raises(CorpusError, match="byte order mark: name the order, --encoding utf-16-le or -be"):
         list(Source([str(tmp_path / "a")], "char", "utf-16", "replace"))
 
 
