@@ -108,6 +108,19 @@ def test_how_much_could_not_be_decoded_is_noted_and_stored(tmp_path, errors, wha
     assert more.checkpoint.undecodable == 3
 
 
+@pytest.mark.parametrize("limit", [cache.LIMIT, 300])
+def test_all_processes_count_the_same_undecodable_bytes(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(cache, "LIMIT", limit)
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    (tmp_path / "a.txt").write_bytes(SHARED_TEXT.encode() + b"\xff\n\xe2\x82\n")
+
+    def work(group):
+        run = prepared_in(group, tmp_path / "a.txt", tmp_path / "a.npz", errors="replace")
+        return run.checkpoint.undecodable, run.text.in_memory
+
+    assert in_processes(3, work) == [(2, limit > 300)] * 3
+
+
 def test_an_encoding_is_the_same_run_by_any_of_its_names(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT + "\u00e9\n", encoding="latin-1")
     for name in ("latin-1", "ISO-8859-1", "l1"):
