@@ -204,11 +204,11 @@ def test_shards_that_cannot_be_divided_evenly_are_refused(shared_corpus, tmp_pat
 def test_processes_that_see_other_texts_or_settings_are_refused(shared_corpus, tmp_path):
     corpus, other, out = shared_corpus, tmp_path / "other.txt", tmp_path / "a.npz"
     other.write_text(SHARED_TEXT + "!")
-    assert "process 1 of 2 has another text" in refused(2, (corpus, other), out)
+    assert "process 1 of 2 differs from process 0 in the text" in refused(2, (corpus, other), out)
     text = refused(3, corpus, out, seed=(1, 1, 2))
-    assert "process 2 of 3 has another seed than process 0 (2, 1)" in text
+    assert "process 2 of 3 differs from process 0 in the seed (2, 1)" in text
     assert "number of threads" in refused(2, corpus, out, workers=(1, 2))
-    assert "another validation text" in refused(2, corpus, out, val=(str(corpus), str(other)))
+    assert "in the validation text" in refused(2, corpus, out, val=(str(corpus), str(other)))
     train_in(1, corpus, out, steps=5)
     first = (out, tmp_path / "elsewhere.npz")
     assert "checkpoint to resume" in refused(2, corpus, first)
