@@ -16,7 +16,7 @@ export PRIME
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-browser test-mpi mutants test-lowest lint types check coverage bench bench-peers bench-mpi \
+.PHONY: help demo test test-fast test-slow test-browser test-mpi test-peers mutants test-lowest lint types check coverage bench bench-peers bench-mpi \
   dist clean train sample eval install
 
 help: ## list the targets and variables
@@ -68,6 +68,10 @@ test-browser: $(VENV)/dev ## open a report in headless Chromium, which must be i
 test-mpi: $(VENV)/dev ## train in several MPI processes, and stop, kill and misuse them (a minute)
 	$(BIN)/python -m pip install --quiet --editable '.[mpi]' mpich
 	$(BIN)/python -m pytest -m mpi -rs $(ARGS)
+
+test-peers: $(VENV)/dev ## load a checkpoint's weights into PyTorch and compare (installs PyTorch)
+	$(BIN)/python -m pip install --quiet --editable '.[peers]'
+	$(BIN)/python -m pytest -m peers -rs $(ARGS)
 
 mutants: $(VENV)/dev ## break the numerics in one place at a time; a test must fail each time (half an hour)
 	$(BIN)/python tests/mutants.py $(ARGS)

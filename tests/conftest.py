@@ -39,7 +39,7 @@ def sealed(body: bytes) -> bytes:
 @pytest.fixture(scope="session")
 def reseal() -> Callable[[bytes], bytes]:
     """Replace the digest of an archive, whose bytes were changed, by a valid one."""
-    return lambda data: sealed(data[: -archive.SEAL])
+    return lambda data: sealed(data[: -archive.DIGITS])
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +53,8 @@ def forge() -> Callable[..., None]:
         with zipfile.ZipFile(buffer, "w", compression) as file:
             for name, data in members:
                 file.writestr(zipfile.ZipInfo(name), data, compression)
-            file.comment = b"0" * archive.SEAL
-        path.write_bytes(sealed(buffer.getvalue()[: -archive.SEAL]))
+            file.comment = b"0" * archive.DIGITS
+        path.write_bytes(sealed(buffer.getvalue()[: -archive.DIGITS]))
 
     return forge
 

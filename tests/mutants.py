@@ -191,7 +191,7 @@ EQUIVALENT: dict[str, str] = {
     "nn/rng.uniform_rows: 1 one more, in chosen: ndarray = draws[before:].reshape(-1, width)":
         "NumPy infers a dimension for any negative size",
     (
-        "text/split.training_size: 1 one more, in val_fraction = min(0.1, LARGEST_VALIDATION "
+        "text/split.default_fraction: 1 one more, in return min(0.1, LARGEST_VALIDATION "
         "/ max(1, size))"
     ): "the result is a tenth in both cases",
     "training/step.TrainingStep: 0 one more, in if p == 0:":

@@ -26,10 +26,12 @@ MAY_IMPORT = {
     "inference": {"errors", "system", "text", "nn"},
     "analysis": {"errors", "system", "config", "text", "nn", "storage", "inference"},
     "training": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
-    "api": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
+    "api": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis",
+            "training"},
     "cli": {"errors", "system", "config", "text", "inference", "analysis", "training", "api"},
     "__main__": {"cli", "system"},
 }
+LAZY = {"errors", "inference", "api"}  # what charrnn offers, and imports when it is used
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
 NAMES = {".".join(["charrnn", *module.parts]).removesuffix(".__init__") for module in MODULES}
 each_module = pytest.mark.parametrize("module", MODULES, ids=str)
@@ -75,9 +77,27 @@ def test_every_module_is_in_a_sub_package_with_rules():
 def test_a_module_imports_only_what_its_sub_package_may(module):
     own = module.parts[0]
     found = {sub_package(name) for name in imported(module) if name != "charrnn"}
-    assert found - {own} <= MAY_IMPORT[own]
+    assert found - {own} <= (LAZY if module == Path("__init__") else MAY_IMPORT[own])
     if own == "nn":
         assert "charrnn" not in imported(module), "not even the version"
+
+
+def test_what_charrnn_offers_is_imported_for_types_or_when_it_is_used():
+    at_once = [node for node in tree("__init__").body if not isinstance(node, ast.FunctionDef)]
+    (for_types,) = [node for node in at_once if isinstance(node, ast.If)]
+    assert ast.unparse(for_types.test) == "TYPE_CHECKING"
+    named = {alias.asname or alias.name for node in for_types.body for alias in node.names}
+    assert named | {"__version__"} == set(charrnn.__all__)
+    others = [node.module for node in at_once if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert others == ["__future__", "typing"]
+
+
+@each_module
+def test_only_training_through_the_api_needs_what_trains(module):
+    """So sampling and scoring from Python start as fast as the commands do."""
+    uses = any(sub_package(name) == "training" for name in imported(module))
+    if module.parts[0] == "api":
+        assert uses == (module.name in ("training", "bar"))
 
 
 def test_there_are_no_import_cycles():
@@ -92,12 +112,13 @@ def test_there_are_no_import_cycles():
 
 
 @each_module
-def test_only_the_console_prints(module):
+def test_only_the_console_and_the_bar_of_the_api_print(module):
     calls = [ast.unparse(node.func) for node in ast.walk(tree(module))
              if isinstance(node, ast.Call)]
     writing = [call for call in calls if re.fullmatch(
-        r"print|(click\.)?echo|sys\.(stdout|stderr)\.(buffer\.)?write(lines)?", call)]
-    assert not writing or module == Path("cli/console")
+        r"print|(click\.)?echo|sys\.(stdout|stderr)\.(buffer\.)?write(lines)?|(self\.)?bar\.write|"
+        r"tqdm\.write", call)]
+    assert not writing or module in (Path("cli/console"), Path("api/bar"))
 
 
 @each_module
@@ -188,8 +209,15 @@ def test_the_help_is_shown_without_numpy_tqdm_or_yaml():
     assert run(code).strip() == "set()"
 
 
+def test_importing_charrnn_imports_no_other_module_of_it_and_no_package():
+    code = ("import sys, charrnn; print([name for name in sys.modules if name.split('.')[0] in "
+            "('charrnn', 'numpy', 'tqdm', 'yaml', 'click')])")
+    assert run(code).strip() == "['charrnn']"
+
+
 def test_sampling_imports_nothing_that_only_other_commands_need():
-    code = ("import sys, charrnn.api; print([name for name in sys.modules if name.startswith("
+    code = ("import sys, charrnn.api.loaded, charrnn.api.model; "
+            "print([name for name in sys.modules if name.startswith("
             "('charrnn.training', 'charrnn.analysis', 'charrnn.inference.scoring', "
             "'charrnn.inference.dynamic', 'concurrent.futures.thread', 'tqdm', 'yaml'))])")
     assert run(code).strip() == "[]"

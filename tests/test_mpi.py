@@ -176,7 +176,7 @@ def test_a_process_that_exits_ends_the_job(folder, whole):
 @pytest.mark.parametrize(("size", "who"), [(2, 0), (4, 2)])
 def test_a_process_that_raises_ends_the_job_with_one_line(folder, whole, size, who):
     line = one_line(changed(size, who, "1 / 0", SAME, folder), 1)
-    assert "a mistake in charrnn, ZeroDivisionError" in line
+    assert "internal error, ZeroDivisionError" in line
     assert ("(process 2 of 4)" in line) == (who > 0)
     assert checkpoint.load(folder / "a.npz").progress.step == 20
     finishes(folder, 1, whole)
@@ -272,7 +272,7 @@ def test_usr1_to_the_launcher_saves_and_the_run_continues(folder):
     (["train", "-"], "standard input reaches one of 4 processes"),
     ([*TINY, "-c", "missing.yaml"], "missing.yaml"),
     ([*TINY, "-c", "bad.yaml"], "bad.yaml"),
-    ([*TINY, "--batch-size", "30"], "30 lanes cannot be shared evenly by 4 processes"),
+    ([*TINY, "--batch-size", "30"], "30 sequences cannot be divided evenly among 4 processes"),
     ([*TINY, "--batch-size", "8", "--deterministic"], "8 lanes are summed in 1 shard with "),
     ([*TINY, "-o", "."], "is a folder"),
 ])

@@ -176,6 +176,7 @@ def score_line(
         "dynamic": dynamic,
         "chars": score.chars,
         "unknown_chars": text.unknown,
+        "undecodable": text.undecodable,
         "nats_per_char": json_number(score.nats_per_char),
         "bits_per_char": json_number(score.bits_per_char),
         "perplexity": json_number(score.perplexity),

@@ -6,20 +6,30 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.config.parsing import parse
+from charrnn.cli.console import say
+from charrnn.cli.guesses import Command
+from charrnn.config.parsing import (
+    NUMBER,
+    check_spelling,
+    nearest,
+    parse,
+    range_in_words,
+    whole_number,
+)
 from charrnn.config.settings import FIELDS, TYPES, Value, option_name
 from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
 
 if TYPE_CHECKING:
-    from charrnn.api import Model
+    from charrnn.api.loaded import Decoding
+    from charrnn.api.loaded import LoadedModel as Model
 
     ParamType = click.ParamType[Value]
 else:
@@ -65,7 +75,8 @@ def setting_options(command: click.Command) -> click.Command:
         if TYPES[key] is bool:
             option = SettingOption([f"{name}/--no-{name[2:]}"], default=None, help=more)
         else:
-            shown = "" if default is None else f"  [default: {default}]"
+            shown = field.metadata["rule"] or ("" if default is None else str(default))
+            shown = shown and f"  [default: {shown}]"
             option = SettingOption([name], type=kind, help=more + shown,
                                    metavar="|".join(kind.choices) or kind.name.upper())
         option.group = field.metadata["group"]
@@ -73,7 +84,7 @@ def setting_options(command: click.Command) -> click.Command:
     return command
 
 
-class GroupedCommand(click.Command):
+class GroupedCommand(Command):
     """A command whose help shows the options of each group together."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,27 +107,63 @@ class Argument(click.ParamType):  # type: ignore[type-arg]
         return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
-class FiniteRange(click.FloatRange):
-    """A finite number in a range; click's own range lets nan and infinity pass."""
+class WholeNumber(click.ParamType):  # type: ignore[type-arg]
+    """A whole number of at least ``low``, such as 1000, 1_000 or 1e3."""
+
+    name = "integer"
+
+    def __init__(self, low: int) -> None:
+        self.low = low
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
+        try:
+            return whole_number(str(value), self.low)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]
+    """A finite number in a range, which does not include ``above``."""
+
+    name = "number"
+
+    def __init__(
+        self, low: float = -math.inf, high: float = math.inf, above: float = -math.inf
+    ) -> None:
+        self.low, self.high, self.above = low, high, above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        try:
+            check_spelling(text, NUMBER, "number")
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        number = float(text)
         if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
+            self.fail(f"{text:.40} is not a finite number", param, ctx)
+        if not (self.low <= number <= self.high and self.above < number):
+            allowed = range_in_words(self.low, self.high, self.above)
+            self.fail(f"{text:.40} is out of range: {allowed}", param, ctx)
         return number
 
 
 def checkpoint_option(command: Any) -> Any:
     return click.option(
         "-m", "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
-        help="The model.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
+        help="The model's checkpoint; checkpoints/ and .npz may be left out.  [default: "
+        "$CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
+
+
+def checkpoint_argument(command: Any) -> Any:
+    return click.argument("named", nargs=-1, type=click.Path(path_type=Path),
+                          metavar="[FILE]")(command)
 
 
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-        help="What to do about characters the model has never seen; one that learned with "
+        help="What to do with characters that the model does not know. A model trained with "
         "--min-count reads them as U+FFFD.",
     )(command)
 
@@ -124,44 +171,120 @@ def unknown_option(command: Any) -> Any:
 def encoding_option(command: Any) -> Any:
     return click.option(
         "--encoding", type=SettingType("encoding"), metavar="NAME",
-        help="How the text is encoded.  [default: utf-8; as in training for a file that the "
-        "model was trained or validated on]",
+        help="Encoding of the text.  [default: as in training for the training and validation "
+        "text, else utf-8]",
     )(command)
 
 
-def choose_encoding(
-    model: Model, paths: Sequence[str], named: str | None, notes: list[str], beside: bool = False
-) -> str:
-    """How to read a text: as ``named``, else as the model knows it, else as UTF-8.
+def errors_option(command: Any) -> Any:
+    return click.option(
+        "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
+        help="What to do with bytes that cannot be decoded: report an error (strict), replace "
+        "them by U+FFFD, or skip them.  [default: as in training for the training and validation "
+        "text, else strict]",
+    )(command)
 
-    Of a text that is read ``beside`` the one that --encoding is about, what the model knows
-    counts first. That a text is read otherwise than in training, unasked, is added to ``notes``.
+
+def choose_decoding(
+    model: Model, paths: Sequence[str], encoding: str | None, errors: str | None,
+    notes: list[str], beside: bool = False,
+) -> Decoding:
+    """How to decode a text: as the options say, else as in training, else as strict UTF-8.
+
+    For a text that is read ``beside`` the one that the options are about, the way of training
+    comes first, where the model was trained or validated on it. What a user may not expect, such
+    as an encoding that differs from that of training, is added to ``notes``.
     """
+    from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name
+    from charrnn.text.files import left_out_notes
 
-    encoding = named
-    if encoding is None or beside:
-        encoding = model.encoding_of(paths, named or "utf-8")
-    if named is None and encoding != model.encoding:
+    trained = model.decoding
+    if beside:
+        chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
+    else:  # what is named makes no difference, so that files are not read for it
+        found = model.decoding_of(paths, Decoding(trained.encoding if encoding else "utf-8",
+                                                  trained.errors if errors else "strict"))
+        chosen = Decoding(encoding or found.encoding, errors or found.errors)
+    if encoding is None and chosen.encoding != trained.encoding:
         notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
-                     f"{printable_name(model.encoding)} text; --encoding names another")
-    return encoding
+                     f"{printable_name(trained.encoding)} text; --encoding names another")
+    notes += [f"note: {note}" for note in left_out_notes(paths)]
+    return chosen
 
 
-def newest_checkpoint() -> Path:
-    """The checkpoint meant when none is named."""
-    named = os.environ.get("CHARRNN_CHECKPOINT")
-    if named:
-        return Path(named)
+def quiet_option(command: Any) -> Any:
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="Print no messages except errors.",
+    )(command)
+
+
+def notes(quiet: bool) -> Callable[[str], None]:
+    """The function that prints a line which is not an error; with --quiet it does nothing."""
+    return (lambda line: None) if quiet else say
+
+
+def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
+    """The one checkpoint that is given, else that of the environment, else the newest one.
+
+    A name may lack the ending .npz, the folder checkpoints/ or both. A folder means the newest
+    checkpoint in it. Raises UsageError where there is none, with ``advice`` at the end.
+    """
+    paths = [path for path in given if path is not None]
+    if len(paths) > 1:
+        raise UsageError(f"one checkpoint is needed, and {len(paths)} are given: "
+                         f"{' '.join(map(str, paths))}{advice}")
+    variable, source = os.environ.get("CHARRNN_CHECKPOINT"), ""
+    if paths:
+        path = paths[0]
+    elif variable:
+        path, source = Path(variable), "$CHARRNN_CHECKPOINT names "
+    else:
+        return newest_checkpoint()
+    ending = path.with_name(f"{path.name}.npz") if path.name else path
+    for each in (path, ending, "checkpoints" / path, "checkpoints" / ending):
+        if os.path.exists(each) and not os.path.isdir(each):
+            return each
+        if os.path.islink(each) and not os.path.exists(each):
+            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
+    if os.path.isdir(path):
+        return newest_checkpoint(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        found = {file.name for folder in ("checkpoints", path.parent)
+                 for file in Path(folder).glob("*.npz")}
+        similar = nearest(ending.name, found)
+        raise UsageError(f"{source}{path}: no such checkpoint{similar or advice}") from None
+    except (OSError, ValueError):
+        pass  # the loader reports it
+    return path
+
+
+def dead_link(path: Path) -> str:
+    """What to call a link that leads nowhere."""
+    return f"a link to a file that does not exist ({os.readlink(path)})"
+
+
+def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
+    """The checkpoint in a folder that was written last.
+
+    Raises UsageError where there is none, and where a link that leads nowhere is newer: another
+    checkpoint is not what it was made for.
+    """
     found = []
-    for path in Path("checkpoints").glob("*.npz"):
-        with suppress(OSError):  # a link that leads nowhere
-            about = path.stat()
-            if stat.S_ISREG(about.st_mode):
+    for path in folder.glob("*.npz"):
+        with suppress(OSError):
+            about = path.stat() if os.path.exists(path) else path.lstat()
+            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
                 found.append((about.st_mtime_ns, path))
     if not found:
-        raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
-    return max(found)[1]
+        raise UsageError(f"there is no checkpoint in {folder}/: train one, or name one with -m")
+    newest = max(found)[1]
+    if not os.path.exists(newest):
+        raise UsageError(f"{newest}, the newest checkpoint, is {dead_link(newest)}: name a "
+                         "checkpoint with -m")
+    return newest
 
 
 def start_numpy() -> None:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn, shell
 
+from charrnn.config.settings import FIELDS
+
 
 def test_train_prints_what_it_found_and_what_it_made(home):
     said = (home / "trained.txt").read_text()
@@ -34,7 +36,7 @@ def test_train_again_prints_already_trained(home):
 
 def test_train_with_other_settings_is_refused(home):
     result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--seed", "9", cwd=home)
-    assert "seed 1 there, 9 now" in one_line(result, 2)
+    assert "seed 1 (default) there, 9 now" in one_line(result, 2)
 
 
 def test_a_dry_run_prints_what_would_be_done_and_does_nothing(tmp_path):
@@ -297,3 +299,48 @@ def test_the_checkpoint_is_read_by_numpy_alone(home):
         meta = json.loads(file["meta"].tobytes())
         assert meta["settings"]["hidden_size"] == 8
         assert file["W_hh0"].shape == (8, 8)
+
+
+def test_a_folder_given_with_out_gets_the_checkpoint(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "-q", "-o"]
+    for _ in range(2):  # the second time the folder exists
+        result = run_charrnn(*command, "new/runs/", cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (0, b"")
+    assert run_charrnn(*command, "new/runs", cwd=tmp_path).returncode == 0
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["runs", "a.npz"]
+    sample = ["sample", "--length", "5", "-m", "new/runs/a.npz"]
+    assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
+
+
+def test_a_checkpoint_without_the_ending_npz_is_written_and_found_as_it_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "-o", "model"]
+    assert run_charrnn(*command, cwd=tmp_path).returncode == 0
+    assert b"already trained" in run_charrnn(*command, cwd=tmp_path).stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model"}
+    sample = ["sample", "--length", "5", "-m", "model"]
+    assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
+
+
+def test_a_refused_run_shows_how_to_start_from_the_weights(home):
+    result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--learning-rate", "1e-4",
+                         cwd=home)
+    line = one_line(result, 2)
+    assert "(learning_rate 0.004 (default) there, 0.0001 now)" in line
+    assert "(and --init-from checkpoints/corpus.npz to start from its weights)" in line
+
+
+def test_a_config_with_a_setting_of_another_program_is_refused_with_a_hint(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "c.yaml").write_text("rnn_size: 5\n")
+    result = run_charrnn("train", "a.txt", "-c", "c.yaml", cwd=tmp_path)
+    assert "'rnn_size' is not a setting; did you mean hidden_size?" in one_line(result, 2)
+
+
+def test_the_help_of_every_setting_is_short(tmp_path):
+    result = run_charrnn("train", "--help", cwd=tmp_path, env={"COLUMNS": "80"})
+    lines = result.stdout.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    for field in FIELDS.values():
+        assert len(field.metadata["help"]) + len(field.metadata["rule"]) <= 115, field.name

@@ -169,7 +169,7 @@ def test_threads_that_cannot_be_started_are_an_error_of_one_line(params, monkeyp
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(CharrnnError, match="does not let charrnn start 3 threads"):
+    with pytest.raises(CharrnnError, match="refuses to start 3 threads"):
         score(params, Split(text(70_000), text(1)), threads=3)
 
 

@@ -7,7 +7,7 @@ import pytest
 from gated_cells import Gru, Lstm
 from nn_case import B, H, T, V, central_differences
 
-from charrnn import api
+from charrnn.api import loaded as api
 from charrnn.config.parsing import resolve
 from charrnn.inference import dynamic, scoring
 from charrnn.nn.cells.rnn import Rnn

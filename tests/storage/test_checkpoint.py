@@ -278,6 +278,7 @@ def test_a_file_written_before_a_setting_existed_loads_and_means_what_it_did():
     assert "weight_decay" not in json.loads(
         np.load(DATA / "first.npz")["meta"].tobytes())["settings"]
     assert found.settings["weight_decay"] == 0
+    assert (found.settings["errors"], found.undecodable) == ("strict", 0)
     assert found.settings.keys() == FIELDS.keys()
     assert found.progress.step == 30
     assert "".join(map(chr, found.vocabulary.codes)) == "\nehlo"

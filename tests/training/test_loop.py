@@ -137,7 +137,7 @@ def test_without_validation_the_last_weights_are_the_best(corpus, tmp_path):
     stored = checkpoint.load(tmp_path / "a.npz")
     assert not of(Eval, events)
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
-    assert any("nothing is held out" in note for note in events[0].notes)
+    assert any("there is no validation text" in note for note in events[0].notes)
 
 
 def test_patience_ends_a_run_that_does_not_get_better(corpus, tmp_path):

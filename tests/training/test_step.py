@@ -66,7 +66,7 @@ def test_threads_that_cannot_be_started_are_an_error_of_one_line(corpus, tmp_pat
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(CharrnnError, match="does not let charrnn start 3 threads: choose fewer"):
+    with pytest.raises(CharrnnError, match="refuses to start 3 threads: choose fewer"):
         step.gradient(run.checkpoint.last, run.checkpoint.state, 1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from training_runs import TEXT, in_processes, killed_after, of, prepared, train
 
-from charrnn import api
+from charrnn.api import loaded as api
 from charrnn.cli.progress import TrainingDisplay, validation_text
 from charrnn.errors import DivergedError
 from charrnn.inference import dynamic, scoring
