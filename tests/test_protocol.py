@@ -553,6 +553,24 @@ def test_the_results_of_eval_have_the_keys_and_types_of_the_page(folder):
         check(row, documented("both", "line", titles=titles))
 
 
+def test_samples_have_the_keys_and_types_of_the_page(folder, tmp_path):
+    titles = ("sample", "key", "type", "what it is")
+    rows = run("sample", "-m", "run.npz", "--count", 3, "--json", "--stop", "fox", cwd=folder)
+    assert [row["number"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        check(row, documented("every sample", titles=titles))
+    keys = documented("every sample", "`--novelty`", titles=titles)
+    (row,) = run("sample", "-m", "run.npz", "--json", "--novelty", "0.txt", cwd=folder)
+    check(row, keys)
+    (meaning,) = [row[3] for row in table(*titles) if row[1] == "`novelty`"]
+    assert set(row["novelty"]) == set(re.findall(r"`(\w+)`", meaning))
+    (tmp_path / "a").write_bytes(bytes(range(256)))
+    run("train", "a", "--level", "byte", "--steps", 1, "-o", "a.npz", "--json", cwd=tmp_path)
+    (tmp_path / "prime").write_bytes(b"\xff")
+    (row,) = run("sample", "-m", "a.npz", "--json", "--prime-file", "prime", cwd=tmp_path)
+    check(row, documented("every sample", "bytes", titles=titles))
+
+
 def test_the_glossary_has_each_letter_once_and_each_term_once():
     text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \*\*(.*?)\*\*(?: \((.*?)\))? \| (.*) \|$", text, re.MULTILINE)
