@@ -141,26 +141,6 @@ def test_a_large_text_is_encoded_by_one_process_and_mapped_by_all(
     assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "memory.npz").read_bytes()
 
 
-OVERLAP = "the validation text is the training text or part of it"
-
-
-def test_validation_on_the_training_text_is_noted(corpus, tmp_path):
-    copy, other, folder = tmp_path / "copy.txt", tmp_path / "other.txt", tmp_path / "both"
-    copy.write_bytes(corpus.read_bytes())
-    other.write_text(TEXT[1:])
-    folder.mkdir()
-    for file in (copy, other):
-        (folder / file.name).write_bytes(file.read_bytes())
-
-    def noted(text, val):
-        return any(OVERLAP in note for note in prepared(text, tmp_path / "a.npz", val=val).notes)
-
-    for text, val in ((corpus, corpus), (corpus, copy), (folder, other), (folder, folder)):
-        assert noted(text, val), (text, val)
-    for text, val in ((corpus, other), (copy, folder), (corpus, None)):
-        assert not noted(text, val), (text, val)
-
-
 def refused(size, corpus, out, kind=UsageError, **options):
     """The text of the error that all processes raise before their first step.
 
