@@ -56,7 +56,7 @@ test-fast: $(VENV)/installed ## run a part of the tests that needs no tools of d
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	$(BIN)/python -m pytest -m 'not slow and not browser and not mpi' $(FAST) $(ARGS)
 
-test-slow: $(VENV)/dev ## run the storms: 120,000 mutations, 200 kills (minutes)
+test-slow: $(VENV)/dev ## run the stress tests in full: 120,000 mutations, 200 kills (minutes)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-browser: $(VENV)/dev ## open a report in headless Chromium (which has to be installed)

@@ -1,4 +1,4 @@
-"""Vocabularies and checkpoints to try things on."""
+"""Example vocabularies and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SLOTS = {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 1}
 
 
 def a_vocabulary(text):
-    """The characters of a text."""
+    """The vocabulary of the characters of a text."""
     return Vocabulary(np.array(sorted(set(map(ord, text))), np.uint32), "char")
 
 
 def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
-    """A checkpoint in the middle of a run, all its numbers different."""
+    """A checkpoint from the middle of a run, in which all numbers differ."""
     explicit = {"hidden_size": 2, "layers": 1, "optimizer": "sgd"} | settings
     resolved = resolve({}, explicit)
     vocabulary = Vocabulary.of_bytes() if resolved.level == "byte" else a_vocabulary(text)
@@ -53,7 +53,7 @@ def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
 
 
 def same(found, expected):
-    """Assert that two checkpoints are equal in all that they hold."""
+    """Assert that two checkpoints have equal contents."""
     for field in ("settings", "explicit", "progress", "corpus", "origin", "threads", "history",
                   "samples", "undecodable"):
         assert getattr(found, field) == getattr(expected, field), field

@@ -1,4 +1,4 @@
-"""Standard output and standard error in all their states: closed, full, piped, a terminal."""
+"""Standard output and standard error: closed, full, piped or a terminal."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def stdout_is_terminal() -> bool:
 
 
 def write_text(text: str | bytes) -> None:
-    """Write a result that contains text of the user: raw in a pipe, escaped on a terminal."""
+    """Write a result with text from outside in it: raw in a pipe, escaped on a terminal."""
     from charrnn.text.display import printable
 
     if stdout_is_terminal():

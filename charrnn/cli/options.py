@@ -171,16 +171,17 @@ def unknown_option(command: Any) -> Any:
 def encoding_option(command: Any) -> Any:
     return click.option(
         "--encoding", type=SettingType("encoding"), metavar="NAME",
-        help="How the text is encoded.  [default: utf-8; as in training for a file that the "
-        "model was trained or validated on]",
+        help="Encoding of the text.  [default: as in training for the training and validation "
+        "text, else utf-8]",
     )(command)
 
 
 def errors_option(command: Any) -> Any:
     return click.option(
         "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
-        help="What to do about bytes that cannot be decoded: stop, put U+FFFD, or leave them out. "
-        " [default: strict; as in training for a file that the model was trained or validated on]",
+        help="What to do with bytes that cannot be decoded: report an error (strict), replace "
+        "them by U+FFFD, or skip them.  [default: as in training for the training and validation "
+        "text, else strict]",
     )(command)
 
 
@@ -188,11 +189,11 @@ def choose_decoding(
     model: Model, paths: Sequence[str], encoding: str | None, errors: str | None,
     notes: list[str], beside: bool = False,
 ) -> Decoding:
-    """How to read a text: as named, else as the model knows it, else as strict UTF-8.
+    """How to decode a text: as the options say, else as in training, else as strict UTF-8.
 
-    Of a text that is read ``beside`` the one that the options are about, what the model knows
-    counts first. What a user may not expect, such as that a text is read otherwise than in
-    training, unasked, is added to ``notes``.
+    For a text that is read ``beside`` the one that the options are about, the way of training
+    comes first, where the model was trained or validated on it. What a user may not expect, such
+    as an encoding that differs from that of training, is added to ``notes``.
     """
     from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name

@@ -132,7 +132,15 @@ class Source:
     def _decode(self, path: str, decoder: Decoder, data: bytes, offset: int) -> ndarray:
         try:
             return decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if "BOM" in str(error):  # of utf-16 and utf-32; Pythons differ in the type of error
+                raise CorpusError(
+                    f"{display_path(path)} is not {self.encoding}, since it does not begin with a "
+                    f"byte order mark: name the order, --encoding {self.encoding}-le or -be"
+                ) from None
+            if not isinstance(error, UnicodeDecodeError):
+                raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
+                                  f"{self.remedy}") from None
             # What failed ends where the data ends; it may begin earlier.
             at = offset + len(data) - len(error.object) + error.start
             byte = error.object[error.start]
@@ -144,9 +152,3 @@ class Source:
                     NAME_IT, f"the text looks like {guess}; try --encoding {guess}", 1)
             raise CorpusError(f"{display_path(path)}: byte {at:,} (0x{byte:02X}) is not "
                               f"{self.encoding}: {remedy}") from None
-        except UnicodeError as error:
-            remedy = self.remedy
-            if self.encoding in ("utf-16", "utf-32"):  # the byte order is unknown
-                remedy = f"name the byte order, --encoding {self.encoding}-le or -be"
-            raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
-                              f"{remedy}") from None

@@ -57,7 +57,7 @@ class Start(Event):
     memory_bytes: int  # of each process
     processes: int
     threads: int  # of each process
-    continued: bool  # the checkpoint already held steps
+    continued: bool  # the run is resumed: its checkpoint already has steps
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults
     notes: list[str] = field(default_factory=list)

@@ -213,8 +213,8 @@ def test_a_terminal_shows_a_live_bar_above_which_the_lines_stay(tmp_path, size):
 @pytest.mark.parametrize(("width", "later"), [(120, 50), (50, 120)])
 def test_the_bar_and_the_lines_follow_the_size_of_the_window(tmp_path, width, later):
     (tmp_path / "a.txt").write_text(TEXT)
-    shown = on_a_terminal([*RUN, "--steps", "3000", "--eval-every", "1000"], tmp_path, width, later)
-    end = shown[shown.index("step 2,000/3,000 (epoch") :]
+    shown = on_a_terminal([*RUN, "--steps", "6000", "--eval-every", "3000"], tmp_path, width, later)
+    end = shown[shown.index("step 6,000/6,000 (epoch") :]
     assert later // 2 < max(map(columns, rows(end))) < later
 
 

@@ -112,7 +112,7 @@ def test_sequences_are_reset_where_the_symbol_to_predict_is_the_first_of_a_docum
 
 
 @pytest.mark.parametrize("B", [1, 2])
-def test_a_window_is_no_view_of_the_text(B):
+def test_a_window_is_a_copy_of_the_text(B):
     text = np.arange(50)
     for array in Batches(text, 5, B).window(0)[:2]:
         array[:] = 0

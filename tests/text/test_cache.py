@@ -1,4 +1,4 @@
-"""Large texts in files: the same as in memory, found again, verified, made by several at once."""
+"""Large texts in files: the same as in memory, found again, verified, written by many at once."""
 
 from __future__ import annotations
 
@@ -149,8 +149,8 @@ FACTS = {
 }
 
 
-def sealed(folder, ids, facts=FACTS):
-    """A file of symbols with a right seal and any facts."""
+def finished(folder, ids, facts=FACTS):
+    """A file of symbols with valid digests and any facts."""
     made = Store(folder)
     made.append(ids)
     made.translate(np.arange(10), np.uint8)
@@ -159,13 +159,15 @@ def sealed(folder, ids, facts=FACTS):
     return file
 
 
-def test_a_symbol_beyond_the_vocabulary_is_damage_whoever_sealed_it(small_limits, path, tmp_path):
-    file = sealed(tmp_path, np.full(1000, 5))
+def test_a_symbol_beyond_the_vocabulary_is_damage_even_with_a_valid_checksum(
+    small_limits, tmp_path
+):
+    file = finished(tmp_path, np.full(1000, 5))
     assert cache.load(file, verify=False) is not None
     assert cache.load(file) is None
 
 
-def test_other_files_in_the_folder_are_passed_over(small_limits, path, tmp_path):
+def test_other_files_in_the_folder_are_ignored(small_limits, path, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "0.ids").write_bytes(b"")
     (tmp_path / "cache" / "1.ids").write_bytes(np.random.default_rng(1).bytes(1000))
@@ -173,7 +175,7 @@ def test_other_files_in_the_folder_are_passed_over(small_limits, path, tmp_path)
     assert_same(large(path, tmp_path / "cache"), in_memory(path))
 
 
-def test_the_same_text_made_by_many_at_once_is_whole(small_limits, path, tmp_path):
+def test_the_same_text_written_by_many_at_once_is_complete(small_limits, path, tmp_path):
     expected, made = in_memory(path), []
     threads = [threading.Thread(target=lambda: made.append(large(path, tmp_path / "cache")))
                for _ in range(8)]
@@ -187,7 +189,7 @@ def test_the_same_text_made_by_many_at_once_is_whole(small_limits, path, tmp_pat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_what_a_killed_process_left_behind_is_swept_and_nothing_else(
+def test_only_temporary_files_of_killed_processes_are_removed(
     small_limits, path, tmp_path
 ):
     folder = tmp_path / "cache"
@@ -211,8 +213,8 @@ def test_nothing_is_left_of_a_text_that_cannot_be_read_to_its_end(small_limits, 
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("call", ["open", "write", "seal"])
-def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
+@pytest.mark.parametrize("call", ["open", "write", "finish"])
+def test_a_folder_that_cannot_be_written_is_reported_with_the_remedy(
     small_limits, path, tmp_path, monkeypatch, call
 ):
     class Full:
@@ -220,7 +222,7 @@ def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
             self.file = file
 
         def __getattr__(self, name):
-            if name == {"write": "write", "seal": "truncate"}[call]:
+            if name == {"write": "write", "finish": "truncate"}[call]:
                 raise OSError(28, "No space left on device")
             return getattr(self.file, name)
 
@@ -267,7 +269,7 @@ def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_limits, tmp
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_file_that_vanishes_as_it_is_made_is_used_all_the_same(
+def test_a_file_that_is_deleted_while_it_is_written_is_still_used(
     small_limits, path, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(os, "replace", lambda old, new: os.unlink(old))
@@ -305,14 +307,14 @@ UNSOUND = {
 
 
 def put(path, symbols, facts, length=None):
-    """Write a file with the seal that fits it, as somebody else might."""
+    """Write a file with a valid footer, as anybody might."""
     digests = (hashlib.sha256(data).digest() for data in (symbols, facts))
     size = len(facts) if length is None else length
     path.write_bytes(symbols + facts + cache.FOOTER.pack(cache.MAGIC, size, *digests))
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-def test_facts_that_no_run_would_write_are_refused_whoever_sealed_them(tmp_path, name):
+def test_facts_that_no_run_would_write_are_refused_even_with_a_valid_checksum(tmp_path, name):
     put(tmp_path / "0.ids", bytes(50), changed(begins=[0, 50]))
     assert cache.load(tmp_path / "0.ids") is not None
     put(tmp_path / "0.ids", bytes(50), UNSOUND[name])
@@ -346,7 +348,7 @@ def test_the_facts_of_another_text_are_not_parsed(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and FIFOs")
-def test_what_is_no_regular_file_is_passed_over_at_once(small_limits, path, tmp_path):
+def test_files_that_are_not_regular_are_ignored_at_once(small_limits, path, tmp_path):
     folder = tmp_path / "cache"
     made = large(path, folder)
     (found,) = folder.iterdir()
@@ -385,7 +387,7 @@ def test_a_text_too_short_for_a_file_is_not_looked_for(
     assert list(cache.find(tmp_path, {}, [])) == []
 
 
-def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_limits, path, tmp_path):
+def test_the_file_of_a_run_is_mapped_when_its_corpus_is_scored(small_limits, path, tmp_path):
     made = large(path, tmp_path / "cache")
     found = reader.read([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")
     assert not found.in_memory
@@ -403,7 +405,7 @@ def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_limits, path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_DATA")
-def test_a_large_text_is_learned_scored_and_read_as_a_prime_in_little_memory(tmp_path):
+def test_a_large_text_is_trained_on_scored_and_read_as_a_prime_in_little_memory(tmp_path):
     """240 MB, with less memory than that for everything."""
     code = (
         "import resource, runpy, sys; from charrnn.text import cache;"

@@ -1,4 +1,4 @@
-"""What a user may not expect in a text is told, in numbers."""
+"""Notes on what a user may not expect in a text, with numbers."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_warnings_about_a_text_give_the_numbers(read, text, notes):
     for note, words in zip(found.notes, notes, strict=True):
         assert words in note
     for size in (1, 2, 3):
-        pieces = [found.ids[at : at + size] for at in range(0, len(found), size)]
-        assert text_warnings(lambda pieces=pieces: pieces, found.vocabulary) == found.notes
+        chunks = [found.ids[at : at + size] for at in range(0, len(found), size)]
+        assert text_warnings(lambda chunks=chunks: chunks, found.vocabulary) == found.notes
 
 
 @pytest.mark.parametrize(("data", "errors", "notes"), [

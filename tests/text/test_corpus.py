@@ -1,4 +1,4 @@
-"""Texts: read as they are, with the vocabulary found on the way, or refused by the byte."""
+"""Texts are read unchanged, with their vocabulary, or refused with the offset of the byte."""
 
 from __future__ import annotations
 
@@ -120,13 +120,13 @@ def test_standard_input_is_a_text(monkeypatch):
     assert found.name == "standard input"
 
 
-def test_what_is_wrong_with_standard_input_is_said_of_it(monkeypatch):
+def test_errors_in_standard_input_name_it(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
     with pytest.raises(CorpusError, match="standard input: byte 2 "):
         corpus.read(["-"], UTF8)
 
 
-def test_a_standard_input_that_is_closed_is_said_to_be(monkeypatch):
+def test_a_closed_standard_input_is_reported(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(CharrnnError, match="standard input"):
         corpus.read(["-"], UTF8)
@@ -216,7 +216,7 @@ def test_an_encoding_that_cannot_read_a_text_is_refused(read, encoding):
         read(b"a..b\xff", encoding=encoding)
 
 
-def test_half_a_surrogate_pair_is_refused_or_survives(read):
+def test_a_lone_surrogate_is_refused_or_preserved(read):
     data = b"a+2AA-b"
     assert data.decode("utf-7") == "a\ud800b"
     try:

@@ -1,4 +1,4 @@
-"""Files: which are meant, in which order, and what is in those that are compressed."""
+"""Files: which are read, in which order, and how compressed ones are unpacked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_folder_is_its_files_by_name_and_then_those_of_its_folders(shelf):
     assert found == ["a.txt", "b.txt", "c", "B/x.txt", "a/2", "a/1/deep"]
 
 
-def test_a_folder_stands_where_it_is_named(shelf, tmp_path):
+def test_the_files_of_a_folder_are_read_in_its_place(shelf, tmp_path):
     (tmp_path / "first").write_text("<")
     (tmp_path / "last").write_text(">")
     paths = [str(tmp_path / "first"), str(shelf), str(tmp_path / "last")]
@@ -132,7 +132,7 @@ def test_zero_bytes_may_follow_a_stream_where_its_format_has_that(tmp_path, endi
 
 
 @pytest.mark.parametrize("ending", PACK)
-def test_a_bomb_is_unpacked_in_pieces(tmp_path, ending):
+def test_a_decompression_bomb_is_unpacked_in_chunks(tmp_path, ending):
     (tmp_path / f"packed{ending}").write_bytes(PACK[ending](bytes(30 << 20)))
     tracemalloc.start()
     sizes = [len(data) for data in files.chunks(str(tmp_path / f"packed{ending}"))]
@@ -142,7 +142,7 @@ def test_a_bomb_is_unpacked_in_pieces(tmp_path, ending):
     assert peak < 15 << 20
 
 
-def test_a_compressed_file_that_is_not_there_is_said_to_be(tmp_path):
+def test_a_missing_compressed_file_is_reported_as_missing(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         read([str(tmp_path / "nothing.gz")], UTF8)
 

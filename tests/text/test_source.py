@@ -75,7 +75,7 @@ def test_utf_8_is_replaced_as_python_does_it(data, chunk):
     assert decode(data, "utf-8", "skip", chunk)[0] == data.decode("utf-8", "ignore")
 
 
-def test_half_a_surrogate_pair_is_not_a_character():
+def test_a_lone_surrogate_is_not_a_character():
     assert decode(b"a+2AA-b", "utf-7", "replace", 1) == ("a\ufffdb", 1)
     assert decode(b"a+2AA-b", "utf-7", "skip", 99) == ("ab", 1)
 
@@ -141,9 +141,9 @@ def test_what_is_refused_is_refused_by_name(tmp_path, encoding, data):
         list(Source([str(tmp_path / "a")], "char", encoding))
 
 
-def test_without_its_mark_utf_16_is_refused_even_where_errors_are_read_past(tmp_path):
+def test_utf_16_without_a_byte_order_mark_is_refused_with_replace_too(tmp_path):
     (tmp_path / "a").write_bytes(b"no mark at all")
-    with pytest.raises(CorpusError, match="name the byte order, --encoding utf-16-le or -be"):
+    with pytest.raises(CorpusError, match="name the order, --encoding utf-16-le or -be"):
         list(Source([str(tmp_path / "a")], "char", "utf-16", "replace"))
 
 

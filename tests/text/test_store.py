@@ -1,4 +1,4 @@
-"""Files of symbols among other users and other files: who may read one, and whose its name is."""
+"""Files of symbols in shared folders: who may read one, and who may use its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symbols: every text comes back as it was, and what is unknown is named."""
+"""Vocabularies: every text survives encoding, and errors name unknown characters."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_single_unknown_character_is_one():
 
 
 @pytest.mark.parametrize(("known", "given"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_a_text_in_the_other_normal_form_is_told_so(known, given):
+def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, given):
     text = "Käse, naïve, 한글\n"
     vocabulary = a_vocabulary(unicodedata.normalize(known, text))
     codes = code_points(unicodedata.normalize(given, text))
@@ -112,7 +112,7 @@ def test_no_other_code_point_passes_for_a_known_one(dtype):
     assert ids[[98, 100, 102]].tolist() == [0, 1, 2]
 
 
-def test_an_argument_that_was_not_utf_8_is_unknown_and_not_a_crash():
+def test_an_argument_that_is_not_utf_8_is_refused():
     with pytest.raises(CorpusError, match="character 2 of it is not UTF-8"):
         a_vocabulary("ab").encode_text(b"a\xff".decode("utf-8", "surrogateescape"))
 
@@ -137,7 +137,7 @@ def test_any_bytes_survive(data):
     assert known.decode(ids) == data
 
 
-def test_at_byte_level_a_string_stands_for_its_utf_8():
+def test_at_byte_level_a_string_means_its_utf_8_bytes():
     known = Vocabulary.of_bytes()
     assert known.decode(known.encode_text("é\U0001f600")) == "é\U0001f600".encode()
     argument = b"a\xffb".decode("utf-8", "surrogateescape")

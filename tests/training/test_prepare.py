@@ -62,7 +62,7 @@ def test_rare_and_unknown_characters_are_replaced_by_one(corpus, tmp_path):
     (tmp_path / "val.txt").write_text("the quick äö\u4e00 fox")
     events = train(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=5,
                    val=tmp_path / "val.txt")
-    assert "7 characters, each of a kind that occurs less than 5 times" in events[0].notes[-1]
+    assert "7 characters replaced by U+FFFD: each occurs fewer than 5" in events[0].notes[-1]
     run = checkpoint.load(tmp_path / "a.npz")
     assert sorted(map(chr, run.vocabulary.codes)) == sorted({*TEXT, "\ufffd"})
     assert run.vocabulary.decode(run.vocabulary.encode_text("aß\u4e00")) == "a\ufffd\ufffd"
@@ -106,6 +106,19 @@ def test_how_much_could_not_be_decoded_is_noted_and_stored(tmp_path, errors, wha
     more = prepared(tmp_path / "a.txt", tmp_path / "b.npz", init_from=tmp_path / "a.npz",
                     errors=errors)
     assert more.checkpoint.undecodable == 3
+
+
+@pytest.mark.parametrize("limit", [cache.LIMIT, 300])
+def test_all_processes_count_the_same_undecodable_bytes(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(cache, "LIMIT", limit)
+    monkeypatch.setattr(cache, "SETTLED", -1)
+    (tmp_path / "a.txt").write_bytes(SHARED_TEXT.encode() + b"\xff\n\xe2\x82\n")
+
+    def work(group):
+        run = prepared_in(group, tmp_path / "a.txt", tmp_path / "a.npz", errors="replace")
+        return run.checkpoint.undecodable, run.text.in_memory
+
+    assert in_processes(3, work) == [(2, limit > 300)] * 3
 
 
 def test_an_encoding_is_the_same_run_by_any_of_its_names(tmp_path):
@@ -171,11 +184,11 @@ def test_shards_that_cannot_be_divided_evenly_are_refused(shared_corpus, tmp_pat
 def test_processes_that_see_other_texts_or_settings_are_refused(shared_corpus, tmp_path):
     corpus, other, out = shared_corpus, tmp_path / "other.txt", tmp_path / "a.npz"
     other.write_text(SHARED_TEXT + "!")
-    assert "process 1 of 2 has another text" in refused(2, (corpus, other), out)
+    assert "process 1 of 2 differs from process 0 in the text" in refused(2, (corpus, other), out)
     text = refused(3, corpus, out, seed=(1, 1, 2))
-    assert "process 2 of 3 has another seed than process 0 (2, 1)" in text
+    assert "process 2 of 3 differs from process 0 in the seed (2, 1)" in text
     assert "number of threads" in refused(2, corpus, out, workers=(1, 2))
-    assert "another validation text" in refused(2, corpus, out, val=(str(corpus), str(other)))
+    assert "in the validation text" in refused(2, corpus, out, val=(str(corpus), str(other)))
     train_in(1, corpus, out, steps=5)
     first = (out, tmp_path / "elsewhere.npz")
     assert "checkpoint to resume" in refused(2, corpus, first)
