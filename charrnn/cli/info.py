@@ -68,6 +68,7 @@ def contents(model: LoadedModel) -> dict[str, Any]:
         "text": {
             "name": run.corpus, "digest": run.origin["corpus"],
             "validation_digest": run.origin["val"], "init_from_digest": run.origin["init_from"],
+            "undecodable": run.undecodable,
         },
         "vocabulary": {
             "level": run.vocabulary.level,
@@ -126,6 +127,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
                  f"{model['dtype']}",
         "text": printable_name(text["name"]),
         "": f"SHA-256 {text['digest']}",
+        " ": undecodable(text["undecodable"], facts["settings"]["errors"]),
         "validation": validation(facts),
         "started from": text["init_from_digest"] and f"checkpoint {text['init_from_digest']}",
         "vocabulary": symbols(facts["vocabulary"]),
@@ -155,6 +157,12 @@ def validation(facts: dict[str, Any]) -> str:
     if fraction is None:
         return "the end of the text; its size is not recorded"
     return f"the last {fraction:.3g} of the text" if fraction else "none"
+
+
+def undecodable(number: int, errors: str) -> str | None:
+    """What was done with undecodable bytes of the text; None if there were none."""
+    done = "replaced by U+FFFD" if errors == "replace" else "skipped"
+    return f"{number:,} undecodable byte sequence{'s' * (number != 1)} {done}" if number else None
 
 
 def symbols(vocabulary: dict[str, Any]) -> str:

@@ -25,9 +25,8 @@ def take_notes(run: Run, request: Request, val_text: Text | None) -> None:
         run.notes += [f"{val_text.name}: {note}" for note in
                       undecodable_note(val_text.undecodable, config.errors)]
     if text.unknown:
-        are = "is" if text.unknown == 1 else "are"
-        run.notes.append(f"{count(text.unknown, 'character')}, each of a kind that occurs less "
-                         f"than {config.min_count} times, {are} U+FFFD")
+        run.notes.append(f"{count(text.unknown, 'character')} replaced by U+FFFD: each occurs "
+                         f"fewer than {config.min_count} times in the text")
     if isinstance(text.ids, np.memmap):
         where = "a temporary file, which is deleted at the end"
         if text.ids.filename is not None:

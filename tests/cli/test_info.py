@@ -158,6 +158,20 @@ def test_a_validation_text_and_a_first_checkpoint_are_shown_by_their_digests(pat
     assert "dropout" in facts["not_recorded"]
 
 
+@pytest.mark.parametrize(("number", "errors", "words"), [
+    (1, "replace", "1 undecodable byte sequence replaced by U+FFFD"),
+    (1200, "skip", "1,200 undecodable byte sequences skipped"),
+])
+def test_undecodable_bytes_of_the_text_are_counted(path, number, errors, words):
+    run = a_checkpoint(errors=errors)
+    run.undecodable = number
+    facts, text = of(run, path)
+    assert words in text
+    assert facts["text"]["undecodable"] == number
+    run.undecodable = 0
+    assert "undecodable byte" not in of(run, path)[1]
+
+
 def test_threads_and_processes_are_in_the_json(path):
     run = a_checkpoint()
     run.threads, run.processes = 2, 4

@@ -67,6 +67,20 @@ def test_a_name_and_samples_as_long_as_allowed_come_back(path, written, forge):
     assert checkpoint.load(path).corpus == "a" * 4096
 
 
+def test_an_earlier_spelling_of_an_encoding_loads_as_the_one_name_it_has(path, written, forge):
+    for spelling, name in {"utf8": "utf-8", "ISO-8859-1": "latin-1", "latin-1": "latin-1"}.items():
+        forge(path, with_meta(written, put("settings", "encoding", spelling)))
+        assert checkpoint.load(path).settings["encoding"] == name
+
+
+def test_a_file_from_before_undecodable_bytes_were_counted_has_none(path, written, forge):
+    assert checkpoint.load(path).undecodable == 5
+    forge(path, with_meta(written, without("undecodable")))
+    assert checkpoint.load(path).undecodable == 0
+    forge(path, with_meta(written, without("settings", "errors")))
+    assert checkpoint.load(path).settings["errors"] == "strict"
+
+
 def test_what_is_not_a_number_is_never_saved(path):
     saved = a_checkpoint()
     saved.history.append([9, math.nan, None, 1.0, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -189,3 +190,20 @@ def test_a_budget_that_was_named_and_is_not_any_more_gives_way_to_the_default(co
         run = prepared(corpus, name, steps=None)
         assert run.config.steps == defaults.steps(run.batches)
         assert dataclasses.replace(run.config, steps=None).epochs is None
+
+
+def test_an_inherited_setting_is_changed_but_not_explicit(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    train(corpus, tmp_path / "b.npz", init_from=tmp_path / "a.npz", hidden_size=None)
+    stored = checkpoint.load(tmp_path / "b.npz")
+    assert "hidden_size" in stored.changed
+    assert "hidden_size" not in stored.explicit
+
+
+def test_the_file_names_for_older_readers_what_differs_from_the_defaults(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", layers=2, seed=1, dropout=None)
+    with np.load(tmp_path / "a.npz") as file:
+        meta = json.loads(file["meta"].tobytes())
+    assert {"layers", "seed"} <= set(meta["explicit"]) and "dropout" not in meta["explicit"]
+    assert not {"layers", "seed", "dropout"} & set(meta["changed"])
+    assert "hidden_size" in meta["changed"]
