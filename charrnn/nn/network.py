@@ -1,4 +1,4 @@
-"""The network: layers of cells with skip connections; forward and backward side by side.
+"""The network: forward and backward through layers of cells with skip connections.
 
     T  time steps of a window     V  symbols of the vocabulary     L  layers
     B  sequences of the batch     H  hidden units of a layer

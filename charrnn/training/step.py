@@ -31,8 +31,8 @@ class Gradient(NamedTuple):
     loss: float  # mean over the batch, nats/char
     state: ndarray  # (B, S*L*H) after the window, of this process's sequences
     chars: int  # characters of the window, in the whole batch
-    stop: int | None  # the signal with which one of the processes was told to stop
-    save: bool  # whether one of the processes received a request to save
+    stop: int | None  # the signal, received by one of the processes, that requests a stop
+    save: bool  # whether one of the processes received a signal that requests a save
 
 
 class Update(NamedTuple):
