@@ -418,7 +418,7 @@ def random_words(rng, commands):
     """A random command line."""
     name = rng.choice((*commands, *commands, "nonsense", "--help", "--version", "--debug"))
     words = ["charrnn", name]
-    options = commands.get(name, ["--hidden-size"])
+    options = commands.get(name) or ["--hidden-size"]  # charrnn help has none of its own
     words += [rng.choice(NAMES) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
     for _ in range(rng.randrange(5)):
         words.append(rng.choice(options))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from charrnn.cli.checkpoints import checkpoint_option, choose_checkpoint
 from charrnn.cli.console import (
     ReaderGone,
     say,
@@ -22,8 +23,6 @@ from charrnn.cli.eval_checks import check_combination, training_note
 from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
-    checkpoint_option,
-    choose_checkpoint,
     choose_decoding,
     encoding_option,
     errors_option,

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
 from charrnn.cli.console import write, write_text
 from charrnn.cli.guesses import Command
-from charrnn.cli.options import (
-    checkpoint_argument,
-    checkpoint_option,
-    choose_checkpoint,
-    quiet_option,
-    start_numpy,
-)
+from charrnn.cli.options import quiet_option, start_numpy
 from charrnn.config.settings import DERIVED, FIELDS, Value
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main

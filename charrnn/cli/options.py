@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +15,6 @@ from charrnn.cli.guesses import Command
 from charrnn.config.parsing import (
     NUMBER,
     check_spelling,
-    nearest,
     parse,
     range_in_words,
     whole_number,
@@ -147,19 +143,6 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
-def checkpoint_option(command: Any) -> Any:
-    return click.option(
-        "-m", "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
-        help="The model's checkpoint; checkpoints/ and .npz may be left out.  [default: "
-        "$CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
-    )(command)
-
-
-def checkpoint_argument(command: Any) -> Any:
-    return click.argument("named", nargs=-1, type=click.Path(path_type=Path),
-                          metavar="[FILE]")(command)
-
-
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
@@ -222,69 +205,6 @@ def quiet_option(command: Any) -> Any:
 def notes(quiet: bool) -> Callable[[str], None]:
     """The function that prints a line which is not an error; with --quiet it does nothing."""
     return (lambda line: None) if quiet else say
-
-
-def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
-    """The one checkpoint that is given, else that of the environment, else the newest one.
-
-    A name may lack the ending .npz, the folder checkpoints/ or both. A folder means the newest
-    checkpoint in it. Raises UsageError where there is none, with ``advice`` at the end.
-    """
-    paths = [path for path in given if path is not None]
-    if len(paths) > 1:
-        raise UsageError(f"one checkpoint is needed, and {len(paths)} are given: "
-                         f"{' '.join(map(str, paths))}{advice}")
-    variable, source = os.environ.get("CHARRNN_CHECKPOINT"), ""
-    if paths:
-        path = paths[0]
-    elif variable:
-        path, source = Path(variable), "$CHARRNN_CHECKPOINT names "
-    else:
-        return newest_checkpoint()
-    ending = path.with_name(f"{path.name}.npz") if path.name else path
-    for each in (path, ending, "checkpoints" / path, "checkpoints" / ending):
-        if os.path.exists(each) and not os.path.isdir(each):
-            return each
-        if os.path.islink(each) and not os.path.exists(each):
-            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
-    if os.path.isdir(path):
-        return newest_checkpoint(path)
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        found = {file.name for folder in ("checkpoints", path.parent)
-                 for file in Path(folder).glob("*.npz")}
-        similar = nearest(ending.name, found)
-        raise UsageError(f"{source}{path}: no such checkpoint{similar or advice}") from None
-    except (OSError, ValueError):
-        pass  # the loader reports it
-    return path
-
-
-def dead_link(path: Path) -> str:
-    """What to call a link that leads nowhere."""
-    return f"a link to a file that does not exist ({os.readlink(path)})"
-
-
-def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
-    """The checkpoint in a folder that was written last.
-
-    Raises UsageError where there is none, and where a link that leads nowhere is newer: another
-    checkpoint is not what it was made for.
-    """
-    found = []
-    for path in folder.glob("*.npz"):
-        with suppress(OSError):
-            about = path.stat() if os.path.exists(path) else path.lstat()
-            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
-                found.append((about.st_mtime_ns, path))
-    if not found:
-        raise UsageError(f"there is no checkpoint in {folder}/: train one, or name one with -m")
-    newest = max(found)[1]
-    if not os.path.exists(newest):
-        raise UsageError(f"{newest}, the newest checkpoint, is {dead_link(newest)}: name a "
-                         "checkpoint with -m")
-    return newest
 
 
 def start_numpy() -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.checkpoints import checkpoint_option, choose_checkpoint
 from charrnn.cli.console import write
 from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
-    checkpoint_option,
-    choose_checkpoint,
     choose_decoding,
     encoding_option,
     errors_option,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
 from charrnn.cli.console import TextOutput, stdout_is_terminal, write
 from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
@@ -19,9 +20,6 @@ from charrnn.cli.options import (
     Argument,
     Number,
     WholeNumber,
-    checkpoint_argument,
-    checkpoint_option,
-    choose_checkpoint,
     choose_decoding,
     encoding_option,
     errors_option,
@@ -120,10 +118,9 @@ def sample(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     note = notes(quiet)
-    for line in (f"{printable_name(path)}, seed {seed}", *said):
-        note(line)
-    pieces = model.sample(begin, count=count, seed=seed, stop=stop_ids, threads=threads,
-                          **options)
+    said.insert(0, f"{printable_name(path)}, seed {seed}")
+    pieces = announced(said, note, model.sample(begin, count=count, seed=seed, stop=stop_ids,
+                                                threads=threads, **options))
     if as_json:
         from charrnn.cli.sample_json import json_samples
 
@@ -152,6 +149,16 @@ def encoded(
     if hint and re.search(r"\\[nt](?![a-z])", text):
         said.append(f"note: {hint}")
     return ids
+
+
+def announced(
+    lines: list[str], note: Callable[[str], None], pieces: Iterable[Piece]
+) -> Iterator[Piece]:
+    """Pass on pieces; print ``lines`` before the first, when it is known that there is one."""
+    for piece in pieces:
+        while lines:
+            note(lines.pop(0))
+        yield piece
 
 
 def write_samples(

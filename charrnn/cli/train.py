@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.checkpoints import choose_checkpoint
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
     GroupedCommand,
     WholeNumber,
-    choose_checkpoint,
     quiet_option,
     setting_options,
     start_numpy,

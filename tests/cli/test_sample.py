@@ -78,6 +78,13 @@ def test_lengths_and_counts_are_whole_numbers_in_any_notation(home):
         run_charrnn("sample", "--temperature", "hot", cwd=home), 2)
 
 
+def test_a_prime_file_that_cannot_be_used_is_one_line(home):
+    (home / "unknown.txt").write_text("a☃")
+    for name, words in (("missing", "no such file"), ("unknown.txt", "U+2603")):
+        line = one_line(run_charrnn("sample", "--prime-file", name, cwd=home), 2)
+        assert words in line
+
+
 def test_stop_texts_with_unknown_characters_are_refused(home):
     assert "☃" in one_line(run_charrnn("sample", "--stop", "☃", cwd=home), 2)
 
