@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -500,6 +501,8 @@ TYPES = {
     "null": lambda value: value is None,
     "object": lambda value: type(value) is dict,
     "array of strings": lambda value: type(value) is list and all(type(x) is str for x in value),
+    "array of integers": lambda value: type(value) is list and all(type(x) is int for x in value),
+    "array of objects": lambda value: type(value) is list and all(type(x) is dict for x in value),
 }
 
 
@@ -569,6 +572,21 @@ def test_samples_have_the_keys_and_types_of_the_page(folder, tmp_path):
     (tmp_path / "prime").write_bytes(b"\xff")
     (row,) = run("sample", "-m", "a.npz", "--json", "--prime-file", "prime", cwd=tmp_path)
     check(row, documented("every sample", "bytes", titles=titles))
+
+
+@pytest.mark.parametrize("name", ["run.npz", "format1.npz"])
+def test_info_has_the_keys_and_types_of_the_page(folder, name):
+    titles = ("part", "key", "type", "what it is")
+    if name != "run.npz":
+        shutil.copy(ROOT / "tests/data" / name, folder / name)
+    (facts,) = run("info", name, "--json", cwd=folder)
+    check(facts, documented("info", titles=titles))
+    for part in ("model", "text", "vocabulary", "progress"):
+        check(facts[part], documented(f"`{part}`", titles=titles))
+    assert facts["history"]
+    for row in facts["history"]:
+        check(row, documented("`history`", titles=titles))
+    assert (facts["explicit"] is None) == (name != "run.npz")
 
 
 def test_the_glossary_has_each_letter_once_and_each_term_once():
