@@ -40,7 +40,7 @@ def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
     """The one checkpoint that is given, else that of the environment, else the newest one.
 
     A name may lack the ending .npz, the folder checkpoints/ or both. A folder means the newest
-    checkpoint in it. Raises UsageError where there is none, with ``advice`` at the end.
+    checkpoint in it. Raises UsageError if there is none, with ``advice`` at the end.
     """
     paths = [path for path in given if path is not None]
     if len(paths) > 1:
@@ -74,15 +74,15 @@ def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
 
 
 def dead_link(path: Path) -> str:
-    """What to call a link that leads nowhere."""
+    """How a message names a link whose target does not exist."""
     return f"a link to a file that does not exist ({os.readlink(path)})"
 
 
 def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
     """The checkpoint in a folder that was written last.
 
-    Raises UsageError where there is none, and where a link that leads nowhere is newer: another
-    checkpoint is not what it was made for.
+    Raises UsageError if there is none, and if the newest is a link whose target does not exist:
+    another checkpoint is probably not the one that is wanted.
     """
     found = []
     for path in folder.glob("*.npz"):

@@ -51,14 +51,14 @@ class Output(NamedTuple):
 
     as_json: bool
     quiet: bool
-    said: list[str]  # lines to print once the first part of the text has been read
+    messages: list[str]  # lines to print once the first part of the text has been read
 
     def note(self, *lines: str) -> None:
         """Print what there is to say so far, and then ``lines``."""
         note = notes(self.quiet)
-        for line in (*self.said, *lines):
+        for line in (*self.messages, *lines):
             note(line)
-        self.said.clear()
+        self.messages.clear()
 
 
 @click.command("eval", cls=Command)
@@ -108,9 +108,9 @@ def evaluate(
     from charrnn.text.display import printable_name, undecodable_note
 
     model, skip = api.load(path), unknown == "skip"
-    said = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
-    output = Output(as_json, quiet, said)
-    chosen = choose_decoding(model, text, encoding, errors, said)
+    messages = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
+    output = Output(as_json, quiet, messages)
+    chosen = choose_decoding(model, text, encoding, errors, messages)
     if per_line:
         score_each_line(model, model.stream(text, skip, chosen), output)
         return
@@ -125,14 +125,14 @@ def evaluate(
         raise CorpusError(f"{whole.name}: " + ("there is nothing to score" if split != "val" else (
             "it has no validation part; the model was trained on all of it")))
     if split in (None, "all"):
-        said += training_note(model, whole, len(whole))
-    said += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
+        messages += training_note(model, whole, len(whole))
+    messages += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
     output.note()
     counted = None
     if baselines and train_text is not None:
-        chosen = choose_decoding(model, [train_text], encoding, errors, said, beside=True)
+        chosen = choose_decoding(model, [train_text], encoding, errors, messages, beside=True)
         counted = model.read([train_text], True, chosen)
-        said += [f"note: {counted.name}: {note}" for note in
+        messages += [f"note: {counted.name}: {note}" for note in
                  undecodable_note(counted.undecodable, chosen.errors)]
         output.note()
     score_whole(model, whole, part, split or "all", threads, output, dynamic=dynamic,

@@ -115,8 +115,8 @@ def names(command: click.Command) -> list[str]:
 def check_texts(texts: Iterable[str | None], advice: str) -> None:
     """Raise UsageError for a text that is a checkpoint, or whose name is that of another file.
 
-    ``advice`` tells what to do with a checkpoint; FILE in it becomes its name. Without advice,
-    a checkpoint may be a text. All else is reported where the text is read.
+    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice, a
+    checkpoint may be a text. Other errors are reported where the text is read.
     """
     for path in texts:
         if path in (None, "", "-"):
@@ -130,7 +130,7 @@ def check_texts(texts: Iterable[str | None], advice: str) -> None:
 
 def similar_file(path: str) -> str:
     """A file in the same folder with an ending that ``path`` lacks, or a similar name; or ""."""
-    import difflib  # only where there is a mistake
+    import difflib  # needed only for a missing file
 
     folder, name = os.path.split(path)
     try:

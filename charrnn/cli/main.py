@@ -158,7 +158,7 @@ def discard_stderr() -> None:
 
 
 def show_traceback() -> None:
-    import traceback  # only where it is needed: --help has to be fast
+    import traceback  # needed only for --debug; --help must be fast
 
     say(traceback.format_exc().rstrip("\n"))
 

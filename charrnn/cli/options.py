@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.2
 
-TEXTS = click.Path(allow_dash=True)  # that they exist is said where they are opened
+TEXTS = click.Path(allow_dash=True)  # a missing file is reported where it is opened
 
 
 class SettingType(ParamType):
@@ -95,7 +95,7 @@ class GroupedCommand(Command):
 
 
 class Argument(click.ParamType):  # type: ignore[type-arg]
-    """Text from the command line, read as UTF-8 whatever the locale says."""
+    """Text from the command line, read as UTF-8 in every locale."""
 
     name = "text"
 
@@ -208,6 +208,6 @@ def notes(quiet: bool) -> Callable[[str], None]:
 
 
 def start_numpy() -> None:
-    """What has to be settled before NumPy is imported for the first time."""
+    """Limit BLAS to one thread, which must be done before NumPy is first imported."""
     if "numpy" not in sys.modules:
         use_one_blas_thread()

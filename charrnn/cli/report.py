@@ -59,20 +59,20 @@ def report(
     page_path = None if out == "-" else destination(out)
     if page_path is not None:
         check_replaceable(page_path, text, path)
-    model, said = api.load(path), list[str]()
+    model, messages = api.load(path), list[str]()
     chosen, found = None, list[str]()
     if text:
-        chosen = choose_decoding(model, text, encoding, errors, said)
+        chosen = choose_decoding(model, text, encoding, errors, messages)
     page = model.report(text, unknown == "skip", chosen, found).encode("utf-8", "replace")
-    said += [f"note: {line}" for line in found]
+    messages += [f"note: {line}" for line in found]
     if page_path is None:
         write(page)
     else:
         save(page_path, page)
-        said.append(f"{printable_name(page_path)}: {len(page) / 1000:,.0f} kB, on "
+        messages.append(f"{printable_name(page_path)}: {len(page) / 1000:,.0f} kB, on "
                     f"{printable_name(path)}")
     note = notes(quiet)
-    for line in said:
+    for line in messages:
         note(line)
 
 

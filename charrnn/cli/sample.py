@@ -7,6 +7,7 @@ import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,27 +100,28 @@ def sample(
 
     model = api.load(path)
     skip = unknown == "skip"
-    said: list[str] = []
+    messages: list[str] = []
     begin: Iterable[ndarray]
     stream = None
     if prime_file is not None:
-        chosen = choose_decoding(model, [prime_file], encoding, errors, said)
+        chosen = choose_decoding(model, [prime_file], encoding, errors, messages)
         begin = stream = model.stream([prime_file], skip, chosen)
     else:
-        begin = [encoded("--prime", prime or "", lambda text: model.encode_prime(text, skip), said)]
+        begin = [encoded("--prime", prime or "", partial(model.encode_prime, skip_unknown=skip),
+                         messages)]
     text = None
     if novelty is not None:
         beside = prime_file is not None
-        chosen = choose_decoding(model, [novelty], encoding, errors, said, beside)
+        chosen = choose_decoding(model, [novelty], encoding, errors, messages, beside)
         text = model.read([novelty], decoding=chosen, mark_unknown=True)
-        said += [f"note: {text.name}: {note}" for note in
+        messages += [f"note: {text.name}: {note}" for note in
                  undecodable_note(text.undecodable, chosen.errors)]
-    stop_ids = encoded("--stop", stop, model.encode_stop, said) if stop else None
+    stop_ids = encoded("--stop", stop, model.encode_stop, messages) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     note = notes(quiet)
-    said.insert(0, f"{printable_name(path)}, seed {seed}")
-    pieces = announced(said, note, model.sample(begin, count=count, seed=seed, stop=stop_ids,
+    messages.insert(0, f"{printable_name(path)}, seed {seed}")
+    pieces = announced(messages, note, model.sample(begin, count=count, seed=seed, stop=stop_ids,
                                                 threads=threads, **options))
     if as_json:
         from charrnn.cli.sample_json import json_samples
@@ -135,7 +137,7 @@ def sample(
 
 
 def encoded(
-    option: str, text: str, encode: Callable[[str], ndarray], said: list[str]
+    option: str, text: str, encode: Callable[[str], ndarray], messages: list[str]
 ) -> ndarray:
     """The symbols of a text of the command line, with a hint where it has ``\\n`` or ``\\t``.
 
@@ -147,7 +149,7 @@ def encoded(
     except UsageError as error:
         raise UsageError(f"{error}; {hint}" if hint else str(error)) from None
     if hint and re.search(r"\\[nt](?![a-z])", text):
-        said.append(f"note: {hint}")
+        messages.append(f"note: {hint}")
     return ids
 
 

@@ -21,11 +21,11 @@ from charrnn.text.split import Split
 
 
 def test_the_score_of_training_is_the_score_of_eval(home):
-    said = (home / "trained.txt").read_text()
+    messages = (home / "trained.txt").read_text()
     result = run_charrnn("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
     assert result.returncode == 0, result.stderr
     score = json.loads(result.stdout)
-    assert f"best validation {score['bits_per_char']:.4f} bits/char" in said
+    assert f"best validation {score['bits_per_char']:.4f} bits/char" in messages
     assert set(score) == {
         "text", "split", "dynamic", "chars", "unknown_chars", "undecodable", "nats_per_char",
         "bits_per_char", "perplexity", "accuracy", "checkpoint", "version",
@@ -238,8 +238,8 @@ def test_a_note_is_printed_where_only_the_end_of_a_long_text_is_counted(home, mo
     arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",
                  "checkpoints/corpus.npz"]
     cli.main(arguments, standalone_mode=False)
-    said = capsys.readouterr().err
-    assert "the baselines count the last 1,000" in said
+    messages = capsys.readouterr().err
+    assert "the baselines count the last 1,000" in messages
 
 
 def test_a_validation_file_is_not_a_split_of_the_corpus(tmp_path):

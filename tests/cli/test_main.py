@@ -159,9 +159,9 @@ def test_every_exception_becomes_one_line_and_an_exit_code(monkeypatch, capsys, 
     monkeypatch.setattr(sys, "argv", ["charrnn", "eval"])
     with pytest.raises(SystemExit) as caught:
         program.main()
-    said = capsys.readouterr().err
+    messages = capsys.readouterr().err
     assert caught.value.code == code
-    assert words in said and said.count("\n") == (1 if words else 0)
+    assert words in messages and messages.count("\n") == (1 if words else 0)
 
 
 def test_a_refused_thread_is_one_line(home):
@@ -178,11 +178,11 @@ def test_a_refused_thread_is_one_line(home):
     assert not (home / "other.npz").exists()
 
 
-@pytest.mark.parametrize(("args", "said"), [
+@pytest.mark.parametrize(("args", "messages"), [
     (["train", "a"], True), (["--debug", "train", "a"], True), (["eval", "train"], False),
     (["sample", "-m", "train"], False), (["--debug", "eval", "train"], False),
 ])
-def test_only_an_interrupted_run_mentions_its_first_step(monkeypatch, capsys, args, said):
+def test_only_an_interrupted_run_mentions_its_first_step(monkeypatch, capsys, args, messages):
     def stopped(**_):
         raise SystemExit(143)
 
@@ -191,7 +191,7 @@ def test_only_an_interrupted_run_mentions_its_first_step(monkeypatch, capsys, ar
     with pytest.raises(SystemExit) as caught:
         program.main()
     assert caught.value.code == 143
-    assert ("stopped before the first step" in capsys.readouterr().err) == said
+    assert ("stopped before the first step" in capsys.readouterr().err) == messages
 
 
 # charrnn, started with interrupts blocked, which are let through once its first line has run.
@@ -236,11 +236,11 @@ def test_an_interrupt_at_any_moment_of_the_start_is_quiet(home, tmp_path, args):
                 assert process.stdout.readline() == b"here\n"
             time.sleep(0.3 * (moment / 24) ** 1.5)
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=20)[1].decode()
+            messages = process.communicate(timeout=20)[1].decode()
         codes.append(process.returncode)
         for word in ("Traceback", "internal", "ignored", "Error"):
-            assert word not in said, (moment, said)
-        assert said.count("\n") <= 2, (moment, said)  # the seed, and the newline after ^C
+            assert word not in messages, (moment, messages)
+        assert messages.count("\n") <= 2, (moment, messages)  # the seed, and the newline after ^C
         path.unlink(missing_ok=True)
     assert set(codes) <= {130, 0}, codes
     assert codes[0] == 130

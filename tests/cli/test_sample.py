@@ -114,10 +114,11 @@ def test_copied_passages_are_shown_on_standard_error(home):
     result = run_charrnn("sample", "--length", "300", "--count", "2", "--temperature", "0.3",
                          "--novelty", "corpus.txt", cwd=home)
     assert result.returncode == 0
-    said = result.stderr.decode().splitlines()[1:]
-    assert len(said) == 2
-    assert said[0].startswith("sample 1: the longest passage that also occurs in corpus.txt has ")
-    assert "of the sample's 281 windows of 20 characters occur there" in said[1]
+    messages = result.stderr.decode().splitlines()[1:]
+    assert len(messages) == 2
+    assert messages[0].startswith(
+        "sample 1: the longest passage that also occurs in corpus.txt has ")
+    assert "of the sample's 281 windows of 20 characters occur there" in messages[1]
     assert b"windows" not in result.stdout
 
 
@@ -130,9 +131,9 @@ def test_no_copied_passage_spans_a_character_unknown_to_the_model(home, tmp_path
         result = run_charrnn("sample", "-m", model, "--novelty", "split.txt", "--length", "200",
                              "--temperature", "0.5", cwd=home)
         assert result.returncode == 0, result
-        said = result.stderr.decode().splitlines()[-1]
-        longest = int(said.partition(" has ")[2].split()[0])
-        assert longest <= 1 and " 0 of the sample's 181 windows " in said, said
+        messages = result.stderr.decode().splitlines()[-1]
+        longest = int(messages.partition(" has ")[2].split()[0])
+        assert longest <= 1 and " 0 of the sample's 181 windows " in messages, messages
 
 
 def test_a_text_for_comparison_is_read_before_anything_is_printed(home):

@@ -52,8 +52,8 @@ def test_novelty_becomes_part_of_the_objects(home):
     args = ["sample", "--count", "2", "--seed", "3", "--length", "300", "--temperature", "0.3",
             "--novelty", "corpus.txt"]
     found = objects(run_charrnn(*args, "--json", cwd=home))
-    said = run_charrnn(*args, cwd=home).stderr.decode().splitlines()[1:]
-    for each, line in zip(found, said, strict=True):
+    messages = run_charrnn(*args, cwd=home).stderr.decode().splitlines()[1:]
+    for each, line in zip(found, messages, strict=True):
         copied = each["novelty"]
         assert set(copied) == {"text", "longest", "passage", "windows", "copied_windows"}
         assert copied["text"] == "corpus.txt" and copied["windows"] == 281
