@@ -1,11 +1,11 @@
-"""How fast charrnn is, beside what else one might use, and beside what the processor can do.
+"""How fast charrnn is, compared with alternatives and with the limit of the processor.
 
-    python benchmarks/bench.py                 everything, in about ten minutes
-    python benchmarks/bench.py train sample    some of it
+    python benchmarks/bench.py                 all sections, in about ten minutes
+    python benchmarks/bench.py train sample    some sections
 
-Contenders do the same work in processes of their own, one after the other and over again;
-the figures are medians, and a ratio is the median of the ratios within each round. The
-environment that some machines preset for BLAS is cleared. Prints Markdown.
+Each contender does the same work in its own process. They take turns, in several rounds; the
+figures are medians, and a ratio is the median of the ratios of each round. Environment variables
+that configure BLAS are cleared. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import measure
 from measure import Worker, environment, rounds
 
 HERE = Path(__file__).parent
-MISSING = "PyTorch is not installed, so it is left out; `make bench-peers` installs it."
-V = 65
+MISSING = "PyTorch is not installed, so its columns are empty; `make bench-peers` installs it."
+V = 65  # symbols of the vocabulary, where a benchmark does not vary it
 
 
 def with_torch() -> bool:
@@ -39,12 +39,12 @@ def row(*cells: str) -> None:
 
 
 def flops(L: int, H: int, V: int) -> int:
-    """Of training on one character: six for each weight, but for the first W_xh, a look-up."""
+    """FLOPs of training on one character: 6 per weight, except the first W_xh, a look-up."""
     return 6 * (L * H * H + (L - 1) * H * H + L * H * V)
 
 
 def bound(threads: int) -> float:
-    """GFLOP/s of the fastest product."""
+    """GFLOP/s of the fastest matrix product."""
     shapes = [(2048, 2048, 2048, 1), (4096, 512, 512, 1), (32, 256, 64, 4), (32, 512, 32, 16)]
     best = 0.0
     with Worker("blas") as worker:
@@ -56,10 +56,10 @@ def bound(threads: int) -> float:
 
 
 def train(threads: int, repeat: int) -> None:
-    """Steps of training."""
+    """Training steps"""
     torch = with_torch()
     limit = bound(threads)
-    print(f"Bound: the fastest product of matrices, {limit:.0f} GFLOP/s.\n")
+    print(f"Bound: the fastest matrix product, {limit:.0f} GFLOP/s.\n")
     table("layers x H, B, T, V", "charrnn, chars/s", "GFLOP/s", "share of the bound",
           "PyTorch, chars/s", "ratio", "plain loop, chars/s", "ratio")
     works = [(1, 128, 50, 50, V), (1, 256, 64, 64, V), (1, 512, 64, 64, V), (1, 1024, 64, 64, V),
@@ -85,17 +85,17 @@ def train(threads: int, repeat: int) -> None:
 
 
 def products(threads: int, repeat: int) -> None:
-    """The products of the time loop, whole and in blocks."""
+    """Products of the loop over time, whole and in blocks"""
     table("rows x units", "whole, GFLOP/s", "in blocks, GFLOP/s", "ratio")
-    with Worker("blas") as whole, Worker("blas") as cut:
+    with Worker("blas") as whole, Worker("blas") as split:
         for rows, units, width in ((25, 128, 128), (16, 256, 128), (32, 256, 64), (32, 384, 64),
                                    (32, 512, 32), (32, 1024, 16)):
             work = {"threads": 1, "rows": rows, "inner": units}
             whole.prepare("product", columns=units, blocks=1, **work)
-            cut.prepare("product", columns=width, blocks=units // width, **work)
-            rates = rounds({"whole": whole.rate, "cut": cut.rate}, repeat)
+            split.prepare("product", columns=width, blocks=units // width, **work)
+            rates = rounds({"whole": whole.rate, "split": split.rate}, repeat)
             row(f"{rows} x {units}", *(f"{median(rate) / 1e9:.0f}" for rate in rates.values()),
-                ratio(rates["cut"], rates["whole"]))
+                ratio(rates["split"], rates["whole"]))
 
 
 def ratio(ours: list[float], theirs: list[float]) -> str:
@@ -103,8 +103,8 @@ def ratio(ours: list[float], theirs: list[float]) -> str:
 
 
 def whole(threads: int, repeat: int) -> None:
-    """`charrnn train` beside its bare step in a loop."""
-    table("2 x 256, B = 64, T = 32", "chars/s", "share")
+    """`charrnn train` compared with its bare training step"""
+    table("2 x 256, B = 64, T = 32", "chars/s", "ratio")
     steps, chars = 300, 64 * 32
     with tempfile.TemporaryDirectory() as folder, Worker("charrnn") as worker:
         text = Path(folder, "text.txt")
@@ -119,7 +119,7 @@ def whole(threads: int, repeat: int) -> None:
             return measure.seconds(command, terminal=True)
 
         def difference(*options: str) -> float:
-            """Chars/s of the steps that a longer run has more than a shorter one."""
+            """Chars/s of the extra steps of a run of 600 steps over one of 300."""
             return steps * chars / (run(2 * steps, *options) - run(steps, *options))
 
         bare, without, scored = [], [], []
@@ -128,13 +128,13 @@ def whole(threads: int, repeat: int) -> None:
             without.append(difference("--val-fraction", "0"))
             scored.append(difference("--val-fraction", "0.03"))
     row("the bare step, in a loop", f"{median(bare):,.0f}", "")
-    row("`charrnn train`, nothing held out", f"{median(without):,.0f}", ratio(without, bare))
-    row("`charrnn train`, 3 % scored every 150 steps", f"{median(scored):,.0f}",
+    row("`charrnn train` without validation", f"{median(without):,.0f}", ratio(without, bare))
+    row("`charrnn train`, validation on 3 % every 150 steps", f"{median(scored):,.0f}",
         ratio(scored, bare))
 
 
 def write_text(path: Path, chars: int) -> None:
-    """Random words of 65 symbols."""
+    """A text of random characters from V symbols, in which all of them occur."""
     import random
 
     symbols = [chr(32 + i) for i in range(V - 1)] + ["\n"]
@@ -142,9 +142,9 @@ def write_text(path: Path, chars: int) -> None:
 
 
 def sample(threads: int, repeat: int) -> None:
-    """Sampling, one stream and many."""
+    """Sampling, one sequence and many at once"""
     torch = with_torch()
-    table("layers x H", "streams", "charrnn, chars/s", "PyTorch (nn.RNN)", "ratio",
+    table("layers x H", "sequences", "charrnn, chars/s", "PyTorch (nn.RNN)", "ratio",
           "PyTorch (RNNCell)", "ratio")
     for L, H in ((2, 256), (1, 512)):
         one: list[float] = []
@@ -165,7 +165,7 @@ def sample(threads: int, repeat: int) -> None:
 
 
 def score(threads: int, repeat: int) -> None:
-    """Evaluation beside training."""
+    """Evaluation compared with training"""
     table("layers x H, B, T of training", "training, chars/s", "evaluation, chars/s", "ratio")
     for L, H, B, T in ((1, 128, 50, 50), (2, 256, 64, 32), (1, 512, 64, 64), (4, 384, 64, 32)):
         work = {"threads": threads, "L": L, "H": H, "V": V}
@@ -178,7 +178,7 @@ def score(threads: int, repeat: int) -> None:
 
 
 def start(threads: int, repeat: int) -> None:
-    """From nothing to something."""
+    """Startup time"""
     with tempfile.TemporaryDirectory() as folder:
         text, model = Path(folder, "text.txt"), Path(folder, "model.npz")
         write_text(text, 100_000)
@@ -191,7 +191,7 @@ def start(threads: int, repeat: int) -> None:
                 [measure.charrnn(), "sample", "-m", str(model), "--length", "1"],
         }
         for command in commands.values():
-            measure.seconds(command)  # the compiled modules are written, the files are cached
+            measure.seconds(command)  # writes the compiled modules and warms the file cache
         times = rounds({name: lambda c=command: measure.seconds(c)
                         for name, command in commands.items()}, 3 * repeat)
     bare, numpy = (times[name] for name in list(commands)[:2])
@@ -202,7 +202,7 @@ def start(threads: int, repeat: int) -> None:
 
 
 def read(threads: int, repeat: int) -> None:
-    """Reading and encoding UTF-8."""
+    """Reading and encoding UTF-8"""
     table("characters of", "MB/s")
     scripts = {"1 byte (ASCII)": (32, 127), "2 bytes (Cyrillic)": (0x410, 0x450),
                "3 bytes (Chinese)": (0x4E00, 0x4E00 + 3000)}
@@ -217,8 +217,8 @@ def read(threads: int, repeat: int) -> None:
 
 
 def memory(threads: int, repeat: int) -> None:
-    """What training needs beside its text."""
-    table("characters", "peak memory, MB", "less a byte for each character, MB")
+    """Memory of training"""
+    table("characters", "peak memory, MB", "peak less one byte per character, MB")
     with tempfile.TemporaryDirectory() as folder:
         for chars in (10**6, 10**7, 10**8):
             path = Path(folder, "text.txt")
@@ -231,13 +231,13 @@ def memory(threads: int, repeat: int) -> None:
 
 
 def flat(threads: int, repeat: int) -> None:
-    """Cost per character as the work grows tenfold."""
-    table("tenfold", "from", "to", "microseconds per character", "ten times as much", "ratio")
+    """Cost per character when the work grows tenfold"""
+    table("what grows", "from", "to", "microseconds per character at first", "then", "ratio")
     base = {"threads": threads, "L": 1, "H": 256, "B": 32, "T": 32, "V": V, "chars": 1_000_000}
     for name, letter, first in (
-        ("T, steps of a window", "T", 32), ("B, lanes", "B", 32),
+        ("T, steps of a window", "T", 32), ("B, sequences of the batch", "B", 32),
         ("n, characters of the text", "chars", 1_000_000),
-        ("L, layers; the ratio is of the cost per weight", "L", 1),
+        ("L, layers (the ratio is of the cost per weight)", "L", 1),
     ):
         works = {"charrnn": base | {letter: first}, "charrnn again": base | {letter: 10 * first}}
         rates = measure.alternate({key: ("train", work) for key, work in works.items()}, repeat)
@@ -258,18 +258,19 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION",
                         help=f"some of {', '.join(SECTIONS)}; all of them by default")
     parser.add_argument("--repeat", type=int, default=7, help="rounds (default: 7)")
-    parser.add_argument("--threads", type=int, default=2, help="of every contender (default: 2)")
-    asked = parser.parse_args()
-    if unknown := set(asked.sections) - set(SECTIONS):
+    parser.add_argument("--threads", type=int, default=2,
+                        help="threads of every contender (default: 2)")
+    args = parser.parse_args()
+    if unknown := set(args.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    began = time.perf_counter()
-    print(environment(asked.threads), flush=True)
+    start_time = time.perf_counter()
+    print(environment(args.threads), flush=True)
     if not with_torch():
         print(f"\n{MISSING}")
-    for name in asked.sections or SECTIONS:
+    for name in args.sections or SECTIONS:
         print(f"\n## {SECTIONS[name].__doc__}\n", flush=True)
-        SECTIONS[name](asked.threads, asked.repeat)
-    print(f"\n{asked.repeat} rounds, {(time.perf_counter() - began) / 60:.0f} minutes.")
+        SECTIONS[name](args.threads, args.repeat)
+    print(f"\n{args.repeat} rounds, {(time.perf_counter() - start_time) / 60:.0f} minutes.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The bound: the fastest sgemm that this NumPy reaches, on whatever shape it likes best.
+"""The bound: the speed of matrix products (sgemm) in this NumPy.
 
-Each thread multiplies on its own with BLAS on one thread, as charrnn's do.
+Each thread multiplies its own matrices with BLAS on one thread, as charrnn's threads do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worker import Work, serve  # noqa: E402
 
 
 def product(threads: int, rows: int, inner: int, columns: int, blocks: int) -> Work:
-    """(rows, inner) times ``blocks`` matrices of (inner, columns), in every thread."""
+    """Products of (rows, inner) and ``blocks`` matrices (inner, columns), in every thread."""
     rng = np.random.default_rng(1)
     a = rng.normal(size=(threads, rows, inner)).astype(np.float32)
     b = rng.normal(size=(blocks, inner, columns)).astype(np.float32)
@@ -31,7 +31,7 @@ def product(threads: int, rows: int, inner: int, columns: int, blocks: int) -> W
 
     def work() -> int:
         list(pool.map(multiply, range(threads)))
-        return flops * times * threads  # floating-point operations, here, instead of characters
+        return flops * times * threads  # floating-point operations instead of characters
 
     return work
 

@@ -1,4 +1,4 @@
-"""charrnn's own work: steps of training, scoring, sampling, reading."""
+"""charrnn's tasks: training steps, scoring, sampling, reading."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from charrnn.system import machine
 
-machine.use_one_blas_thread()  # as the program does, before NumPy is there
+machine.use_one_blas_thread()  # as the program does, before NumPy is imported
 
 import numpy as np  # noqa: E402
 from worker import Work, serve  # noqa: E402
@@ -26,7 +26,7 @@ SEED = 1
 
 
 def text_of(symbols: int, length: int) -> str:
-    """Random text of so many different characters, from code point 0x4E00 where 95 will not do."""
+    """Random text with ``symbols`` different characters: ASCII if 95 are enough, else Chinese."""
     first = 32 if symbols <= 95 else 0x4E00
     ids = np.random.default_rng(SEED).integers(symbols, size=length)
     ids[:symbols] = np.arange(symbols)
@@ -37,7 +37,7 @@ def train(
     threads: int, L: int, H: int, B: int, T: int, V: int,
     dropout: float = 0.0, weight_decay: float = 0.0, chars: int = 300_000,
 ) -> Work:
-    """Whole steps: window, forward, backward, clip, Adam."""
+    """Complete training steps: window, forward, backward, clipping, Adam."""
     settings = dataclasses.replace(
         Config(), layers=L, hidden_size=H, batch_size=B, seq_length=T, dropout=dropout,
         weight_decay=weight_decay, threads=threads, val_fraction=0.0, learning_rate=1e-4,
@@ -47,7 +47,7 @@ def train(
         path.write_text(text_of(V, max(chars, 4 * B * T)))
         request = Request([str(path)], Path(folder, "model.npz"), settings)
         run = prepare(request)
-    assert (run.batches.B, run.batches.T) == (B, T), "the text is too short for this"
+    assert (run.batches.B, run.batches.T) == (B, T), "the text is too short for this batch"
     checkpoint, one = run.checkpoint, TrainingStep(run)
 
     def step() -> int:
@@ -65,7 +65,7 @@ def model(L: int, H: int, V: int):
 
 
 def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work:
-    """Score a text as long as the held-out tenth of tiny-shakespeare."""
+    """Score a text as long as the validation part of tiny-shakespeare, a tenth of it."""
     params = model(L, H, V)
     text = np.random.default_rng(SEED).integers(V, size=chars).astype(np.uint8)
 
@@ -76,19 +76,19 @@ def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work
 
 
 def sample(threads: int, L: int, H: int, V: int, streams: int, length: int = 1000) -> Work:
-    """Write samples side by side."""
+    """Generate ``streams`` samples at once."""
     params = model(L, H, V)
 
-    def write() -> int:
-        pieces = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
+    def generate() -> int:
+        chunks = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,
                                   threads=threads)
-        return sum(len(ids) for _, ids in pieces)
+        return sum(len(ids) for _, ids in chunks)
 
-    return write
+    return generate
 
 
 def read(path: str) -> Work:
-    """Read a file and encode it. The bytes are counted, not the characters."""
+    """Read a file and encode it. Counts bytes, not characters."""
     size = Path(path).stat().st_size
 
     def encode() -> int:

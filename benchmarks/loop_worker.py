@@ -1,7 +1,7 @@
-"""The plain NumPy program that people learn from: one character after the other.
+"""The plain NumPy program of tutorials such as min-char-rnn: one character at a time.
 
-Column vectors, one lane, a Python loop over the steps forward and another one backward that
-adds up every gradient as it goes; then clip and Adam, matrix by matrix.
+Column vectors and a batch of 1; a Python loop over the steps forward, and another one backward
+that accumulates every gradient; then clipping and Adam, matrix by matrix.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from worker import Work, serve
 
 
 def train(threads: int, L: int, H: int, B: int, T: int, V: int) -> Work:
-    assert (L, B) == (1, 1), "it knows one layer and one lane"
+    assert (L, B) == (1, 1), "the plain loop has one layer and a batch of 1"
     rng = np.random.default_rng(1)
     shapes = {"W_xh": (H, V), "W_hh": (H, H), "W_hy": (V, H), "b_h": (H, 1), "b_y": (V, 1)}
     weights = {name: rng.normal(0, 0.01, shape).astype(np.float32)

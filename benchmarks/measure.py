@@ -1,4 +1,4 @@
-"""How things are measured: in processes of their own, in turns, with a clean environment."""
+"""Measure contenders, which take turns, each in its own process and a clean environment."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SECONDS = 0.6  # that a contender works in a round
-REST = 0.05  # between contenders: threads that wait for work spin for a while
+SECONDS = 0.6  # of work per contender and round
+REST = 0.05  # seconds between contenders, because idle threads keep spinning for a while
 
-# Some machines preset slower kernels, or threads; every contender starts without them.
+# Some machines preset slower kernels, or a number of threads; contenders start without these.
 PRESET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
           "MKL_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
 CLEAN = {name: value for name, value in os.environ.items() if name not in PRESET}
 
 
 class Worker:
-    """A contender's process; see worker.py for what is said."""
+    """A contender's process; worker.py describes the requests and answers."""
 
     def __init__(self, contender: str) -> None:
         self.process = subprocess.Popen(
@@ -52,17 +52,17 @@ class Worker:
         self.rate(0.2)
 
     def rate(self, seconds: float = SECONDS) -> float:
-        """Characters a second, over at least so many seconds."""
+        """Characters per second, measured over at least ``seconds``."""
         time.sleep(REST)
         answer = self.ask(seconds=seconds)
         return answer["chars"] / answer["seconds"]
 
 
 def alternate(works: Mapping[str, tuple[str, dict]], repeat: int) -> dict[str, list[float]]:
-    """The rates of contenders that take turns.
+    """The rates of contenders that take turns, in characters per second.
 
-    Of ``works`` the keys begin with the contender's name, the values are its task and the
-    task's numbers.
+    The keys of ``works`` start with the contender's name; the values are its task and the task's
+    arguments.
     """
     workers = {name: Worker(name.split()[0]) for name in works}
     try:
@@ -75,7 +75,7 @@ def alternate(works: Mapping[str, tuple[str, dict]], repeat: int) -> dict[str, l
 
 
 def rounds(measures: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, list[float]]:
-    """What every measure gives, each in every round, forwards and backwards in turn."""
+    """The results of every measure in each round; every second round runs in reverse order."""
     results: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(repeat):
         for name in list(measures)[:: -1 if turn % 2 else 1]:
@@ -84,15 +84,15 @@ def rounds(measures: Mapping[str, Callable[[], float]], repeat: int) -> dict[str
 
 
 def charrnn() -> str:
-    """The program that is installed beside this Python."""
+    """The charrnn program that is installed next to this Python."""
     program = Path(sys.executable).with_name("charrnn")
     if not program.exists():
-        sys.exit(f"{program} is not there: run this by make bench")
+        sys.exit(f"{program} does not exist: run the benchmarks with make bench")
     return str(program)
 
 
 def seconds(command: list[str], terminal: bool = False) -> float:
-    """How long a process takes; on a ``terminal`` it draws its bar."""
+    """The seconds that a process takes; with ``terminal`` it runs on one and draws its bar."""
     if not terminal:
         start = time.perf_counter()
         subprocess.run(command, env=CLEAN, check=True, stdout=subprocess.DEVNULL,
@@ -111,7 +111,7 @@ def seconds(command: list[str], terminal: bool = False) -> float:
     drain.join()
     os.close(master)
     if code:
-        sys.exit(f"{' '.join(command)} ended with {code}")
+        sys.exit(f"{' '.join(command)} exited with code {code}")
     return took
 
 
@@ -119,18 +119,18 @@ def read_all(descriptor: int) -> None:
     try:
         while os.read(descriptor, 1 << 16):
             pass
-    except OSError:  # Linux says so when nobody writes any more
+    except OSError:  # raised by Linux when the other end is closed
         pass
 
 
 def peak_memory(command: list[str]) -> int:
-    """Bytes a process had in memory at its peak."""
+    """The peak memory of a process, in bytes."""
     process = subprocess.Popen(command, env=CLEAN, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+        sys.exit(f"{' '.join(command)} exited with code {process.returncode}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -151,11 +151,11 @@ def environment(threads: int) -> str:
         versions.append(f"PyTorch {torch.stdout.strip()}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (f"{processor()}, {cores} cores, {platform.system()}; {', '.join(versions)}; "
-            f"{threads} threads where a contender can be told.")
+            f"{threads} threads where a contender has such a setting.")
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The name of the processor, if the system provides it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

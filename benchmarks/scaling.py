@@ -1,10 +1,10 @@
-"""What it costs and brings to share the lanes over processes that MPI started.
+"""The cost and the benefit of dividing the batch among processes that MPI started.
 
     python benchmarks/scaling.py                 measure, in about five minutes
-    python benchmarks/scaling.py steps ...       what each of the processes does
+    python benchmarks/scaling.py steps ...       the work of each of the processes
 
-Runs mpiexec, beside this Python, with one and two processes in turn, over and over again; the
-figures are medians, and a ratio is the median of the ratios within each round. Prints Markdown.
+Runs the mpiexec next to this Python with one and with two processes in turn, in several rounds. The
+figures are medians, and a ratio is the median of the ratios of each round. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from statistics import median
 from charrnn.system import machine
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
-WORKERS = [(1, 1, False), (1, 2, False), (2, 1, False), (2, 1, True)]  # the last: deterministic
+WORKERS = [  # processes, threads of each, deterministic
+    (1, 1, False), (1, 2, False), (2, 1, False), (2, 1, True),
+]
 NETWORKS = [(1, 128, 64, 64), (2, 256, 64, 32), (4, 384, 64, 64), (2, 1024, 64, 64)]  # L, H, B, T
-SIZES = [4, 200_000, 1_000_000, 8_000_000]
-LANES = [64, 32, 16, 8, 4, 2, 1]
-SHARED = [(2, 256, 32), (2, 1024, 32)]  # L, H, T, of which one thread has so many lanes
+SIZES = [4, 200_000, 1_000_000, 8_000_000]  # parameters
+BATCH_SIZES = [64, 32, 16, 8, 4, 2, 1]
+SHARED = [(2, 256, 32), (2, 1024, 32)]  # L, H, T, measured with each of BATCH_SIZES
 
 
 def ask(processes: int, task: str, *numbers: object) -> dict[str, float]:
-    """What the first of so many processes found."""
+    """Run a task in so many processes; returns what the first of them printed."""
     environment = {key: value for key, value in os.environ.items()
                    if key not in (*machine.BLAS_VARIABLES, "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     command = [MPIEXEC, "-n", processes, sys.executable, __file__, task, *numbers]
@@ -40,11 +42,16 @@ def ask(processes: int, task: str, *numbers: object) -> dict[str, float]:
     return found
 
 
-def timed(work: Callable[[], object], go_on: Callable[[bool], bool], seconds: float) -> float:
-    """The median time of ``work`` in seconds, done for so long by all processes together."""
+def timed(
+    work: Callable[[], object], broadcast: Callable[[bool], bool], seconds: float
+) -> float:
+    """The median time of ``work`` in seconds; all processes repeat it for about ``seconds``.
+
+    ``broadcast`` makes them stop together.
+    """
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while go_on(time.perf_counter() < end or len(times) < 5):
+    while broadcast(time.perf_counter() < end or len(times) < 5):
         begin = time.perf_counter()
         work()
         times.append(time.perf_counter() - begin)
@@ -52,7 +59,7 @@ def timed(work: Callable[[], object], go_on: Callable[[bool], bool], seconds: fl
 
 
 def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seconds: float) -> None:
-    """Steps of training."""
+    """Time training steps."""
     machine.use_one_blas_thread()
     import tempfile
 
@@ -90,7 +97,7 @@ def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seco
 
 
 def sums(size: int, seconds: float) -> None:
-    """Sums of vectors of ``size`` float32 of each process, and what each makes of the sum."""
+    """Time the all-reduce of ``size`` float32 numbers, and the update that follows it."""
     machine.use_one_blas_thread()
     import numpy as np
 
@@ -106,18 +113,18 @@ def sums(size: int, seconds: float) -> None:
         theta[:] *= 1 - 1e-4
         optimizers.adam(theta, grad, moments, 100, 1e-4)
 
-    share = group.broadcast
-    found = {"plain": timed(lambda: group.allreduce(parts), share, seconds),
-             "ordered": timed(lambda: group.allreduce_in_order(parts), share, seconds),
-             "update": timed(update, share, seconds)}
+    broadcast = group.broadcast
+    found = {"plain": timed(lambda: group.allreduce(parts), broadcast, seconds),
+             "ordered": timed(lambda: group.allreduce_in_order(parts), broadcast, seconds),
+             "update": timed(update, broadcast, seconds)}
     if group.is_first:
         print(json.dumps(found))
 
 
 def measure(repeat: int, seconds: float) -> None:
-    """All tables."""
-    print("| layers x H, B, T | parameters | 1 process of 1 thread, chars/s | 1 of 2 | 2 of 1 "
-          "| 2 of 1 against 1 of 2 | against 1 of 1 | 2 of 1, deterministic, against 2 of 1 |")
+    """Print all tables. P x t is P processes of t threads."""
+    print("| layers x H, B, T | parameters | 1 process x 1 thread, chars/s | 1 x 2 | 2 x 1 "
+          "| 2 x 1 / 1 x 2 | 2 x 1 / 1 x 1 | 2 x 1, deterministic / 2 x 1 |")
     print("|" + "---|" * 8)
     for network in NETWORKS:
         rounds = [[ask(n, "steps", *network, threads, int(ordered), seconds)
@@ -128,7 +135,7 @@ def measure(repeat: int, seconds: float) -> None:
         L, H, B, T = network
         print(f"| {L} x {H}, {B}, {T} | {rounds[0][0]['parameters']:,} | {one:,.0f} | {two:,.0f} "
               f"| {ranks:,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} | {ratios[2]:.2f} |", flush=True)
-    print("\n| parameters | sum of 2 processes, ms | GB/s | in order, ms | update, ms |\n"
+    print("\n| parameters | sum over 2 processes, ms | GB/s | in fixed order, ms | update, ms |\n"
           "|---|---|---|---|---|")
     for size in SIZES:
         found = [ask(2, "sums", size, seconds) for _ in range(repeat)]
@@ -137,9 +144,9 @@ def measure(repeat: int, seconds: float) -> None:
         print(f"| {size:,} | {1e3 * plain:.3f} | {4 * size / plain / 1e9:.2f} "
               f"| {1e3 * ordered:.3f} | {1e3 * update:.3f} |", flush=True)
     heads = [f"step of {L} x {H}, T = {T}, ms | chars/s" for L, H, T in SHARED]
-    print("\n| lanes of one thread | " + " | ".join(heads) + " |")
+    print("\n| B, with one thread | " + " | ".join(heads) + " |")
     print("|" + "---|" * (1 + 2 * len(heads)))
-    for B in LANES:
+    for B in BATCH_SIZES:
         cells = [str(B)]
         for L, H, T in SHARED:
             found = [ask(1, "steps", L, H, B, T, 1, 0, seconds) for _ in range(repeat)]

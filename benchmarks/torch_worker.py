@@ -1,4 +1,4 @@
-"""The same work as PyTorch users write it: nn.RNN, cross-entropy, clip_grad_norm_, Adam."""
+"""The same work as users of PyTorch write it: nn.RNN, cross-entropy, clip_grad_norm_, Adam."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from worker import Work, serve
 
 
 class Network(nn.Module):
-    """charrnn's network: tanh layers, the output reads all of them (skip connections).
+    """charrnn's network: tanh layers, and an output layer that reads all of them.
 
-    Up to 128 symbols come as one-hot rows, which is faster there; more of them through an
-    embedding, which takes the place of the first W_xh.
+    The input is one-hot for up to 128 symbols, where that is faster; for more symbols it is an
+    embedding instead of the first W_xh.
     """
 
     def __init__(self, L: int, H: int, V: int) -> None:
@@ -24,7 +24,7 @@ class Network(nn.Module):
         self.output = nn.Linear(L * H, V)
 
     def forward(self, x, states):
-        """``x`` (T, B) from ``states``, one (1, B, H) for each layer: logits, and the last."""
+        """Read ``x`` (T, B) from ``states``, (1, B, H) per layer; returns logits and states."""
         h = self.embedding(x) if self.embedding else one_hot(x, self.V).float()
         outputs, after = [], []
         for layer, state in zip(self.layers, states, strict=True):
@@ -38,7 +38,7 @@ class Network(nn.Module):
 def train(threads: int, L: int, H: int, B: int, T: int, V: int) -> Work:
     torch.set_num_threads(threads)
     network = Network(L, H, V)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     text = torch.randint(V, (B, 20 * T + 1))
     state = [torch.zeros(1, B, H) for _ in range(L)]
     at = 0
@@ -50,10 +50,10 @@ def train(threads: int, L: int, H: int, B: int, T: int, V: int) -> Work:
         at = (at + T) % (20 * T)
         logits, state = network(x, [s.detach() for s in state])
         loss = cross_entropy(logits.view(-1, V), y.view(-1))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         loss.item()
         return B * T
 
@@ -63,7 +63,7 @@ def train(threads: int, L: int, H: int, B: int, T: int, V: int) -> Work:
 def sample(
     threads: int, L: int, H: int, V: int, streams: int, cells: bool, length: int = 200
 ) -> Work:
-    """Step the trained modules, or cells of the same shape, which save some overhead."""
+    """Sample with the trained modules, or with ``cells`` of the same shape: less overhead."""
     torch.set_num_threads(threads)
     network = Network(L, H, V)
     stepped = nn.ModuleList(nn.RNNCell(V if i == 0 else H, H) for i in range(L))
@@ -79,7 +79,7 @@ def sample(
         return network.output(torch.cat(after, -1)), after
 
     @torch.inference_mode()
-    def write() -> int:
+    def generate() -> int:
         shape = (streams, H) if cells else (1, streams, H)
         states = [torch.zeros(shape) for _ in range(L)]
         x = torch.zeros(streams, dtype=torch.long)
@@ -88,7 +88,7 @@ def sample(
             x = torch.multinomial(torch.softmax(logits, -1), 1)[:, 0]
         return streams * length
 
-    return write
+    return generate
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The other side of a benchmark: a process that does one contender's work when told to.
+"""The worker process of a benchmark, which does the work of one contender on request.
 
-A worker reads a line of JSON and answers with one. The first names a task and its numbers;
-what follows says how many seconds to work. So every contender has a process of its own,
-with its own threads, is warm when it is measured, and sleeps while others are.
+A worker answers each line of JSON with another. The first line names a task and its arguments;
+each later one gives a number of seconds to work. So every contender runs in its own process, with
+its own threads, is warm when it is measured, and sleeps while others are measured.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-Work = Callable[[], int]  # does a piece of work; returns how many characters that were
+Work = Callable[[], int]  # does some work and returns how many characters it processed
 
 
 def serve(tasks: dict[str, Callable[..., Work]]) -> None:
-    """Answer until standard input ends. A task is a function that prepares its work."""
+    """Answer requests until standard input ends. A task is a function that returns its work."""
     work: Work | None = None
-    # What a library prints is not to be taken for an answer.
+    # What a library prints must not be mistaken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
-        asked: dict[str, Any] = json.loads(line)
-        if "task" in asked:
-            work = tasks[asked.pop("task")](**asked)
+        request: dict[str, Any] = json.loads(line)
+        if "task" in request:
+            work = tasks[request.pop("task")](**request)
             work()
             answer: dict[str, Any] = {}
         else:
-            assert work is not None, "there is no task yet"
-            answer = timed(work, asked["seconds"])
+            assert work is not None, "the first request must name a task"
+            answer = timed(work, request["seconds"])
         print(json.dumps(answer), file=answers, flush=True)
 
 
 def timed(work: Work, seconds: float) -> dict[str, float]:
-    """Work for at least ``seconds``: the characters done, and the time that they took."""
+    """Work for at least ``seconds``; returns the characters processed, and the seconds taken."""
     chars, start = 0, time.perf_counter()
     while True:
         chars += work()

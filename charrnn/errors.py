@@ -15,17 +15,17 @@ class CharrnnError(Exception):
 
 
 class UsageError(CharrnnError):
-    """A usage error: an option, a config, a file that is not there."""
+    """A usage error: a wrong option, a wrong config, a file that does not exist."""
 
     exit_code = 2
 
 
 class CorpusError(CharrnnError):
-    """A text that cannot be read or learned from."""
+    """A text that cannot be read, or cannot be used for training or scoring."""
 
 
 class CheckpointError(CharrnnError):
-    """A file that is not a complete checkpoint, or not one that this version reads."""
+    """A file that is not a complete checkpoint, or not one that this version can read."""
 
 
 class LockedError(CharrnnError):
@@ -37,12 +37,12 @@ class DivergedError(CharrnnError):
 
 
 def overflowed(where: str) -> DivergedError:
-    """The error to raise where a trained model's states overflow, as those of relu units may."""
+    """The error to raise where the states of a trained model overflow, as relu units may."""
     return DivergedError(f"the states of the model overflow {where}: train with a lower "
-                         "--learning-rate, or with tanh")
+                         "--learning-rate, or with --activation tanh")
 
 
 def no_threads(count: int) -> CharrnnError:
-    """The error to raise where the system refuses to start so many threads."""
-    return CharrnnError(f"the system does not let charrnn start {count:,} threads: choose fewer "
-                        "with --threads or OMP_NUM_THREADS, or raise the limit (ulimit -u)")
+    """The error to raise where the system refuses to start ``count`` threads."""
+    return CharrnnError(f"the system refuses to start {count:,} threads: choose fewer with "
+                        "--threads or OMP_NUM_THREADS, or raise the limit (ulimit -u)")

@@ -1,7 +1,7 @@
-"""Make the texts that do not ship: ``python corpora/make.py NAME FILE``.
+"""Create the texts that do not ship: ``python corpora/make.py NAME FILE``.
 
-Uses the standard library alone, so that it runs before anything is installed. A text is
-written to the side and renamed when it is whole.
+Uses only the standard library, so that it runs before anything is installed. A text is written
+to a temporary file, which is renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 PYTHON_BYTES = 2_000_000
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
-# Reber 1967, as in Cleeremans et al. 1989: from each state two ways on, equally likely.
+# Reber 1967, as in Cleeremans et al. 1989: two transitions from each state, equally probable.
 REBER: dict[int, list[tuple[str, int]]] = {
     0: [("T", 1), ("P", 2)],
     1: [("S", 1), ("X", 3)],
@@ -52,10 +52,10 @@ def python_library() -> bytes:
         size += len(source)
         if size >= PYTHON_BYTES:
             break
-    # A character that the cut goes through is left out.
+    # The last character is left out if the limit divides it.
     text = b"".join(parts)[:PYTHON_BYTES].decode("utf-8", "ignore").encode()
     if not text:
-        sys.exit(f"make: there are no Python files in {library}")
+        sys.exit(f"make: {library} contains no Python files")
     return text
 
 
@@ -69,15 +69,16 @@ def reber_string(rng: random.Random) -> str:
 
 
 def embedded_string(rng: random.Random) -> str:
-    """A string inside another, whose first choice has to be remembered to its end."""
+    """A string of the plain grammar between two equal letters, T or P."""
     outer = rng.choice("TP")
     return f"B{outer}{reber_string(rng)}{outer}E"
 
 
 def bits(string: str, embedded: bool) -> int:
-    """-log2 of the string's probability: one bit for each choice that was made.
+    """-log2 of the string's probability: one bit for each choice.
 
-    Every letter between B and E is one; of the five letters of the outer string, one is.
+    Each letter between the B and E of the plain string is one choice. An embedded string has
+    one more: of the four letters around the plain string, one is a choice.
     """
     return len(string) - 5 if embedded else len(string) - 2
 
@@ -104,13 +105,13 @@ def recall_bits(string: str) -> float:
 
 
 def shakespeare(url: str) -> bytes:
-    """The text at ``url``, if it is the known one."""
+    """The text at ``url``; exits if it is not the expected one."""
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             text: bytes = answer.read()
     except (OSError, ValueError) as error:
-        sys.exit(f"make: {url} cannot be fetched ({error}): connect to a network, or name "
-                 "another place with make SHAKESPEARE_URL=file:///...")
+        sys.exit(f"make: {url} cannot be fetched ({error}): connect to a network, or set "
+                 "another location with make SHAKESPEARE_URL=file:///...")
     digest = hashlib.sha256(text).hexdigest()
     if digest != SHAKESPEARE_SHA256:
         sys.exit(f"make: {url} is not the expected text: its SHA-256 is {digest}, "
@@ -120,20 +121,21 @@ def shakespeare(url: str) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=["python", "reber", "embedded_reber", "recall", "shakespeare"])
+    parser.add_argument(
+        "name", choices=["python", "reber", "embedded_reber", "recall", "shakespeare"])
     parser.add_argument("file", type=Path)
-    parser.add_argument("url", nargs="?", default="", help="of shakespeare")
-    parser.add_argument("--count", type=int, default=20_000, help="strings (default 20,000)")
-    parser.add_argument("--seed", type=int, default=1, help="of the strings (default 1)")
+    parser.add_argument("url", nargs="?", default="", help="location of shakespeare")
+    parser.add_argument("--count", type=int, default=20_000, help="of strings (default 20,000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the strings (default 1)")
     args = parser.parse_args()
-    said = ""
+    note = ""
     if args.name == "python":
         text = python_library()
     elif args.name == "shakespeare":
         text = shakespeare(args.url)
     else:
         if args.count < 1:
-            sys.exit(f"make: --count is {args.count}, and at least 1 string is needed")
+            sys.exit(f"make: --count is {args.count}; it must be at least 1")
         if args.name == "recall":
             lines = list(recall_strings(args.count, args.seed))
             total = sum(map(recall_bits, lines))
@@ -143,12 +145,12 @@ def main() -> None:
             total = sum(bits(line, embedded) for line in lines)
         text = "".join(f"{line}\n" for line in lines).encode()
         entropy = total / max(1, len(text))
-        said = f", {entropy:.5f} bits/char by the grammar itself"
+        note = f", {entropy:.5f} bits/char by the grammar itself"
     args.file.parent.mkdir(parents=True, exist_ok=True)
     aside = args.file.with_name(args.file.name + ".part")
     aside.write_bytes(text)
     aside.replace(args.file)
-    print(f"{args.file}: {len(text):,} bytes{said}", file=sys.stderr)
+    print(f"{args.file}: {len(text):,} bytes{note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

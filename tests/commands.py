@@ -1,4 +1,4 @@
-"""How a charrnn command is run in a test: as a user runs it, in a process of its own."""
+"""Run charrnn commands in tests as a user does, each in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TINY = ["--hidden-size", "8", "--layers", "1", "--batch-size", "4", "--seq-lengt
 
 
 def run_charrnn(*args, cwd, stdin=None, env=None):
-    """Run a command to its end, and return what it wrote and its exit code."""
+    """Run a command to its end; returns its output and its exit code."""
     return subprocess.run(
         [*COMMAND, *map(str, args)], cwd=cwd, input=stdin, capture_output=True, timeout=60,
         env=ENVIRONMENT | (env or {}),
@@ -28,14 +28,14 @@ def start_charrnn(*args, cwd):
 
 
 def shell(command, cwd):
-    """Run a command line of bash, in which ``charrnn`` is the command, to its end."""
+    """Run a bash command line, in which ``charrnn`` is the command, to its end."""
     program = f'charrnn() {{ {shlex.join(COMMAND)} "$@"; }}; set -o pipefail; '
     return subprocess.run(["bash", "-c", program + command], cwd=cwd, capture_output=True,
                           timeout=60, env=ENVIRONMENT)
 
 
 def one_line(result, code):
-    """The only line of a command that failed; nothing else was written."""
+    """The only line of output of a command that failed with ``code``."""
     assert result.returncode == code, result
     line = result.stderr.decode()
     assert line.count("\n") == 1 and line.startswith("charrnn"), line

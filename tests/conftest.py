@@ -20,8 +20,8 @@ from hypothesis import settings
 from charrnn.storage import archive
 from charrnn.system.launcher import LAUNCHERS
 
-# How the tests were started makes no difference to what they start. What nohup or the shell of a
-# background job ignores, this process goes on to ignore, but by a handler, which is not inherited.
+# How the tests were started must not affect the processes that they start. Signals that nohup or a
+# shell has set to be ignored are ignored here by a handler instead, which children do not inherit.
 for number in {getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")}:
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda number, frame: None)
@@ -38,13 +38,13 @@ def sealed(body: bytes) -> bytes:
 
 @pytest.fixture(scope="session")
 def reseal() -> Callable[[bytes], bytes]:
-    """Give the changed bytes of an archive the digest that fits them."""
-    return lambda data: sealed(data[: -archive.SEAL])
+    """Replace the digest of an archive, whose bytes were changed, by a valid one."""
+    return lambda data: sealed(data[: -archive.DIGITS])
 
 
 @pytest.fixture(scope="session")
 def forge() -> Callable[..., None]:
-    """Write a zip of (name, bytes) with the right digest, as somebody else might."""
+    """Write a zip of (name, bytes) with a valid digest, as an attacker could."""
 
     def forge(
         path: Path, members: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED
@@ -53,15 +53,15 @@ def forge() -> Callable[..., None]:
         with zipfile.ZipFile(buffer, "w", compression) as file:
             for name, data in members:
                 file.writestr(zipfile.ZipInfo(name), data, compression)
-            file.comment = b"0" * archive.SEAL
-        path.write_bytes(sealed(buffer.getvalue()[: -archive.SEAL]))
+            file.comment = b"0" * archive.DIGITS
+        path.write_bytes(sealed(buffer.getvalue()[: -archive.DIGITS]))
 
     return forge
 
 
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Set the environment variables of launchers that are named, and no others."""
+    """Set the given environment variables of launchers, and unset all others of them."""
 
     def launch(**variables: str) -> None:
         for pair in LAUNCHERS:
@@ -78,7 +78,7 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def world(
     launch: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., World | None]:
-    """Have a launcher start ``size`` processes, and MPI find ``found``; None: no mpi4py."""
+    """Simulate a launcher of ``size`` processes and MPI with ``found`` of them, None: no mpi4py."""
 
     def world(rank: int, size: int, found: int | None) -> World | None:
         launch(PMI_RANK=str(rank), PMI_SIZE=str(size))

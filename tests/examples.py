@@ -1,4 +1,4 @@
-"""Vocabularies and checkpoints to try things on."""
+"""Example vocabularies and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from charrnn.config.parsing import resolve
-from charrnn.config.settings import changed
+from charrnn.config.settings import FIELDS
 from charrnn.nn.parameters import Parameters
 from charrnn.storage.checkpoint import Checkpoint, architecture
 from charrnn.storage.metadata import Progress
@@ -18,13 +18,14 @@ SLOTS = {"adam": 2, "rmsprop": 1, "adagrad": 1, "sgd": 1}
 
 
 def a_vocabulary(text):
-    """The characters of a text."""
+    """The vocabulary of the characters of a text."""
     return Vocabulary(np.array(sorted(set(map(ord, text))), np.uint32), "char")
 
 
 def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
-    """A checkpoint in the middle of a run, all its numbers different."""
-    resolved = resolve({}, {"hidden_size": 2, "layers": 1, "optimizer": "sgd"} | settings)
+    """A checkpoint from the middle of a run, in which all numbers differ."""
+    explicit = {"hidden_size": 2, "layers": 1, "optimizer": "sgd"} | settings
+    resolved = resolve({}, explicit)
     vocabulary = Vocabulary.of_bytes() if resolved.level == "byte" else a_vocabulary(text)
     arch = architecture(dataclasses.asdict(resolved), len(vocabulary))
     rng = np.random.default_rng(seed)
@@ -34,7 +35,7 @@ def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
 
     return Checkpoint(
         settings=dataclasses.asdict(resolved),
-        changed=list(changed(resolved)),
+        explicit=[key for key in FIELDS if key in explicit],
         vocabulary=vocabulary,
         best=Parameters(arch, numbers(arch.size)),
         last=Parameters(arch, numbers(arch.size)),
@@ -47,13 +48,14 @@ def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
         threads=3,
         history=[[3, 1.1, None, 0.7, 2e-3], [6, 1 / 3, 0.3, 1e-300, 0.1 + 0.2]],
         samples=[[3, "bäa\n\x1b"], [6, ""]],
+        undecodable=5,
     )
 
 
 def same(found, expected):
-    """Assert that two checkpoints are equal in all that they hold."""
-    for field in ("settings", "changed", "progress", "corpus", "origin", "threads", "history",
-                  "samples"):
+    """Assert that two checkpoints have equal contents."""
+    for field in ("settings", "explicit", "progress", "corpus", "origin", "threads", "history",
+                  "samples", "undecodable"):
         assert getattr(found, field) == getattr(expected, field), field
     assert np.array_equal(found.vocabulary.codes, expected.vocabulary.codes)
     assert found.vocabulary.level == expected.vocabulary.level

@@ -1,14 +1,14 @@
-"""A stand-in for mpi4py.MPI, for what it is asked at the beginning and at the end of a process."""
+"""A fake mpi4py.MPI with what charrnn uses when a process starts and exits."""
 
 from __future__ import annotations
 
 
 class Aborted(BaseException):
-    """How MPI ends a process."""
+    """Raised where MPI would end the process."""
 
 
 class World:
-    """mpi4py.MPI with a world of ``size`` processes; ``done`` says what was called."""
+    """mpi4py.MPI with a world of ``size`` processes; ``done`` records the calls."""
 
     Get_library_version = staticmethod(lambda: "MPICH Version: 1.0\nof today")
     Is_initialized = staticmethod(lambda: True)

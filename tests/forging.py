@@ -1,6 +1,6 @@
-"""Checkpoints that charrnn would not have written, made of parts, and how they are refused.
+"""Build checkpoints that charrnn would never write, and check how they are refused.
 
-The fixtures ``forge`` and ``reseal`` make files of the parts.
+The fixtures ``forge`` and ``reseal`` turn their parts into files with a valid digest.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def members_of(data):
 
 
 def with_meta(data, change):
-    """The members of a checkpoint with another JSON: what ``change`` makes of it.
+    """The members of a checkpoint whose JSON was changed by ``change``.
 
-    It changes the mapping that it gets, or returns another value, or bytes.
+    ``change`` gets the JSON's mapping and modifies it, or returns another value, or bytes.
     """
     members = members_of(data)
     meta = json.loads(members[0][1].partition(b"\n")[2])
@@ -43,7 +43,7 @@ def with_meta(data, change):
 
 
 def put(*keys_and_value):
-    """A change of the JSON: another value at the place that the keys lead to."""
+    """A change of the JSON that sets a value: ``put(key, ..., value)``."""
     *keys, last, value = keys_and_value
 
     def change(meta):
@@ -55,7 +55,7 @@ def put(*keys_and_value):
 
 
 def without(*keys):
-    """A change of the JSON: nothing any more at the place that the keys lead to."""
+    """A change of the JSON that deletes the value at the path of ``keys``."""
     *outer, last = keys
 
     def change(meta):
@@ -67,7 +67,7 @@ def without(*keys):
 
 
 def refusal(path):
-    """The one line that refuses a file, without its path."""
+    """The message, of one line, with which a file is refused, without the file's path."""
     with pytest.raises(CharrnnError) as caught:
         checkpoint.load(path)
     message = str(caught.value)

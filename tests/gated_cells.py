@@ -1,7 +1,7 @@
 """A GRU and an LSTM for tests of the cell contract: short, not fast.
 
-Equations and gate order are PyTorch's, but for its second bias: r, z, n with the reset gate after
-the product; i, f, g, o.
+Equations and gate order are those of PyTorch, without its second bias. GRU: r, z, n, with the reset
+gate applied after the recurrent product. LSTM: i, f, g, o.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ def sigmoid(x):
 
 
 def unless(reset, t, array):
-    """``array`` (B, n) before step t, zero for the sequences that are reset there."""
+    """``array`` (B, n), with the rows of the sequences that are reset at step t set to zero."""
     return array if reset is None else np.where(reset[t][:, None], 0, array)
 
 
 class Gated:
-    """What the two have in common."""
+    """The shapes and initial values that both cells share."""
 
     def __init__(self, activation):
         assert activation == "tanh"

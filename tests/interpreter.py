@@ -1,4 +1,4 @@
-"""Python in processes of its own, for code that must not run in the process of the tests."""
+"""Run Python code in a separate process, if it must not run in that of the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_python(code):
 
 
 def start_python(code, *args):
-    """Start code, which prints a line when it is ready, and wait for that line."""
+    """Start code and wait for the line that it prints when it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, cwd=ROOT,

@@ -1,14 +1,14 @@
-"""Break the numerics on purpose, one place at a time: does a test fail every time?
+"""Mutation testing of the numerics: change one place at a time, and expect a test to fail.
 
-    python tests/mutants.py                    all of them, as make mutants does
+    python tests/mutants.py                        all mutants, as make mutants does
     python tests/mutants.py nn/network.backward    those of a function or a module
-    python tests/mutants.py --list             what would be tried
+    python tests/mutants.py --list                 list the mutants
 
-In the functions of TARGETS every sign is flipped, every term and every call for its effect is
-dropped, every number and with it every index is shifted, every comparison and transpose is
-changed. Each such mutant is run against the tests of its module, in a copy of the project, until
-the first fails. Those that nobody could tell from the original are in EQUIVALENT, with the reason.
-Ends with 1 if another one survives.
+In the functions of TARGETS, each mutant flips a sign, drops a term or a call without a used result,
+increments a number (also an index), or changes an operator, a comparison, a function or a
+transpose. It is run in a copy of the project against the tests of its module until one fails.
+EQUIVALENT lists the mutants that behave like the original, with the reason. Exits with 1 if any
+other mutant survives.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT = 300  # seconds; a mutant that hangs is found out as well
+TIMEOUT = 300  # seconds; a mutant that hangs counts as detected
 
-# The functions and classes that compute, and the tests that are to notice, the quickest first.
+# The functions and classes that compute, and the tests that must fail, the fastest ones first.
 TARGETS = {
     "nn/network": (
         ["forward", "backward", "add_by_symbol", "Activations"],
@@ -60,94 +60,96 @@ TARGETS = {
     ),
     "inference/sampling": (["choose", "PrimeReader"], ["inference/test_sampling.py"]),
     "analysis/diagnostics": (
-        ["trace", "likeliest", "reach", "hardest", "worst"], ["analysis/test_diagnostics.py"],
+        ["trace", "most_likely", "reach", "hardest", "worst"], ["analysis/test_diagnostics.py"],
     ),
-    "inference/dynamic": (["evaluate", "learn"], ["inference/test_dynamic.py", "nn/test_cells.py"]),
+    "inference/dynamic": (
+        ["evaluate", "update"], ["inference/test_dynamic.py", "nn/test_cells.py"],
+    ),
 }
 
-# Mutants that cannot be told from the original, as "module.function: what is changed".
+# Mutants that behave like the original, as "module.function: the change, in the source line".
 EQUIVALENT: dict[str, str] = {
     (
         "inference/sampling.PrimeReader: len(self.waiting) >= WINDOW another comparison, in "
         "while len(self.waiting) >= WINDOW:"
-    ): "the last window is read in the end",
+    ): "finish reads the last window",
     (
         "inference/sampling.PrimeReader: 1 one more, in self.params, self.activations = "
         "params, Activations(params.arch, WINDOW, 1)"
-    ): "room that is not used",
+    ): "memory that is not used",
     "inference/sampling.choose: top_p < 1 another comparison, in if top_p < 1:":
-        "nothing is cut off at 1, in the longer way either",
+        "at 1 the branch drops no symbol",
     (
         "inference/sampling.choose: np.count_nonzero(others) < len(logits) * (logits.shape[1]"
         " - top_k) another comparison, in if np.count_nonzero(others) < len(logits) * "
-        "(logits.shape[1] - top_k):  # some are equal"
-    ): "without equals the longer way gives the same",
+        "(logits.shape[1] - top_k):  # there are ties"
+    ): "without ties the branch changes nothing",
     "inference/sampling.choose: 1 one more, in if top_p < 1:":
-        "nothing is cut off at 1, in the longer way either",
+        "at 1 the branch drops no symbol",
     (
         "inference/sampling.choose: logits.shape[1] - top_k another operator, in if "
-        "np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # some are "
-        "equal"
-    ): "without equals the longer way gives the same",
+        "np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # there are "
+        "ties"
+    ): "without ties the branch changes nothing",
     (
         "inference/sampling.choose: logits.shape[1] - top_k without its second term, in if "
-        "np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # some are "
-        "equal"
-    ): "without equals the longer way gives the same",
+        "np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # there are "
+        "ties"
+    ): "without ties the branch changes nothing",
     (
         "analysis/diagnostics.trace: max another function, in rows = max(WINDOW, AT_ONCE // "
         "arch.vocabulary_size)"
-    ): "blocks of another size, which give the same",
+    ): "blocks of another size give the same result",
     (
         "analysis/diagnostics.trace: AT_ONCE // arch.vocabulary_size another operator, in "
         "rows = max(WINDOW, AT_ONCE // arch.vocabulary_size)"
-    ): "blocks of another size, which give the same",
+    ): "blocks of another size give the same result",
     (
         "analysis/diagnostics.trace: filled + len(z) > len(logits) another comparison, in if "
         "filled + len(z) > len(logits):"
-    ): "blocks of another size, which give the same",
+    ): "blocks of another size give the same result",
     (
         "analysis/diagnostics.trace: 1 one more, in activations, state = Activations(arch, "
         "WINDOW, 1), params.zero_state(1)"
-    ): "room that is not used",
+    ): "memory that is not used",
     (
         "analysis/diagnostics.trace: min another function, in logits, filled = "
         "np.empty((min(rows, len(ids)), arch.vocabulary_size), arch.dtype), 0"
-    ): "blocks of another size, which give the same",
+    ): "blocks of another size give the same result",
     (
-        "analysis/diagnostics.trace: 0 one more, in seen.append(_digest(logits[:filled], ids,"
-        " max(0, t + 1 - first) - filled))"
-    ): "blocks of another size, which give the same",
+        "analysis/diagnostics.trace: 0 one more, in summaries.append(_summarize("
+        "logits[:filled], ids, max(0, t + 1 - first) - filled))"
+    ): "blocks of another size give the same result",
     (
         "analysis/diagnostics.hardest: 12 one more, in def hardest(trace: Trace, top: int = "
         "12) -> list[tuple[int, float, int]]:"
-    ): "how many are shown is a choice",
+    ): "how much is shown is a choice",
     (
         "analysis/diagnostics.worst: 10 one more, in def worst(trace: Trace, top: int = 10, "
         "apart: int = 40) -> list[int]:"
-    ): "how many are shown is a choice",
+    ): "how much is shown is a choice",
     (
         "analysis/diagnostics.worst: 40 one more, in def worst(trace: Trace, top: int = 10, "
         "apart: int = 40) -> list[int]:"
-    ): "how many are shown is a choice",
+    ): "how much is shown is a choice",
     (
         "analysis/diagnostics.reach: params.arch.vocabulary_size > LARGE another comparison, "
         "in narrow = params.arch.vocabulary_size > LARGE"
-    ): "either way gives the same; the border is one of memory",
+    ): "both branches give the same result; the threshold only saves memory",
     (
-        "analysis/diagnostics.reach: 1 one more, in forward(params, stretch[:-1], "
+        "analysis/diagnostics.reach: 1 one more, in forward(params, passages[:-1], "
         "params.zero_state(PLACES), activations)"
-    ): "the last step is not looked at",
+    ): "the state after the last step is not used",
     "nn/network.Activations: 0 one more, in self.arch, self._shape = arch, (0, 0)":
-        "no window has this shape either",
+        "no window has the other shape either",
     (
         "nn/network.forward: 1 one more, in states[:, 0] = state.reshape(B, cell.n_states, "
         "-1).swapaxes(0, 1)"
-    ): "to NumPy every negative size is the one that is left",
+    ): "NumPy infers a dimension for any negative size",
     (
         "nn/network.backward: 1 one more, in before = np.where(reset.reshape(-1, 1), 0, "
         "before)"
-    ): "to NumPy every negative size is the one that is left",
+    ): "NumPy infers a dimension for any negative size",
     (
         "nn/cells/rnn.orthogonal: q * np.sign(np.diag(r)) another operator, in W: ndarray = q "
         "* np.sign(np.diag(r))"
@@ -155,67 +157,67 @@ EQUIVALENT: dict[str, str] = {
     (
         "nn/stepper.Stepper: 1 one more, in carried = state.reshape(B, cell.n_states, "
         "-1).swapaxes(0, 1)"
-    ): "to NumPy every negative size is the one that is left",
+    ): "NumPy infers a dimension for any negative size",
     "training/step.epoch_offset: 1 one more, in @functools.lru_cache(maxsize=1)":
-        "what is kept longer is not asked for again",
+        "a larger cache gives the same results",
     "nn/network.backward: 0 one more, in dstate: ndarray = np.empty_like(states[:, 0])":
-        "any row has the shape that is asked for",
+        "every row has the same shape",
     (
         "nn/network.add_by_symbol: len(out) <= 128 another comparison, in if len(out) <= 128:"
         "  # a small product is faster than sorting; measured at B*T = 2048"
-    ): "either way is right; the border is one of speed",
+    ): "both branches give the same result; the threshold only saves time",
     (
         "nn/network.add_by_symbol: 128 one more, in if len(out) <= 128:  # a small product is"
         " faster than sorting; measured at B*T = 2048"
-    ): "either way is right; the border is one of speed",
+    ): "both branches give the same result; the threshold only saves time",
     (
-        "nn/stepper.Stepper: 2 one more, in above = slice(layer + 1, layer + 2)  # nothing, "
-        "for the highest layer"
-    ): "a wider product of which the same columns are read",
+        "nn/stepper.Stepper: 2 one more, in above = slice(layer + 1, layer + 2)  # empty for "
+        "the top layer"
+    ): "a wider product, of which the same columns are used",
     (
         "nn/matmul.block_width: 1 one more, in return min(range(widest, narrowest - 1, "
         "-REGISTER), key=lambda width: -K % width)"
-    ): "no multiple of a register lies between",
+    ): "there is no multiple of a register between the two ends",
     "nn/optimizers.clip: length > clip_norm another comparison, in if length > clip_norm:":
-        "a gradient of just that length is multiplied by one",
+        "a gradient of exactly that norm is multiplied by 1",
     (
         "nn/optimizers.clip: clip_value > 0 another comparison, in length = norm(grad) if "
         "clip_value > 0 else before"
-    ): "the norm is computed again, and is the same",
+    ): "the norm is computed again with the same result",
     (
         "nn/optimizers.learning_rate: 1 one more, in done = (step - 1 - warmup) / max(1, "
         "total_steps - warmup)"
-    ): "it is divided into zero there",
+    ): "the numerator is 0 there",
     "nn/rng.uniform_rows: 1 one more, in chosen: ndarray = draws[before:].reshape(-1, width)":
-        "to NumPy every negative size is the one that is left",
+        "NumPy infers a dimension for any negative size",
     (
-        "text/split.training_size: 1 one more, in val_fraction = min(0.1, LARGEST_VALIDATION "
+        "text/split.default_fraction: 1 one more, in return min(0.1, LARGEST_VALIDATION "
         "/ max(1, size))"
-    ): "a tenth in any case",
+    ): "the result is a tenth in both cases",
     "training/step.TrainingStep: 0 one more, in if p == 0:":
-        "a mask of ones, which costs time",
+        "a mask of ones, which only costs time",
     "training/step.TrainingStep: b - a another operator, in widest = max(b - a for a, b in edges)":
-        "activations with more room than is used",
+        "activations with more memory than is used",
     (
         "training/step.TrainingStep: b - a without its second term, in widest = max(b - a for"
         " a, b in edges)"
-    ): "activations with more room than is used",
+    ): "activations with more memory than is used",
     (
         "training/step.TrainingStep: 16 one more, in width = -(-(arch.size + TAIL) // 16) * "
-        "16  # of whole cache lines"
-    ): "room that is not used",
+        "16  # whole cache lines"
+    ): "memory that is not used",
     (
         "training/step.TrainingStep: -(arch.size + TAIL) // 16 another operator, in width = "
-        "-(-(arch.size + TAIL) // 16) * 16  # of whole cache lines"
-    ): "room that is not used",
+        "-(-(arch.size + TAIL) // 16) * 16  # whole cache lines"
+    ): "memory that is not used",
     (
         "training/step.TrainingStep: draws >= p another comparison, in return ((draws >= p) /"
         " (1 - p)).astype(arch.dtype)"
-    ): "a draw of just p, one in 16 million",
+    ): "a draw of exactly p, one in 16 million",
     (
         "inference/dynamic.evaluate: 1 one more, in activations, grad = Activations(arch, "
         "CONTEXT, 1), Parameters(arch)"
-    ): "activations with more room than is used",
+    ): "activations with more memory than is used",
 }
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
@@ -228,7 +230,7 @@ FUNCTIONS = {"add": "subtract", "subtract": "add", "multiply": "divide", "divide
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """What may become of a node, each with a word on it."""
+    """The mutations of a node, each with a description."""
     if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in OPERATORS:
         other = copy.deepcopy(node)
         other.op = OPERATORS[type(node.op)]()
@@ -270,7 +272,7 @@ class Replace(ast.NodeTransformer):
 
 
 def mutants(module: str) -> Iterator[tuple[str, str]]:
-    """The mutants of a module: what was changed, and the source."""
+    """The mutants of a module: a description and the mutated source."""
     source = (ROOT / "charrnn" / f"{module}.py").read_text()
     tree = ast.parse(source)
     for item in tree.body:
@@ -288,7 +290,7 @@ def mutants(module: str) -> Iterator[tuple[str, str]]:
 
 
 def annotations(item: ast.AST) -> Iterator[ast.AST]:
-    """Types are no numerics."""
+    """The type annotations in ``item``, which are not mutated."""
     for node in ast.walk(item):
         for annotation in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if annotation is not None:
@@ -296,7 +298,7 @@ def annotations(item: ast.AST) -> Iterator[ast.AST]:
 
 
 def copy_but(tree: ast.AST, kept: ast.AST) -> ast.AST:
-    """A copy of a tree in which one node is the same object, to be found again."""
+    """A copy of a tree that shares one node, so that the node can be found in it."""
     return copy.deepcopy(tree, {id(kept): kept})
 
 
@@ -326,15 +328,15 @@ def survives(name: str, source: str, workplace: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("only", nargs="*", help="modules, or functions as MODULE.FUNCTION")
-    parser.add_argument("--list", action="store_true", help="say what would be tried")
-    asked = parser.parse_args()
+    parser.add_argument("--list", action="store_true", help="list the mutants and exit")
+    args = parser.parse_args()
     work = [(name, source) for module in TARGETS for name, source in mutants(module)
-            if not asked.only or any(name.startswith((f"{only}.", f"{only}:"))
-                                     for only in asked.only)]
-    if asked.list:
+            if not args.only or any(name.startswith((f"{only}.", f"{only}:"))
+                                    for only in args.only)]
+    if args.list:
         print("\n".join(name for name, _ in work))
         return
-    began, threads = time.monotonic(), os.cpu_count() or 1
+    start, threads = time.monotonic(), os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(threads) as pool:
         free = []
         for number in range(threads):
@@ -357,9 +359,9 @@ def main() -> None:
             elif number % 50 == 0:
                 print(f"{number} of {len(work)}", flush=True)
     unknown = [name for name in survivors if name not in EQUIVALENT]
-    print(f"{len(work)} mutants, {len(work) - len(survivors)} found out, "
-          f"{len(survivors) - len(unknown)} equivalent, {len(unknown)} not found out; "
-          f"{(time.monotonic() - began) / 60:.0f} minutes")
+    print(f"{len(work)} mutants, {len(work) - len(survivors)} detected, "
+          f"{len(survivors) - len(unknown)} equivalent, {len(unknown)} not detected; "
+          f"{(time.monotonic() - start) / 60:.0f} minutes")
     sys.exit(1 if unknown else 0)
 
 

@@ -1,4 +1,4 @@
-"""A small network with a window of symbols, for the tests of charrnn.nn."""
+"""A small network and a window of symbols, for the tests of charrnn.nn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T, B, H, V = 5, 3, 4, 6
 
 
 class Case:
-    """A small network with every parameter away from zero, and a window to read."""
+    """A small network with nonzero parameters, and a window to read."""
 
     def __init__(self, layers, activation, masked=False, V=V, reset=None):
         rng = np.random.default_rng(7)

@@ -1,4 +1,4 @@
-"""A naive reference implementation: one step of the network as the equations have it."""
+"""A naive reference implementation of one step of the network."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import numpy as np
 
 
 def step(params, x, state):
-    """One step as the equations have it: symbols ``x`` (B,) and carried ``state`` (B, L*H).
+    """One step for symbols ``x`` (B,) from the carried ``state`` (B, L*H), as in the equations.
 
-    Returns the logits (B, V) and the new state. It knows the vanilla cell only, whose state is
-    h; the reference for what the package computes in other ways.
+    Returns the logits (B, V) and the new state. Only for the vanilla cell, whose state is h.
     """
     arch, new = params.arch, np.empty_like(state)
     for layer in range(arch.layers):

@@ -1,4 +1,4 @@
-"""The benchmarks run; what they find is not asserted."""
+"""The benchmarks run; their results are not checked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(monkeypatch):
     ("loop", "train", SMALL),
     ("blas", "product", {"threads": 2, "rows": 99, "inner": 99, "columns": 99, "blocks": 2}),
 ])
-def test_every_contender_that_needs_no_peer_works(measure, contender, task, numbers):
+def test_every_contender_that_needs_no_other_library_works(measure, contender, task, numbers):
     with measure.Worker(contender) as worker:
         worker.ask(task=task, **numbers)
         answer = worker.ask(seconds=0.001)
@@ -51,7 +51,7 @@ def test_a_section_prints_its_table_and_an_unknown_one_is_refused():
     ran = subprocess.run([*program, "start", "--repeat", "1"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert "| `charrnn --help` |" in ran.stdout
-    assert "2 threads where a contender can be told" in ran.stdout
+    assert "2 threads where a contender has such a setting" in ran.stdout
     ran = subprocess.run([*program, "stat"], capture_output=True, text=True)
     assert ran.returncode == 2
     assert "no section stat" in ran.stderr

@@ -1,4 +1,4 @@
-"""A report in a real browser: it draws itself, without an error, for mouse, finger and keys."""
+"""A report in a real browser: it is drawn without errors, and mouse, touch and keys work."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def browser(request, report, tmp_path):
     try:
         driver.get(report.as_uri())
         yield driver
-        assert driver.get_log("browser") == [], "the console has to stay silent"
+        assert driver.get_log("browser") == [], "the console must show no errors"
     finally:
         driver.quit()
 
@@ -59,8 +59,9 @@ def texts(browser, selector):
 
 def test_every_section_is_drawn_and_nothing_is_wider_than_the_screen(browser):
     assert texts(browser, "h2") == [
-        "The run", "How it learned", "What it wrote on the way", "What surprised it",
-        "What single units see", "Where it goes wrong", "How far back it can learn",
+        "The run", "Training curves", "Samples during training",
+        "Surprisal by character", "Single units", "Prediction errors",
+        "Saturation and gradient reach",
     ]
     assert "1 x 32" in browser.page_source or "2 x 32" in browser.page_source
     for chart in browser.find_elements("css selector", "svg"):
@@ -69,20 +70,20 @@ def test_every_section_is_drawn_and_nothing_is_wider_than_the_screen(browser):
     assert wide <= 0
 
 
-def test_a_character_that_is_pointed_at_tells_what_was_expected(browser):
+def test_pointing_at_a_character_shows_what_was_predicted(browser):
     from selenium.webdriver import ActionChains
 
     spans = browser.find_elements("css selector", "#surprisal i")
     assert len(spans) == 1000
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", spans[40])
     ActionChains(browser).move_to_element(spans[40]).perform()
-    (said,) = texts(browser, "#surprisal-panel")
-    assert " bits. Expected: " in said and said.count("%") == 5
+    (shown,) = texts(browser, "#surprisal-panel")
+    assert " bits. Most likely: " in shown and shown.count("%") == 5
     spans[41].click()
-    assert texts(browser, "#surprisal-panel") != [said]
+    assert texts(browser, "#surprisal-panel") != [shown]
 
 
-def test_the_passage_can_be_walked_through_with_keys(browser):
+def test_arrow_keys_move_through_the_passage(browser):
     from selenium.webdriver import Keys
 
     box = browser.find_element("id", "surprisal")
@@ -97,7 +98,7 @@ def test_the_passage_can_be_walked_through_with_keys(browser):
     assert texts(browser, "#surprisal-panel") != [first]
 
 
-def test_another_unit_paints_the_passage_anew(browser):
+def test_selecting_another_unit_recolors_the_passage(browser):
     from selenium.webdriver.support.select import Select
 
     def colours():
@@ -113,7 +114,7 @@ def test_another_unit_paints_the_passage_anew(browser):
     assert len(set(after)) > 5
 
 
-def test_samples_can_be_paged_through(browser):
+def test_each_sample_can_be_shown(browser):
     buttons = browser.find_elements("css selector", "section button")
     assert len(buttons) == 6
     shown = browser.find_element("css selector", "section pre[aria-live]")
@@ -123,7 +124,7 @@ def test_samples_can_be_paged_through(browser):
     assert [button.get_attribute("aria-pressed") for button in buttons] == ["true"] + 5 * ["false"]
 
 
-def test_in_the_dark_the_page_is_dark(browser):
+def test_the_page_is_dark_in_dark_mode(browser):
     def brightness():
         colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         return sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3]))

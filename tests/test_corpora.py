@@ -1,4 +1,4 @@
-"""The texts that ship, those that are made, and the make targets around them."""
+"""The texts that ship, those that are created, and their make targets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ EDGES = {
 
 
 def bits(string):
-    """-log2 of a string's probability under the grammar; KeyError where it is not one."""
+    """-log2 of a string's probability under the grammar; KeyError if it has none."""
     state, total = "start", 0.0
     for letter in string:
         total += math.log2(sum(1 for origin, _ in EDGES if origin == state))
@@ -95,7 +95,7 @@ def test_grammar_strings_depend_on_count_and_seed_alone(tmp_path):
     assert b.startswith(a) and a != c
 
 
-def test_ways_on_are_equally_likely():
+def test_transitions_are_equally_probable():
     rng = random.Random(0)
     firsts = [make_corpora.reber_string(rng)[1] for _ in range(4000)]
     assert firsts.count("T") == pytest.approx(2000, abs=150)
@@ -112,7 +112,7 @@ def test_a_text_that_cannot_be_fetched_or_is_another_is_refused(tmp_path):
 
 
 def make(folder, *args):
-    """Run make as if no other make had started the tests: none of its variables is passed on."""
+    """Run make without the variables of a make that started the tests."""
     own = re.findall(r"^(?:export )?(\w+) *[?:]?=", (folder / "Makefile").read_text(), re.MULTILINE)
     assert {"VENV", "PYTHON", "ARGS", "PRIME"} <= set(own)
     environment = {name: value for name, value in os.environ.items()
@@ -122,14 +122,14 @@ def make(folder, *args):
 
 
 def made_texts(_folder, names):
-    """The texts that do not ship: whoever has made them should not see them here."""
+    """The texts that do not ship, which may exist in a working copy, are not copied."""
     return [name for name in names
             if name.endswith(".txt") and name not in ("hello.txt", "tide_clock.txt")]
 
 
 @pytest.fixture
 def workplace(tmp_path):
-    """A copy of what the make targets use, whose virtual environment is the tests' own."""
+    """A copy of the files that make targets use, with the virtual environment of the tests."""
     for name in ("Makefile", "setup.cfg", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("configs", "corpora"):
@@ -143,7 +143,7 @@ def workplace(tmp_path):
 
 
 def test_shakespeare_is_made_where_its_digest_fits(workplace, monkeypatch):
-    text = "A text that stands in for Shakespeare.\n"
+    text = "A text instead of Shakespeare.\n"
     (workplace / "text").write_text(text)
     script = workplace / "corpora/make.py"
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -1,8 +1,9 @@
-"""What the documents say is so: commands run, code lines exist, settings have their defaults."""
+"""The documents are true: commands run, quoted code exists, settings have their defaults."""
 
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -33,7 +34,7 @@ def blocks(text, language):
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_every_command_and_make_target_stands_in_the_readme():
+def test_the_readme_mentions_every_command_and_the_main_make_targets():
     for name in cli.commands:
         assert f"charrnn {name}" in README
     for target in ("make demo", "make test", "make train", "make sample", "make eval"):
@@ -41,7 +42,7 @@ def test_every_command_and_make_target_stands_in_the_readme():
 
 
 def readme_commands():
-    """The charrnn commands of the README that need no text but the play."""
+    """The charrnn commands of the README that need only the texts that ship."""
     lines = [line for block in blocks(README, "sh") for line in block.splitlines()]
     commands = [line.split("#")[0].strip() for line in lines if line.startswith("charrnn ")]
     return [command for command in commands if "YOUR" not in command and "|" not in command]
@@ -63,7 +64,32 @@ def test_the_commands_of_the_readme_run(tmp_path):
         assert result.returncode == 0, (command, result.stderr)
 
 
-def test_every_setting_stands_in_the_default_config_with_a_reason():
+def test_the_python_example_of_the_readme_runs(tmp_path):
+    (tmp_path / "corpora").symlink_to(ROOT / "corpora")
+    (example,) = blocks(README, "python")
+    quick = 'out="play.npz", steps=3, threads=1, hidden_size=8, progress=False'
+    assert example.count('out="play.npz"') == 1
+    result = subprocess.run(
+        [sys.executable, "-c", example.replace('out="play.npz"', quick)], cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Enter ")
+
+
+# The project's former vocabulary; readers expect that of the field.
+FORMER_TERMS = re.compile(
+    r"\b(?:lanes?|held[- ]out|go(?:es|ing) on|went on|anew|let it write|best so far|line end"
+    r"|likeliest|whole or not|naive twin|storms?|seal(?:ed)?)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_the_documents_use_the_terms_of_the_field(path):
+    text = path.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert FORMER_TERMS.findall(prose) == []
+
+
+def test_the_default_config_gives_every_setting_its_default_and_a_reason():
     text = (ROOT / "configs/default.yaml").read_text()
     assert resolve(read_yaml(str(ROOT / "configs/default.yaml")), {}) == Config()
     for key in FIELDS:
@@ -71,7 +97,7 @@ def test_every_setting_stands_in_the_default_config_with_a_reason():
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*.yaml")), ids=lambda p: p.name)
-def test_every_config_loads_and_says_what_it_is_for(path):
+def test_every_config_loads_and_states_its_purpose(path):
     resolve(read_yaml(str(path)), {})
     assert path.read_text().startswith("# ")
 
@@ -89,7 +115,7 @@ def test_the_code_that_the_derivation_quotes_is_the_code():
         assert squeezed(line) in source, line
 
 
-def test_the_model_in_ten_lines_of_numpy_computes_what_charrnn_does(tmp_path):
+def test_the_model_in_a_dozen_lines_of_numpy_computes_what_charrnn_does(tmp_path):
     corpus = tmp_path / "a.txt"
     corpus.write_text("to be or not to be\n" * 20)
     path, text = str(tmp_path / "a.npz"), "not to"
@@ -114,26 +140,26 @@ def test_the_model_in_ten_lines_of_numpy_computes_what_charrnn_does(tmp_path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_links_to_files_lead_somewhere(path):
+def test_links_to_files_are_not_broken(path):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), target
 
 
-def test_the_imports_that_contributors_read_are_the_tested_ones():
+def test_the_import_rules_in_contributing_are_the_tested_ones():
     from test_layout import MAY_IMPORT
 
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (table,) = re.findall(r"\| sub-package \|.*\n\|[-|]+\n((?:\|.*\n)+)", text)
     rows = [re.fullmatch(r"\| `(\w+)` \|.*\| (.*?) \|", row) for row in table.splitlines()]
     assert [row[1] for row in rows] == [name for name in MAY_IMPORT if name in {
-        row[1] for row in rows}], "both have the same order"
+        row[1] for row in rows}], "both are in the same order"
     above, documented = set(), {"__init__": set(), "errors": set(), "__main__": {"cli", "system"}}
     for row in rows:
-        name, said = row[1], row[2].partition(", which")[0]
-        named = set(re.sub(r"[^a-z ]", " ", " ".join(re.findall(r"`(.*?)`", said))).split())
-        documented[name] = above - named if said.startswith("all") else named
-        assert named or said in ("nothing", "all of these"), said
+        name, imports = row[1], row[2].partition(", which")[0]
+        named = set(re.sub(r"[^a-z ]", " ", " ".join(re.findall(r"`(.*?)`", imports))).split())
+        documented[name] = above - named if imports.startswith("all") else named
+        assert named or imports in ("nothing", "all of these"), imports
         above.add(name)
     assert documented == {name: rooms - {"errors"} for name, rooms in MAY_IMPORT.items()}
     assert "all but `nn` may import `errors`" in text
@@ -152,14 +178,14 @@ def test_every_promise_names_tests_that_exist():
             assert "`test_" in row, row
 
 
-# On the public index the name belongs to somebody else's package.
+# On the public index the name belongs to another project.
 
 
 def public_installs(text):
-    """The commands of a text that install what the public index calls charrnn."""
+    """The commands in ``text`` that install the package called charrnn on the public index."""
     lines = text.replace("\\\n", " ").splitlines()
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
-    found = re.findall(r"\bcharrnn\[.*?\]", text)  # with extras, in whatever command
+    found = re.findall(r"\bcharrnn\[.*?\]", text)  # with extras, in any command
     for line in [*lines, *spans]:
         for arguments in re.findall(r"\b(?:pip3?|pipx|uv|conda)\b[^`]*? (?:install|add)\b([^`]*)",
                                     line):
@@ -179,7 +205,7 @@ def public_installs(text):
     ("pip install mpi4py mpich\ncharrnn train a.txt", 0), ("`pip install .`, then `charrnn`", 0),
     ("pip install . # charrnn is a command now", 0), ("pip install dist/charrnn-0.1.0.whl", 0),
 ])
-def test_what_installs_from_the_public_index_is_recognised(text, count):
+def test_commands_that_install_from_the_public_index_are_recognized(text, count):
     assert len(public_installs(text)) == count
 
 
@@ -197,7 +223,7 @@ def test_no_help_installs_charrnn_from_the_public_index(name):
 
 
 def strings(source):
-    """Every string of a program, of those that are formatted what is fixed."""
+    """Every string of a program; of formatted strings, the constant parts."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.JoinedStr):
             yield "".join(part.value if isinstance(part, ast.Constant) else "{}"
@@ -209,6 +235,6 @@ def strings(source):
 def test_no_string_of_the_package_installs_charrnn_from_the_public_index():
     paths = list(PACKAGE.glob("**/*.py"))
     texts = [text for path in paths for text in strings(path.read_text(encoding="utf-8"))]
-    assert any("pip install mpi4py" in text for text in texts), "the strings are found"
+    assert any("pip install mpi4py" in text for text in texts), "strings are found"
     texts += [path.read_text(encoding="utf-8") for path in PACKAGE.glob("**/*.html")]
     assert [found for text in texts for found in public_installs(text)] == []

@@ -1,4 +1,4 @@
-"""The structure: who may import whom, who may print, what importing may do."""
+"""The structure: what each module may import, which module prints, what importing may do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
-# What the modules of each sub-package, and the modules beside them, may import.
+# What the modules of each sub-package, and the modules outside of them, may import.
 MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
@@ -26,10 +26,12 @@ MAY_IMPORT = {
     "inference": {"errors", "system", "text", "nn"},
     "analysis": {"errors", "system", "config", "text", "nn", "storage", "inference"},
     "training": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
-    "api": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis"},
+    "api": {"errors", "system", "config", "text", "nn", "storage", "inference", "analysis",
+            "training"},
     "cli": {"errors", "system", "config", "text", "inference", "analysis", "training", "api"},
     "__main__": {"cli", "system"},
 }
+LAZY = {"errors", "inference", "api"}  # what charrnn offers, and imports when it is used
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
 NAMES = {".".join(["charrnn", *module.parts]).removesuffix(".__init__") for module in MODULES}
 each_module = pytest.mark.parametrize("module", MODULES, ids=str)
@@ -39,13 +41,13 @@ def tree(module):
     return ast.parse((PACKAGE / module).with_suffix(".py").read_text(encoding="utf-8"))
 
 
-def room(name):
-    """The sub-package of charrnn, or the module beside them, that a dotted name is in."""
+def sub_package(name):
+    """The sub-package of a dotted name, or its module if it is outside of them."""
     return name.split(".")[1] if "." in name else "__init__"
 
 
 def imported(module):
-    """Dotted names of what ``module`` imports of charrnn, anywhere in it."""
+    """The dotted names that ``module`` imports from charrnn, also inside functions."""
     names = set()
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom):
@@ -59,7 +61,7 @@ def imported(module):
     return names
 
 
-def test_the_imports_are_seen():
+def test_all_imports_are_found():
     assert "charrnn.text.cache" in imported(Path("text/corpus"))
     assert "charrnn.config.yaml_file" in imported(Path("cli/train")), "inside a function"
     assert "charrnn.text.vocabulary" in imported(Path("cli/console")), "for types alone"
@@ -74,13 +76,31 @@ def test_every_module_is_in_a_sub_package_with_rules():
 @each_module
 def test_a_module_imports_only_what_its_sub_package_may(module):
     own = module.parts[0]
-    found = {room(name) for name in imported(module) if name != "charrnn"}
-    assert found - {own} <= MAY_IMPORT[own]
+    found = {sub_package(name) for name in imported(module) if name != "charrnn"}
+    assert found - {own} <= (LAZY if module == Path("__init__") else MAY_IMPORT[own])
     if own == "nn":
         assert "charrnn" not in imported(module), "not even the version"
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_what_charrnn_offers_is_imported_for_types_or_when_it_is_used():
+    at_once = [node for node in tree("__init__").body if not isinstance(node, ast.FunctionDef)]
+    (for_types,) = [node for node in at_once if isinstance(node, ast.If)]
+    assert ast.unparse(for_types.test) == "TYPE_CHECKING"
+    named = {alias.asname or alias.name for node in for_types.body for alias in node.names}
+    assert named | {"__version__"} == set(charrnn.__all__)
+    others = [node.module for node in at_once if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert others == ["__future__", "typing"]
+
+
+@each_module
+def test_only_training_through_the_api_needs_what_trains(module):
+    """So sampling and scoring from Python start as fast as the commands do."""
+    uses = any(sub_package(name) == "training" for name in imported(module))
+    if module.parts[0] == "api":
+        assert uses == (module.name in ("training", "bar"))
+
+
+def test_there_are_no_import_cycles():
     imports = {name: set() for name in NAMES}
     for module in MODULES:
         name = ".".join(["charrnn", *module.parts]).removesuffix(".__init__")
@@ -92,12 +112,13 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 @each_module
-def test_only_the_console_prints(module):
+def test_only_the_console_and_the_bar_of_the_api_print(module):
     calls = [ast.unparse(node.func) for node in ast.walk(tree(module))
              if isinstance(node, ast.Call)]
     writing = [call for call in calls if re.fullmatch(
-        r"print|(click\.)?echo|sys\.(stdout|stderr)\.(buffer\.)?write(lines)?", call)]
-    assert not writing or module == Path("cli/console")
+        r"print|(click\.)?echo|sys\.(stdout|stderr)\.(buffer\.)?write(lines)?|(self\.)?bar\.write|"
+        r"tqdm\.write", call)]
+    assert not writing or module in (Path("cli/console"), Path("api/bar"))
 
 
 @each_module
@@ -110,7 +131,7 @@ def test_only_training_and_the_commands_see_the_config(module):
 
 @each_module
 def test_a_name_is_imported_from_where_it_is_defined(module):
-    """So nothing gets round the rules by way of a module that may import what this one may not."""
+    """Otherwise a module could evade the import rules through another one."""
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("charrnn."):
             path = Path(*node.module.split(".")[1:])
@@ -123,15 +144,15 @@ def test_a_name_is_imported_from_where_it_is_defined(module):
 
 
 @each_module
-def test_modules_are_imported_by_statements_that_can_be_seen(module):
+def test_modules_are_imported_only_by_import_statements(module):
     source = (PACKAGE / module).with_suffix(".py").read_text(encoding="utf-8")
     assert "__import__" not in source
-    # The module that opens a compressed file is one of the standard library.
+    # text/files imports the standard library's module for a compressed format by name.
     assert "import_module" not in source or module == Path("text/files")
 
 
 @each_module
-def test_every_module_says_in_its_first_line_what_it_is(module):
+def test_the_first_line_of_every_module_is_a_docstring(module):
     first = ast.get_docstring(tree(module)).splitlines()[0]
     assert len(first) > 15 and first.endswith((".", "?", ":"))
 
@@ -155,13 +176,13 @@ def test_the_tests_mirror_the_sub_packages():
     assert tested == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
-def test_the_wheel_has_every_sub_package_and_every_file_that_is_no_module():
+def test_the_wheel_contains_every_sub_package_and_every_data_file():
     setup = configparser.ConfigParser()
     setup.read(PACKAGE.parent / "setup.cfg")
     assert setup["options"]["packages"] == "find:"
     assert dict(setup["options.packages.find"]) == {"include": "charrnn*"}
     for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
-        assert (folder / "__init__.py").exists(), "find: does not see it"
+        assert (folder / "__init__.py").exists(), "find: does not find it"
     listed = {PACKAGE.parent.joinpath(*package.split("."), name.strip())
               for package, names in setup["options.package_data"].items()
               for name in names.split(",")}
@@ -176,9 +197,9 @@ def run(code):
     ).stdout
 
 
-@pytest.mark.parametrize("room", ["config", "system", "text.display"])
-def test_what_needs_no_numpy_imports_none(room):
-    names = [name for name in NAMES if f"{name}.".startswith(f"charrnn.{room}.")]
+@pytest.mark.parametrize("sub_package", ["config", "system", "text.display"])
+def test_modules_that_need_no_numpy_do_not_import_it(sub_package):
+    names = [name for name in NAMES if f"{name}.".startswith(f"charrnn.{sub_package}.")]
     code = f"import sys, {', '.join(names)}; print('numpy' in sys.modules)"
     assert run(code).strip() == "False"
 
@@ -188,14 +209,21 @@ def test_the_help_is_shown_without_numpy_tqdm_or_yaml():
     assert run(code).strip() == "set()"
 
 
-def test_a_model_samples_without_what_only_other_commands_need():
-    code = ("import sys, charrnn.api; print([name for name in sys.modules if name.startswith("
+def test_importing_charrnn_imports_no_other_module_of_it_and_no_package():
+    code = ("import sys, charrnn; print([name for name in sys.modules if name.split('.')[0] in "
+            "('charrnn', 'numpy', 'tqdm', 'yaml', 'click')])")
+    assert run(code).strip() == "['charrnn']"
+
+
+def test_sampling_imports_nothing_that_only_other_commands_need():
+    code = ("import sys, charrnn.api.loaded, charrnn.api.model; "
+            "print([name for name in sys.modules if name.startswith("
             "('charrnn.training', 'charrnn.analysis', 'charrnn.inference.scoring', "
             "'charrnn.inference.dynamic', 'concurrent.futures.thread', 'tqdm', 'yaml'))])")
     assert run(code).strip() == "[]"
 
 
-def test_the_console_entry_point_is_the_module_that_hears_an_interrupt_first():
+def test_the_console_entry_point_is_the_module_that_handles_early_interrupts():
     setup = configparser.ConfigParser()
     setup.read(PACKAGE.parent / "setup.cfg")
     scripts = setup["options.entry_points"]["console_scripts"].split("\n")

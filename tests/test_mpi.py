@@ -1,4 +1,4 @@
-"""Processes that train together, for real: started, stopped, killed and misused under mpiexec."""
+"""Processes that train together under mpiexec: started, stopped, killed and misused."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ TINY = ["train", "a.txt", "-o", "a.npz", "--hidden-size", "8", "--layers", "1", 
         "32", "--seq-length", "16", "--dropout", "0.1", "--eval-every", "20", "--quiet"]
 SAME = [*TINY, "--steps", "60", "--save-every", "10", "--deterministic"]
 LONG = [*TINY, "--steps", "1000000", "--eval-every", "1000000", "--save-every", "1000000"]
-SOON = 10  # seconds in which a job has to end
+SOON = 10  # seconds within which a job must end
 
-# charrnn, in which the process WHO does something before it computes a step.
+# charrnn, except that the process WHO does something before it computes a step.
 CHANGED = """
 import os, signal, sys
 from charrnn.cli.main import main
@@ -57,13 +57,13 @@ def started(size, command):
 
 
 def mpi(size, args, cwd, command=COMMAND, **env):
-    """Run charrnn in ``size`` processes, without a launcher where that is 0."""
+    """Run charrnn in ``size`` processes, or without a launcher if that is 0."""
     return subprocess.run(started(size, [*command, *args]), cwd=cwd, capture_output=True,
                           stdin=subprocess.DEVNULL, timeout=60, env=ENVIRONMENT | env)
 
 
 def changed(size, who, what, args, cwd):
-    """Run a charrnn in which one process does ``what``, and see that the job ends soon."""
+    """Run charrnn with process ``who`` doing ``what``; the job must end within SOON seconds."""
     begin = time.monotonic()
     result = mpi(size, args, cwd, [*PYTHON, "-c", CHANGED.format(what)], WHO=str(who))
     assert time.monotonic() - begin < SOON
@@ -77,7 +77,7 @@ def background(size, args, cwd):
 
 
 def until(process, kind, count=1):
-    """Read events of a run up to the ``count``-th of a kind, which is returned."""
+    """Read the events of a run up to the ``count``-th of a kind, and return that one."""
     for line in process.stdout:
         event = json.loads(line)
         count -= event["event"] == kind
@@ -87,10 +87,10 @@ def until(process, kind, count=1):
 
 
 def ended(process):
-    """What a run that was asked to end said."""
-    said = process.communicate(timeout=SOON)[1].decode()
-    assert said.count("\n") <= 1, said
-    return said
+    """Wait for a run that was told to stop; returns its standard error, at most one line."""
+    printed = process.communicate(timeout=SOON)[1].decode()
+    assert printed.count("\n") <= 1, printed
+    return printed
 
 
 def one_line(result, code):
@@ -122,13 +122,13 @@ def whole(tmp_path_factory):
 
 
 def finishes(folder, size, whole):
-    """The same command resumes, and ends with what would have been without a break."""
+    """The same command resumes the run, and ends with the bytes of an uninterrupted run."""
     result = mpi(size, SAME, folder)
     assert result.returncode == 0, result
     assert (folder / "a.npz").read_bytes() == whole
 
 
-def test_any_number_of_processes_learns_the_same_and_says_so_once(folder):
+def test_any_number_of_processes_trains_the_same_model_and_prints_once(folder):
     found = {}
     for size in (0, 1, 2, 4):
         args = [*TINY, "--steps", "20", "--json", "--overwrite"]
@@ -148,17 +148,17 @@ def test_a_deterministic_run_is_the_same_file_on_any_number_of_processes(folder,
     assert sorted(path.name for path in folder.iterdir()) == ["a.npz", "a.txt"]
 
 
-def test_people_are_told_once(folder):
+def test_every_line_for_people_is_printed_once(folder):
     result = mpi(4, [*TINY[:-1], "--steps", "5"], folder)
-    said = result.stderr.decode()
+    printed = result.stderr.decode()
     assert (result.returncode, result.stdout) == (0, b"")
-    assert "4 processes of 1 thread" in said
+    assert "4 processes of 1 thread" in printed
     for once in ("distinct", "parameters", "done: 5 steps", "checkpoint: a.npz"):
-        assert said.count(once) == 1
+        assert printed.count(once) == 1
 
 
 @pytest.mark.parametrize(("size", "who"), [(2, 0), (2, 1), (4, 3)])
-def test_a_process_that_is_killed_ends_the_job_and_what_was_saved_resumes(
+def test_a_killed_process_ends_the_job_and_the_last_save_resumes(
     folder, whole, size, who
 ):
     result = changed(size, who, "os.kill(os.getpid(), signal.SIGKILL)", SAME, folder)
@@ -176,19 +176,19 @@ def test_a_process_that_exits_ends_the_job(folder, whole):
 @pytest.mark.parametrize(("size", "who"), [(2, 0), (4, 2)])
 def test_a_process_that_raises_ends_the_job_with_one_line(folder, whole, size, who):
     line = one_line(changed(size, who, "1 / 0", SAME, folder), 1)
-    assert "a mistake in charrnn, ZeroDivisionError" in line
+    assert "internal error, ZeroDivisionError" in line
     assert ("(process 2 of 4)" in line) == (who > 0)
     assert checkpoint.load(folder / "a.npz").progress.step == 20
     finishes(folder, 1, whole)
 
 
-def test_a_process_that_has_failed_ends_the_job_although_it_is_interrupted(folder):
+def test_a_process_that_failed_ends_the_job_even_if_it_is_interrupted(folder):
     what = ("import threading; "
             "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start(); 1 / 0")
     assert "ZeroDivisionError" in one_line(changed(2, 1, what, SAME, folder), 1)
 
 
-def test_while_the_first_process_is_stuck_one_of_the_others_speaks(folder):
+def test_while_the_first_process_is_stuck_another_one_prints_the_error(folder):
     stuck = """
 import os
 import shlex
@@ -208,10 +208,10 @@ main()
         "stopped before the first step: there was nothing to save (process 1 of 4)\n")
 
 
-def test_what_all_raise_is_said_once(folder):
-    wild = ["--optimizer", "sgd", "--activation", "relu", "--learning-rate", "100", "--warmup", "0",
-            "--clip-norm", "0", "--schedule", "constant", "--steps", "300"]
-    assert "training diverged at step" in one_line(mpi(2, [*TINY, *wild], folder), 1)
+def test_an_error_of_all_processes_is_printed_once(folder):
+    diverging = ["--optimizer", "sgd", "--activation", "relu", "--learning-rate", "100",
+                 "--warmup", "0", "--clip-norm", "0", "--schedule", "constant", "--steps", "300"]
+    assert "training diverged at step" in one_line(mpi(2, [*TINY, *diverging], folder), 1)
 
 
 @pytest.mark.parametrize(("number", "code", "size", "then"), [
@@ -220,7 +220,7 @@ def test_what_all_raise_is_said_once(folder):
 def test_a_signal_to_the_launcher_saves_and_other_processes_resume(
     folder, number, code, size, then
 ):
-    # With a rate that does not depend on the length, which is only known afterwards.
+    # The learning rate must not depend on the length of the run, which is only known afterwards.
     args = [*SAME, "--schedule", "constant", "--warmup", "0", "--steps", "1000000"]
     with background(size, args, folder) as process:
         until(process, "step", 5)
@@ -235,13 +235,13 @@ def test_a_signal_to_the_launcher_saves_and_other_processes_resume(
     assert (folder / "a.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
-def test_that_a_job_was_stopped_is_said_once(folder):
+def test_that_a_job_was_stopped_is_printed_once(folder):
     with background(2, [arg for arg in LONG if arg != "--quiet"], folder) as process:
         until(process, "step", 5)
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=SOON)[1].decode()
+        printed = process.communicate(timeout=SOON)[1].decode()
     assert process.returncode == 143
-    assert said.count("stopped after step") == 1
+    assert printed.count("stopped after step") == 1
 
 
 @pytest.mark.parametrize(("who", "name", "code"), [(1, "SIGTERM", 143), (0, "SIGINT", 130),
@@ -272,11 +272,11 @@ def test_usr1_to_the_launcher_saves_and_the_run_continues(folder):
     (["train", "-"], "standard input reaches one of 4 processes"),
     ([*TINY, "-c", "missing.yaml"], "missing.yaml"),
     ([*TINY, "-c", "bad.yaml"], "bad.yaml"),
-    ([*TINY, "--batch-size", "30"], "30 lanes cannot be shared evenly by 4 processes"),
-    ([*TINY, "--batch-size", "8", "--deterministic"], "8 lanes are summed in 1 shard with "),
-    ([*TINY, "-o", "."], "is a folder"),
+    ([*TINY, "--batch-size", "30"], "30 sequences cannot be divided evenly among 4 processes"),
+    ([*TINY, "--batch-size", "8", "--deterministic"], "8 sequences, summed in 1 shard because of "),
+    ([*TINY, "-o", "/dev/null"], "/dev/null"),
 ])
-def test_what_is_asked_wrongly_is_one_line_and_exit_2(folder, args, words):
+def test_a_usage_error_is_one_line_and_exit_2(folder, args, words):
     (folder / "bad.yaml").write_text("no_such_setting: 1\n")
     begin = time.monotonic()
     assert words in one_line(mpi(4, args, folder), 2)
@@ -284,7 +284,7 @@ def test_what_is_asked_wrongly_is_one_line_and_exit_2(folder, args, words):
     assert not (folder / "a.npz").exists()
 
 
-def test_without_mpi4py_it_is_said_once_what_to_install(folder):
+def test_without_mpi4py_what_to_install_is_printed_once(folder):
     (folder / "hidden").mkdir()
     (folder / "hidden/mpi4py.py").write_text("raise ModuleNotFoundError")
     path = os.pathsep.join([str(folder / "hidden"), os.environ.get("PYTHONPATH", "")])
@@ -293,22 +293,22 @@ def test_without_mpi4py_it_is_said_once_what_to_install(folder):
 
 
 def each(command):
-    """A command for each process, with its number in $PMI_RANK."""
+    """A shell command that each process runs, with its rank in $PMI_RANK."""
     return ["sh", "-c", f'exec "$0" {command}', *COMMAND]
 
 
-def test_processes_that_find_other_files_are_refused(folder):
+def test_processes_that_find_different_files_are_refused(folder):
     for rank in (0, 1):
         (folder / f"{rank}.txt").write_text(TEXT + str(rank))
     line = one_line(mpi(2, TINY, folder, each('"$@" $PMI_RANK.txt')), 2)
-    assert "process 1 of 2 has another text" in line
+    assert "process 1 of 2 differs from process 0 in the text" in line
     line = one_line(mpi(2, TINY, folder, each('"$@" --seed $PMI_RANK')), 2)
-    assert "process 1 of 2 has another seed than process 0 (1, 0)" in line
+    assert "process 1 of 2 differs from process 0 in the seed (1, 0)" in line
     assert not (folder / "a.npz").exists()
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_process_that_fails_before_the_others_know_it_ends_the_job(folder, who):
+def test_a_process_that_fails_before_joining_the_others_ends_the_job(folder, who):
     (folder / f"{1 - who}.yaml").write_text("seed: 3\n")
     begin = time.monotonic()
     line = one_line(mpi(2, LONG, folder, each('"$@" -c $PMI_RANK.yaml')), 2)
@@ -317,15 +317,15 @@ def test_a_process_that_fails_before_the_others_know_it_ends_the_job(folder, who
     assert ("(process 1 of 2)" in line) == (who == 1)
 
 
-def test_a_launcher_that_mpi_does_not_know_is_refused(folder):
+def test_a_launcher_of_another_mpi_library_is_refused(folder):
     alone = ["sh", "-c", 'unset PMI_FD PMI_PORT; exec "$0" "$@"', *COMMAND]
     line = one_line(mpi(2, TINY, folder, alone), 2)
-    assert "the launcher started 2 processes, and MPI finds 1" in line
+    assert "the launcher started 2 processes, but MPI finds 1" in line
     other = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}
     assert "started 3 processes" in one_line(mpi(0, TINY, folder, **other), 2)
 
 
-def test_a_reader_that_has_enough_ends_the_job(folder):
+def test_a_reader_that_closes_the_pipe_ends_the_job(folder):
     command = shlex.join(started(2, [*COMMAND, *LONG, "--json"]))
     result = subprocess.run(["bash", "-c", f"{command} | head -1"], cwd=folder, timeout=SOON,
                             capture_output=True, env=ENVIRONMENT)
@@ -336,7 +336,7 @@ def test_a_reader_that_has_enough_ends_the_job(folder):
     assert result.returncode == 0
 
 
-def test_two_jobs_on_one_checkpoint_are_kept_apart(folder):
+def test_a_second_job_on_the_same_checkpoint_is_refused(folder):
     with background(2, LONG, folder) as process:
         until(process, "step")
         line = one_line(mpi(2, LONG, folder), 1)

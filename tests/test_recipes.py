@@ -1,4 +1,4 @@
-"""The recipes work: every command of docs/recipes.md, in the order in which they stand there."""
+"""The recipes work: every command of docs/recipes.md, in the order of the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ["anna", "bertha", "carla", "dora", "emma", "frieda", "greta", "hanna", 
 
 
 @pytest.mark.skipif(shutil.which("bash") is None or shutil.which("make") is None,
-                    reason="bash and make are not there")
+                    reason="bash or make is not installed")
 def test_every_command_of_the_recipes_runs(tmp_path):
     (tmp_path / "english.txt").write_text(ENGLISH * 40)
     (tmp_path / "german.txt").write_text(GERMAN * 40, encoding="utf-8")
@@ -33,7 +33,7 @@ def test_every_command_of_the_recipes_runs(tmp_path):
     (tmp_path / "Makefile").write_text(makefile)
     script = "\n".join(re.findall(r"```sh\n(.*?)```", RECIPES, re.DOTALL))
     assert script.count("charrnn ") > 15
-    # charrnn and python3 are those of the tests, wherever these were started from.
+    # Run the charrnn and python3 of the tests, whatever the PATH.
     (tmp_path / "bin").mkdir()
     for name, command in (("charrnn", '-m charrnn "$@"'), ("python3", '"$@"')):
         program = tmp_path / "bin" / name

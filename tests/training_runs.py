@@ -1,4 +1,4 @@
-"""Small runs to test training on, in one process or in several, which are threads here."""
+"""Small training runs, in one process or in several, which threads simulate."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TINY = {
     "hidden_size": 8, "layers": 2, "batch_size": 4, "seq_length": 8, "steps": 20,
     "eval_every": 7, "save_every": 5, "warmup": 2, "learning_rate": 0.01, "dropout": 0.05,
 }
-# For several processes: they can share the batch in many ways.
+# For several processes: a batch of 12 can be divided in many ways.
 SHARED_TEXT = LINE * 40
 SHARED_TINY = TINY | {"hidden_size": 7, "batch_size": 12, "dropout": 0.2}
 
 
 def prepared(corpus, out, *, val=None, init_from=None, overwrite=False, **settings):
-    """A run of one process, with the settings TINY where it names no others."""
+    """A run of one process, with the settings TINY except those that are given."""
     return prepare(_request(
         corpus, out, TINY | settings, val=val and str(val), init_from=init_from,
         overwrite=overwrite,
@@ -40,7 +40,7 @@ def prepared(corpus, out, *, val=None, init_from=None, overwrite=False, **settin
 def prepared_in(
     group, corpus, out, *, workers=1, val=None, init_from=None, overwrite=False, **settings
 ):
-    """A run of a group of processes, with the settings SHARED_TINY where it names no others."""
+    """A run of a group of processes, with the settings SHARED_TINY except those that are given."""
     request = _request(
         corpus, out, SHARED_TINY | settings, val=val, init_from=init_from, overwrite=overwrite,
         default_threads=workers,
@@ -49,7 +49,7 @@ def prepared_in(
 
 
 def _request(corpus, out, settings, **options):
-    """What the command line would ask for; a setting that is None is not named."""
+    """The request that the command line would make; a setting that is None is left out."""
     settings = {key: value for key, value in settings.items() if value is not None}
     return Request(
         [str(corpus)], Path(out), resolve({}, settings), frozenset(settings), **options
@@ -62,14 +62,14 @@ def train(corpus, out, signals=None, **options):
 
 
 def killed_after(step, corpus, out, **options):
-    """Train as a process that is killed right after the events of ``step`` were shown."""
+    """Train like a process that is killed right after the event of ``step``."""
     for event in loop.train(prepared(corpus, out, **options), Signals()):
         if isinstance(event, Step) and event.step == step:
             return
 
 
 def train_in(size, corpus, out, at=None, ask=None, **options):
-    """The events of each process; the last one is ``ask``-ed for something after step ``at``."""
+    """The events of each process; after step ``at`` the last one calls ``ask`` on its signals."""
     def work(group):
         signals, events = Signals(), []
         for event in loop.train(prepared_in(group, corpus, out, **options), signals):
@@ -96,14 +96,17 @@ def losses(events):
 
 
 class Comm:
-    """What ``ProcessGroup`` uses of a communicator of mpi4py, for threads; all call the same."""
+    """The part of mpi4py's communicator that ``ProcessGroup`` uses, for threads.
+
+    It asserts that all processes make the same call.
+    """
 
     def __init__(self, rank, size, barrier, slots):
         self.rank, self.size, self.barrier, self.slots = rank, size, barrier, slots
         self.calls = []
 
     def swap(self, call, value):
-        """The values of all."""
+        """The values of all processes."""
         self.calls.append(call)
         self.slots[self.rank] = call, value
         self.barrier.wait()
@@ -121,7 +124,7 @@ class Comm:
         fill(buffer, counts, parts)
 
     def Allreduce(self, in_place, into):
-        assert in_place is None, "what is sent stands where the sum will"
+        assert in_place is None, "the sum overwrites what is sent"
         into[:] = sum(self.swap("Allreduce", into.copy()))
 
     def Alltoallv(self, sent, into):
@@ -132,7 +135,7 @@ class Comm:
 
 
 def fill(buffer, counts, parts):
-    """Put what all have sent into the buffer of one."""
+    """Copy what all processes have sent into the buffer of one."""
     assert [part.size for part in parts] == list(counts)
     assert {part.dtype for part in parts} == {buffer.dtype}
     assert buffer.flags.c_contiguous and buffer.size == sum(counts)
@@ -140,7 +143,7 @@ def fill(buffer, counts, parts):
 
 
 def in_processes(size, work):
-    """What ``work`` returns, or raises, in each of ``size`` processes; its argument: the group."""
+    """What ``work``, called with the group, returns or raises in each of ``size`` processes."""
     barrier, slots = threading.Barrier(size, timeout=20), [None] * size
 
     def process(rank):
@@ -154,12 +157,12 @@ def in_processes(size, work):
 
 
 def raised(kind, outcomes):
-    """The text of the error that all of them raised."""
+    """The message of the error that all processes raised."""
     assert {type(outcome) for outcome in outcomes} == {kind}, outcomes
     (text,) = {str(outcome) for outcome in outcomes}
     return text
 
 
 def interrupt(signals):
-    """Ask to stop as Ctrl-C does."""
+    """Request a stop, as Ctrl-C does."""
     signals.stop = signal.SIGINT

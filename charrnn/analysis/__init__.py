@@ -1,1 +1,1 @@
-"""What a model has learned: baselines to compare it with, and the report page."""
+"""What a model has learned: baselines, novelty of samples, diagnostics, the report page."""

@@ -1,6 +1,6 @@
 """Diagnostics: what a network predicts, what its units respond to, how far back it looks.
 
-``trace`` reads a text once, from the zero state, and keeps what the report shows of it.
+``trace`` reads a text once, from the zero state, and keeps what the report page shows.
 """
 
 from __future__ import annotations
@@ -20,105 +20,112 @@ from charrnn.nn.network import WINDOW, Activations, backward, forward
 from charrnn.nn.parameters import Parameters
 from charrnn.text.split import Split
 
-LOOKED_AT = 12_000  # symbols of a text that the figures are about, at most
-PASSAGE = 1_000  # of them that are shown
-AT_ONCE = 1 << 24  # logits that are held at once, 64 MB of them
-LARGE = 4_096  # symbols of a vocabulary; with a larger one, fewer of a text are looked at
-LIKELIEST = 5
+LOOKED_AT = 12_000  # symbols of the text that are analyzed, at most
+PASSAGE = 1_000  # the first of them, which are shown
+AT_ONCE = 1 << 24  # logits that are in memory at once: 64 MB
+LARGE = 4_096  # symbols of a vocabulary; with a larger one, fewer symbols are analyzed
+MOST_LIKELY = 5  # symbols that are shown as predictions
 REACH = 64  # steps back that gradients are followed
-PLACES = 32  # in the text from which they are
-SATURATED = 0.97  # |h| beyond which tanh has less than 6 % of its slope left
+PLACES = 32  # positions of the text from which they are followed
+SATURATED = 0.97  # |h| beyond which the slope of tanh is below 6 % of its maximum
 
 
 @dataclass
 class Trace:
-    """A text as the network read it; row t is before or after its symbol t."""
+    """What the network computed at each of the N analyzed symbols of a text."""
 
-    ids: ndarray  # (N,)
-    bits: ndarray  # (N,) of each symbol
-    likeliest: ndarray  # (PASSAGE, LIKELIEST) symbols, likeliest first
-    chances: ndarray  # (PASSAGE, LIKELIEST) their p
-    guess: ndarray  # (N,) the likeliest symbol
+    ids: ndarray  # (N,) the symbols
+    bits: ndarray  # (N,) -log2 p of each symbol
+    most_likely: ndarray  # (PASSAGE, MOST_LIKELY) the most likely symbols, in descending order
+    probabilities: ndarray  # (PASSAGE, MOST_LIKELY) their p
+    prediction: ndarray  # (N,) the most likely symbol
     states: ndarray  # (N, L*H) h after the symbol
 
 
 def looked_at(V: int) -> int:
-    """Symbols of a text that the figures are about: so many that each report is made in time."""
+    """How many symbols are analyzed: fewer for a large vocabulary, to bound the time."""
     return max(PASSAGE, min(LOOKED_AT, LOOKED_AT * LARGE // V))
 
 
 @quiet_overflow
 def trace(params: Parameters, part: Split) -> Trace:
-    """Read the first symbols of ``part`` after its context, keeping what was seen.
+    """Read the context of ``part`` and trace its first symbols.
 
-    DivergedError where a state overflows, as those of relu units may.
+    Raises DivergedError if a state overflows, as those of relu units may.
     """
     arch, first = params.arch, len(part.context)
     ids = part.ids[: looked_at(arch.vocabulary_size)].astype(np.intp)
-    stretch = np.concatenate([part.context, ids]).astype(np.intp)
+    text = np.concatenate([part.context, ids]).astype(np.intp)
     activations, state = Activations(arch, WINDOW, 1), params.zero_state(1)
     states = np.empty((len(ids), arch.output_size), arch.dtype)
-    seen = []  # what ``_digest`` makes of so many logits at once
+    summaries = []  # of up to ``rows`` rows of logits each
     rows = max(WINDOW, AT_ONCE // arch.vocabulary_size)
     logits, filled = np.empty((min(rows, len(ids)), arch.vocabulary_size), arch.dtype), 0
-    for t in range(0, len(stretch), WINDOW):
-        x, reset = stretch[t : t + WINDOW, None].copy(), None
+    for t in range(0, len(text), WINDOW):
+        x, reset = text[t : t + WINDOW, None].copy(), None
         if part.resets is not None:
             reset = part.resets.apply(x, t + 1 - first + np.arange(len(x))[:, None])
         z, state = forward(params, x, state, activations, reset=reset)
-        # After symbol i of the part come state i and the logits of symbol i + 1.
+        # Reading symbol i of the part gives state i and the logits of symbol i + 1.
         states[max(0, t - first) : max(0, t - first + len(x))] = (
             activations.hs[1:, 0][max(0, first - t) :])
-        z = z[max(0, first - 1 - t) : len(stretch) - 1 - t]
+        z = z[max(0, first - 1 - t) : len(text) - 1 - t]
         if filled + len(z) > len(logits):
-            seen.append(_digest(logits[:filled], ids, max(0, t + 1 - first) - filled))
+            summaries.append(_summarize(logits[:filled], ids, max(0, t + 1 - first) - filled))
             filled = 0
         logits[filled : filled + len(z)] = z
         filled += len(z)
-    seen.append(_digest(logits[:filled], ids, len(ids) - filled))
-    nats, guess, order, chances = map(np.concatenate, zip(*seen, strict=True))
-    return Trace(ids, nats / math.log(2), order, chances, guess, states)
+    summaries.append(_summarize(logits[:filled], ids, len(ids) - filled))
+    nats, prediction, order, p = map(np.concatenate, zip(*summaries, strict=True))
+    return Trace(ids, nats / math.log(2), order, p, prediction, states)
 
 
-def _digest(z: ndarray, ids: ndarray, start: int) -> tuple[ndarray, ...]:
-    """What is kept of the logits ``z`` (n, V) of the symbols from ``start`` on; they are lost.
+def _summarize(z: ndarray, ids: ndarray, start: int) -> tuple[ndarray, ...]:
+    """What ``Trace`` keeps of the logits ``z`` (n, V) of ``ids[start : start + n]``.
 
-    Nats and guess (n,); and of those that are of the passage the likeliest and their p.
+    Returns nats and predictions, (n,), and for the symbols that are in the passage the most
+    likely symbols and their p. Overwrites ``z``.
     """
-    guess = z.argmax(axis=1)
+    prediction = z.argmax(axis=1)
     nats, totals = surprisal(z, ids[start : start + len(z)])
     bad = ~np.isfinite(nats)
     if bad.any():
         raise overflowed(f"at symbol {start + int(bad.argmax()) + 1:,} of the text")
     shown = len(z[: max(0, PASSAGE - start)])
-    pieces = []
+    windows = []
     for i in range(0, max(1, shown), WINDOW):
         rows = slice(i, min(i + WINDOW, shown))
-        pieces.append(likeliest(z[rows] / totals[rows, None]))
-    order, chances = map(np.concatenate, zip(*pieces, strict=True))
-    return nats, guess, order, chances
+        windows.append(most_likely(z[rows] / totals[rows, None]))
+    order, p = map(np.concatenate, zip(*windows, strict=True))
+    return nats, prediction, order, p
 
 
-def likeliest(p: ndarray) -> tuple[ndarray, ndarray]:
-    """The LIKELIEST symbols of each row of ``p`` (N, V), likeliest first, and their p."""
-    count = min(LIKELIEST, p.shape[1])
+def most_likely(p: ndarray) -> tuple[ndarray, ndarray]:
+    """The MOST_LIKELY symbols with the largest ``p`` (N, V) of each row, and their p.
+
+    In descending order of p; ties are broken in favor of the lowest ids.
+    """
+    count = min(MOST_LIKELY, p.shape[1])
     least = np.partition(p, -count, axis=1)[:, -count]
     order = np.empty((len(p), count), np.intp)
-    for row, chances, lowest in zip(order, p, least, strict=True):
-        among = np.flatnonzero(chances >= lowest)  # more than they are, where some are equal
-        row[:] = among[np.argsort(-chances[among], kind="stable")[:count]]
+    for row, p_row, lowest in zip(order, p, least, strict=True):
+        among = np.flatnonzero(p_row >= lowest)  # more than ``count`` if there are ties
+        row[:] = among[np.argsort(-p_row[among], kind="stable")[:count]]
     return order, np.take_along_axis(p, order, axis=1)
 
 
 def features(text: str) -> dict[str, ndarray]:
-    """What a person sees at each character of a text, (N,) each; those that vary."""
+    """Features that a reader sees in each character of a text: name and values (N,).
+
+    Features that are constant in the text are left out.
+    """
     line = indentation = depth = 0
     quoted = in_indentation = False
     rows = []
     for c, following in itertools.zip_longest(text, text[1:], fillvalue=" "):
         if c == "\n":
             line, indentation, in_indentation = 0, 0, True
-            quoted = quoted and following != "\n"  # a paragraph ends what was left open
+            quoted = quoted and following != "\n"  # an empty line closes an open quotation
         else:
             line += 1
             in_indentation = in_indentation and c in " \t"
@@ -130,22 +137,24 @@ def features(text: str) -> dict[str, ndarray]:
             c.isalpha() and not following.isalpha(), not c.isalpha() and following.isalpha(),
             c.isupper(), c.isdigit(), c.isspace(), c.lower() in "aeiouyäöüéèáíóú",
         ))
-    names = ("place in the line", "indentation", "inside quotes", "inside brackets",
-             "end of a word", "before a word", "capital", "digit", "white space", "vowel")
+    names = ("position in the line", "indentation", "inside quotes", "inside brackets",
+             "end of a word", "before a word", "capital letter", "digit", "whitespace", "vowel")
     columns = np.array(rows, np.float32).T if rows else np.zeros((len(names), 0), np.float32)
     return {name: column for name, column in zip(names, columns, strict=True)
             if len(column) and column.std() > 0}
 
 
-def telling_units(states: ndarray, seen: dict[str, ndarray]) -> list[tuple[str, int, float]]:
-    """For each feature the unit of the highest correlation: (name, unit, Pearson's r).
+def correlated_units(
+    states: ndarray, features: dict[str, ndarray]
+) -> list[tuple[str, int, float]]:
+    """For each feature the unit with the highest |r|: (name, unit, Pearson's r).
 
-    The most telling first.
+    ``states`` is (N, L*H), each feature (N,). The highest |r| comes first.
     """
     centred = states - states.mean(axis=0)
     spread = centred.std(axis=0)
     found = []
-    for name, column in seen.items():
+    for name, column in features.items():
         covariance = (column - column.mean()) @ centred / len(column)
         scale = spread * column.std()
         r = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
@@ -155,9 +164,9 @@ def telling_units(states: ndarray, seen: dict[str, ndarray]) -> list[tuple[str, 
 
 
 def packed(states: ndarray) -> tuple[bytes, float]:
-    """Activations (N, U) as numbers of four bits, two in a byte, unit after unit; the scale.
+    """The ``states`` (N, U) as 4-bit numbers, two per byte, unit by unit; and their scale.
 
-    0 stands for -scale, 15 for +scale.
+    0 means -scale, 15 means +scale. Each unit takes a whole number of bytes.
     """
     scale = max(1e-6, float(np.abs(states).max()))
     levels = np.rint((states.T / scale + 1) * 7.5).astype(np.uint8)
@@ -167,10 +176,10 @@ def packed(states: ndarray) -> tuple[bytes, float]:
 
 
 def confusions(trace: Trace, top: int = 12) -> list[tuple[int, int, int]]:
-    """What is taken for what most often: (symbol, guess, times)."""
-    wrong = trace.ids != trace.guess
+    """The most frequent wrong predictions: (symbol, prediction, times)."""
+    wrong = trace.ids != trace.prediction
     pairs, counts = np.unique(
-        np.stack([trace.ids[wrong], trace.guess[wrong]], axis=1), axis=0, return_counts=True
+        np.stack([trace.ids[wrong], trace.prediction[wrong]], axis=1), axis=0, return_counts=True
     )
     order = np.argsort(-counts, kind="stable")[:top]
     return [(int(a), int(b), int(n)) for (a, b), n in zip(pairs[order], counts[order],
@@ -178,7 +187,7 @@ def confusions(trace: Trace, top: int = 12) -> list[tuple[int, int, int]]:
 
 
 def hardest(trace: Trace, top: int = 12) -> list[tuple[int, float, int]]:
-    """The symbols that cost most bits together: (symbol, mean bits, times)."""
+    """The symbols with the most bits in total: (symbol, mean bits, times)."""
     total = np.bincount(trace.ids, trace.bits)
     times = np.bincount(trace.ids)
     order = np.argsort(-total, kind="stable")[:top]
@@ -186,7 +195,7 @@ def hardest(trace: Trace, top: int = 12) -> list[tuple[int, float, int]]:
 
 
 def worst(trace: Trace, top: int = 10, apart: int = 40) -> list[int]:
-    """The places of the most surprising symbols, some way apart from each other."""
+    """The positions of the symbols with the most bits, at least ``apart`` symbols apart."""
     places: list[int] = []
     for place in np.argsort(-trace.bits, kind="stable").tolist():
         if all(abs(place - other) >= apart for other in places):
@@ -197,7 +206,10 @@ def worst(trace: Trace, top: int = 10, apart: int = 40) -> list[int]:
 
 
 def saturation(states: ndarray, layers: int) -> list[dict[str, Any]]:
-    """For each layer the distribution of |h| in twenty steps, and the share beyond SATURATED."""
+    """For each layer, a histogram of |h| with 20 bins, and the share of |h| above SATURATED.
+
+    ``states`` is (N, L*H); L is ``layers``.
+    """
     found = []
     for states_of_layer in np.split(np.abs(states), layers, axis=1):
         counts, _ = np.histogram(states_of_layer.clip(max=1), bins=20, range=(0, 1))
@@ -210,33 +222,33 @@ def saturation(states: ndarray, layers: int) -> list[dict[str, Any]]:
 
 @quiet_overflow
 def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
-    """How strongly a loss still depends on the state k steps before, for each layer.
+    """How strongly a loss depends on the state k steps before it, for k = 1 .. REACH, per layer.
 
-    Row k is the norm of dL_t/dh_(t-k), the root of its mean square over PLACES in the text,
-    relative to that of k = 1: the vanishing gradient, seen. Empty for too short a text.
+    Row k is the norm of dL_t/dh_(t-k), as root mean square over PLACES positions of ``ids``
+    (N,), relative to row 1: it shows vanishing gradients. Empty if the text is too short.
     """
     context = REACH
     if len(ids) < context + REACH + 2:
         return []
     ends = np.linspace(context + REACH, len(ids) - 2, PLACES).astype(np.intp)
-    stretch = np.stack([ids[end - context - REACH : end + 1] for end in ends], axis=1)
+    passages = np.stack([ids[end - context - REACH : end + 1] for end in ends], axis=1)
     narrow = params.arch.vocabulary_size > LARGE
     if narrow:
-        params, stretch = _narrowed(params, stretch)
+        params, passages = _narrowed(params, passages)
     arch = params.arch
     activations, grad = Activations(arch, context + REACH, PLACES), Parameters(arch)
-    forward(params, stretch[:-1], params.zero_state(PLACES), activations)
+    forward(params, passages[:-1], params.zero_state(PLACES), activations)
     states = [activations.state(t) for t in range(context, context + REACH)]
     norms = []
     for k in range(1, REACH + 1):
-        x = stretch[-1 - k : -1]
+        x = passages[-1 - k : -1]
         logits, _ = forward(params, x, states[-k], activations)
         last = logits[-PLACES:]
         if narrow:
             last[:] = np.eye(PLACES, arch.vocabulary_size)
         else:
-            _to_gradient(last, stretch[-1])
-        logits[:-PLACES] = 0  # the loss is that of the last step alone
+            _to_gradient(last, passages[-1])
+        logits[:-PLACES] = 0  # only the loss of the last step counts
         dstate = backward(params, x, logits, activations, grad)
         norms.append([math.sqrt(float((dstate[:, arch.columns(layer)] ** 2).sum(axis=1).mean()))
                       for layer in range(arch.layers)])
@@ -247,21 +259,21 @@ def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
 
 
 def _to_gradient(logits: ndarray, y: ndarray) -> None:
-    """Turn logits (N, V) into the gradients, p - onehot(y), of the losses of their rows."""
+    """Overwrite ``logits`` (N, V) with p - onehot(y), the gradient of each row's loss."""
     _, totals = surprisal(logits, y)
     logits /= totals[:, None]
     logits[np.arange(len(y)), y] -= 1
 
 
-def _narrowed(params: Parameters, stretch: ndarray) -> tuple[Parameters, ndarray]:
-    """For a large vocabulary, a network of few symbols in which the same gradients flow.
+def _narrowed(params: Parameters, passages: ndarray) -> tuple[Parameters, ndarray]:
+    """A network with a small vocabulary and the same gradients, to save memory in ``reach``.
 
-    What ``stretch`` (T+1, B) reads are its symbols, numbered anew. The loss is that of the last
-    step, so its gradient by the last h, (B, L*H), is computed here: row b of it is column b of
-    the new W_hy, which the backward pass is to be given a one for.
+    Its vocabulary is the symbols in ``passages`` (T+1, B), renumbered. The loss is that of the
+    last step, so its gradient with respect to the last h, (B, L*H), is computed here: row b
+    becomes column b of the new W_hy. The backward pass then starts from a 1 in that column.
     """
-    T, B = len(stretch) - 1, stretch.shape[1]
-    found, x = np.unique(stretch[:-1], return_inverse=True)
+    T, B = len(passages) - 1, passages.shape[1]
+    found, x = np.unique(passages[:-1], return_inverse=True)
     arch = dataclasses.replace(params.arch, vocabulary_size=max(len(found), B))
     narrowed = Parameters(arch)
     for name, new in narrowed.named.items():
@@ -273,6 +285,6 @@ def _narrowed(params: Parameters, stretch: ndarray) -> tuple[Parameters, ndarray
     activations = Activations(arch, T, B)
     forward(narrowed, x, narrowed.zero_state(B), activations)
     logits = activations.hs[-1] @ params.W_hy + params.b_y
-    _to_gradient(logits, stretch[-1])
+    _to_gradient(logits, passages[-1])
     narrowed.W_hy[:, :B] = (logits @ params.W_hy.T).T
     return narrowed, np.concatenate([x, np.zeros((1, B), x.dtype)])

@@ -1,4 +1,4 @@
-"""The HTML page of a report: the numbers of ``diagnostics``, drawn by page.html."""
+"""The HTML page of a report: page.html, filled with a checkpoint's data and diagnostics."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from charrnn.text.display import as_strings, printable, printable_name
 from charrnn.text.split import Split
 
 TEMPLATE = Path(__file__).with_name("page.html")
-UNITS = 512  # that can be picked; of more, the most telling and then the first
+UNITS = 512  # units that can be selected at most: the most correlated ones, then the first
 
 
 def page(
     checkpoint: Checkpoint, path: Path, part: Split, source: str,
     baselines: list[tuple[str, float]],
 ) -> str:
-    """The page on ``checkpoint``, which was read from ``path``, reading ``part``.
+    """The page for ``checkpoint``, the contents of ``path``, with diagnostics on ``part``.
 
-    ``source`` is a sentence on what the part is; ``baselines`` are names and nats per character
-    to compare the curves with.
+    ``source`` is a sentence that describes the part; ``baselines`` are names and nats per
+    character, to compare the curves with.
     """
-    data = {**about(checkpoint, path), **seen(checkpoint, part), "source": source,
+    data = {**about(checkpoint, path), **analyzed(checkpoint, part), "source": source,
             "baselines": baselines}
-    # In a script element "<" could end it; JSON may write it as an escape everywhere.
-    written = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    written = written.replace("<", "\\u003c")
-    return TEMPLATE.read_text(encoding="utf-8").replace("DATA", written, 1)
+    # A "<" could end the script element; in JSON it can be escaped everywhere.
+    as_json = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    as_json = as_json.replace("<", "\\u003c")
+    return TEMPLATE.read_text(encoding="utf-8").replace("DATA", as_json, 1)
 
 
 def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
-    """What the file says of the checkpoint."""
+    """Facts about the run, from the checkpoint alone."""
     progress, arch = checkpoint.progress, checkpoint.best.arch
     changed = [(key, checkpoint.settings[key]) for key in checkpoint.changed]
     values = [(key, printable_name(str(value))) for key, value in changed]
@@ -57,38 +57,39 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
         "command": " ".join(["charrnn train", *given, *options]),
         "facts": [
             ("text", printable_name(checkpoint.corpus)),
-            ("its SHA-256", checkpoint.origin["corpus"]),
-            ("symbols", f"{len(checkpoint.vocabulary):,} {checkpoint.settings['level']}s"),
+            ("SHA-256 of the text", checkpoint.origin["corpus"]),
+            ("vocabulary", f"{len(checkpoint.vocabulary):,} {checkpoint.settings['level']}s"),
             ("network", f"{arch.layers} x {arch.hidden_size} {arch.activation} units, "
                         f"{arch.size:,} parameters"),
             ("steps", f"{progress.step:,} of {progress.steps:,}"),
             ("seed, threads", f"{checkpoint.settings['seed']}, {checkpoint.threads}"),
-            ("digest of the file", checkpoint.digest),
+            ("SHA-256 of the checkpoint", checkpoint.digest),
         ],
         "history": checkpoint.history,
         "samples": [(step, printable(text)) for step, text in checkpoint.samples],
-        "tanh": arch.activation == "tanh",
+        "activation": arch.activation,
         "bytes": checkpoint.vocabulary.level == "byte",
         "symbols": shown(checkpoint.vocabulary.decode(np.arange(len(checkpoint.vocabulary)))),
     }
 
 
 def shown(text: str | bytes) -> list[str]:
-    """Each symbol as page.html gets it, which itself has names for C0 controls and bytes."""
+    """Each symbol as page.html expects it; the page itself names C0 controls and bytes."""
     symbols = as_strings(text)
     return symbols if isinstance(text, bytes) else [
         c if c < "\x7f" else printable(c) for c in symbols]
 
 
-def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
-    """What reading a part of a text shows."""
+def analyzed(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
+    """The diagnostics of the best weights on a part of a text."""
     arch, vocabulary = checkpoint.best.arch, checkpoint.vocabulary
     trace = diagnostics.trace(checkpoint.best, part)
     text = vocabulary.decode(trace.ids)
     characters, symbols = as_strings(text), shown(text)
     around = [c if c == "\r" else printable(c) for c in characters]
-    telling = diagnostics.telling_units(trace.states, diagnostics.features("".join(characters)))
-    first = [unit for _, unit, _ in telling]
+    features = diagnostics.features("".join(characters))
+    correlated = diagnostics.correlated_units(trace.states, features)
+    first = [unit for _, unit, _ in correlated]
     units = list(dict.fromkeys([*first, *range(arch.output_size)]))[:UNITS]
     if arch.output_size <= UNITS:
         units.sort()
@@ -97,13 +98,13 @@ def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
         "looked_at": len(trace.ids),
         "text": symbols[: diagnostics.PASSAGE],
         "bits": np.round(trace.bits[: diagnostics.PASSAGE], 2).tolist(),
-        "top": [[(symbol, round(chance, 4)) for symbol, chance in zip(*row, strict=True)]
-                for row in zip(trace.likeliest.tolist(), trace.chances.tolist(), strict=True)],
+        "top": [[(symbol, round(p, 4)) for symbol, p in zip(*row, strict=True)] for row in
+                zip(trace.most_likely.tolist(), trace.probabilities.tolist(), strict=True)],
         "units": {
             "count": len(units),
             "which": [divmod(unit, arch.hidden_size) for unit in units],
-            "telling": [(name, units.index(unit), round(r, 3)) for name, unit, r in telling
-                        if unit in units],
+            "correlated": [(name, units.index(unit), round(r, 3)) for name, unit, r in correlated
+                           if unit in units],
             "packed": base64.b64encode(packed).decode(),
             "scale": scale,
         },
@@ -112,7 +113,7 @@ def seen(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
         "worst": [
             ("".join(around[max(0, place - 30) : place]), symbols[place],
              "".join(around[place + 1 : place + 11]), float(trace.bits[place]),
-             int(trace.guess[place]))
+             int(trace.prediction[place]))
             for place in diagnostics.worst(trace)
         ],
         "saturated": diagnostics.SATURATED,

@@ -1,38 +1,31 @@
-"""Progress bars on standard error; off a terminal, a line now and then."""
+"""The progress of an evaluation: a live bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from charrnn.cli.console import say, stderr_is_terminal
+from charrnn.cli.format import counted, in_bits
 from charrnn.inference.scoring import Score, Scored
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from charrnn.cli.live_bar import LiveBar
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
-BAR = "{percentage:3.0f}% {bar} {unit} {n_fmt}/{total_fmt}{postfix}, {remaining} left"
-COUNTER = "{n_fmt} {unit}s, {rate_fmt}{postfix}"
 
 
-def live_bar(unit: str, total: int | None, initial: int = 0) -> tqdm[NoReturn]:
-    """A bar on standard error, which is a terminal; without a ``total`` it only counts."""
-    from tqdm import tqdm
+def live_bar(unit: str, total: int | None, initial: int = 0) -> LiveBar:
+    """A bar on standard error, which is a terminal."""
+    from charrnn.cli.live_bar import LiveBar  # and with it tqdm, only on a terminal
 
-    # Some terminals do not know their size, and tqdm would show nothing on them.
-    sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    size = {"dynamic_ncols": True} if sized else {"ncols": 80, "nrows": 24}
-    form = COUNTER if total is None else BAR
-    return tqdm(total=total, initial=initial, unit=unit, bar_format=form, file=sys.stderr, **size)
+    return LiveBar(unit, total, initial)
 
 
 def scoring_bar(blocks: Iterable[Scored], total: int) -> Iterator[Scored]:
-    """Pass on blocks of scored symbols, with a bar meanwhile where there is a terminal."""
+    """Pass on blocks of scored symbols; on a terminal, show a bar meanwhile."""
     if not stderr_is_terminal():
         yield from blocks
         return
@@ -44,22 +37,23 @@ def scoring_bar(blocks: Iterable[Scored], total: int) -> Iterator[Scored]:
 
 @contextmanager
 def running_score() -> Iterator[Callable[[Score], None]]:
-    """A function that shows the score so far: as a bar without end, or as a line now and then."""
-    bar: tqdm[NoReturn] | None = None
+    """A function that shows the score so far, whose end is not known: as a bar that only counts,
+    or as a line now and then."""
+    bar: LiveBar | None = None
     last = time.monotonic()
 
     def show(score: Score) -> None:
         nonlocal bar, last
-        text = f"{score.nats_per_char:.4f} nats/char, {score.bits_per_char:.4f} bits/char"
         if time.monotonic() - last < (0.2 if bar else PLAIN_SECONDS):
             return
         last = time.monotonic()
+        text = in_bits(score.nats_per_char)
         if not stderr_is_terminal():
-            say(f"so far {text}, {score.chars:,} characters")
+            say(f"so far {text}, {counted(score.chars, 'character')}")
             return
         if bar is None:
             bar = live_bar("character", None)
-        bar.set_postfix_str(text, refresh=False)
+        bar.details = [text]
         bar.update(score.chars - bar.n)
 
     try:

@@ -1,4 +1,4 @@
-"""Standard output and standard error, as they really are: closed, full, or read by ``head``."""
+"""Standard output and standard error: closed, full, piped or a terminal."""
 
 from __future__ import annotations
 
@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError
 
-if TYPE_CHECKING:  # ``--help`` needs this module, and no NumPy
+if TYPE_CHECKING:  # ``--help`` needs this module but not NumPy
     from numpy import ndarray
 
     from charrnn.text.vocabulary import Vocabulary
 
 
 class ReaderGone(Exception):
-    """Who reads standard output, such as ``head``, has enough: a reason to end, no error."""
+    """The reader of standard output, such as ``head``, has closed it: end, without an error."""
 
 
 def say(text: str) -> None:
-    """A line for people, on standard error, whatever is in it: see ``text.display``."""
-    from charrnn.text.display import printable  # --help needs this module, and not that one
+    """Print a message for people on standard error, control characters made visible.
+
+    A terminal gets it wrapped at its width, everything else in one line, for ``grep``.
+    """
+    from charrnn.cli.wrapping import wrapped  # --help needs this module but not those
+    from charrnn.text.display import printable
 
     if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # full or closed, which is no reason to end
-            print(printable(text), file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # full or closed: not a reason to stop
+            shown = printable(text)
+            if stderr_is_terminal():
+                shown = wrapped(shown, stderr_width())
+            print(shown, file=sys.stderr, flush=True)
 
 
 def stderr_is_terminal() -> bool:
@@ -35,11 +42,22 @@ def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def write(data: bytes, flush: bool = True) -> None:
-    """A result, on standard output: text is UTF-8 whatever the locale says.
+def stderr_width() -> int:
+    """The columns of a line on standard error, which is a terminal, at this moment.
 
-    Raises ReaderGone where nobody reads any more, and CharrnnError where it cannot be
-    written for another reason.
+    One fewer than it has: some terminals wrap as soon as the last column is filled.
+    """
+    size = 0
+    with suppress(OSError, ValueError):
+        size = os.get_terminal_size(sys.stderr.fileno()).columns
+    return (size or 80) - 1  # some terminals do not know their size
+
+
+def write(data: bytes, flush: bool = True) -> None:
+    """Write a result to standard output; text is UTF-8 in every locale.
+
+    Raises ReaderGone if its reader has closed it, and CharrnnError if it cannot be written for
+    another reason.
     """
     if sys.stdout is None:
         raise CharrnnError("standard output is closed")
@@ -59,7 +77,7 @@ def stdout_is_terminal() -> bool:
 
 
 def write_text(text: str | bytes) -> None:
-    """A result with text from outside in it: as it is in a pipe, harmless on a terminal."""
+    """Write a result with text from outside in it: raw in a pipe, escaped on a terminal."""
     from charrnn.text.display import printable
 
     if stdout_is_terminal():
@@ -68,24 +86,24 @@ def write_text(text: str | bytes) -> None:
 
 
 def silence_stdout() -> None:
-    """Have what is still buffered go nowhere, so that the exit does not fail on it again."""
+    """Discard what is still buffered, so that the exit does not fail on it again."""
     if sys.stdout is not None:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class TextOutput:
-    """Writes symbols as text: UTF-8, at once on a terminal, control characters made visible."""
+    """Write symbols as UTF-8 text; on a terminal at once, with control characters escaped."""
 
     def __init__(
         self, write: Callable[[bytes, bool], None], terminal: bool, vocabulary: Vocabulary
     ) -> None:
-        from charrnn.text.display import printable  # --help needs this module, and not that one
+        from charrnn.text.display import printable  # --help needs this module but not that one
 
         self._write, self.terminal, self.vocabulary = write, terminal, vocabulary
         self._printable = printable
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # for bytes on a terminal
-        self.held = ""  # a return on a terminal, until it is known whether a newline follows
+        self.held = ""  # on a terminal, a CR that may turn out to be part of a CRLF
         self.ended = False  # whether the last symbol of this sample ended its line
 
     def write(self, ids: ndarray) -> None:
@@ -102,8 +120,8 @@ class TextOutput:
         self.ended = raw.endswith(b"\n")
 
     def end_line(self) -> None:
-        """End the line of a sample that did not end it itself; an empty one is a line, too."""
-        # What is unfinished belongs to this sample: a return, the first bytes of a character.
+        """End a sample with a newline unless it ends with one; an empty sample is an empty line."""
+        # An unfinished rest belongs to this sample: a CR, the first bytes of a character.
         rest = self.held + self.decoder.decode(b"", final=True)
         self.held = ""
         if rest:
@@ -113,5 +131,5 @@ class TextOutput:
         self.ended = False
 
     def flush(self) -> None:
-        """See everything on its way."""
+        """Write out everything that is buffered."""
         self._write(b"", True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from charrnn.cli.checkpoints import checkpoint_option, choose_checkpoint
 from charrnn.cli.console import (
     ReaderGone,
     say,
@@ -18,12 +19,15 @@ from charrnn.cli.console import (
     write,
     write_text,
 )
+from charrnn.cli.eval_checks import check_combination, training_note
+from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
-    checkpoint_option,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
-    newest_checkpoint,
+    errors_option,
+    notes,
+    quiet_option,
     start_numpy,
     unknown_option,
 )
@@ -33,110 +37,116 @@ from charrnn.system.machine import default_threads
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from numpy import ndarray
 
-    from charrnn.api import Model
+    from charrnn.api.loaded import LoadedModel as Model
     from charrnn.inference.scoring import Scored
     from charrnn.text.corpus import Text
     from charrnn.text.reader import TextStream
     from charrnn.text.split import Split
 
-LINES = 512  # that --per-line scores together
-TRAINED_ON = "note: the model was trained on most of this text; --split val is what it was not"
+LINES = 512  # scored together by --per-line
 
 
-@click.command("eval")
+class Output(NamedTuple):
+    """How results and notes are shown."""
+
+    as_json: bool
+    quiet: bool
+    messages: list[str]  # lines to print once the first part of the text has been read
+
+    def note(self, *lines: str) -> None:
+        """Print what there is to say so far, and then ``lines``."""
+        note = notes(self.quiet)
+        for line in (*self.messages, *lines):
+            note(line)
+        self.messages.clear()
+
+
+@click.command("eval", cls=Command)
 @click.argument("text", nargs=-1, required=True, type=TEXTS)
 @checkpoint_option
 @click.option("--split", type=click.Choice(["all", "train", "val"]), default=None,
-              help="Which part; train and val need the corpus of the run.  [default: all]")
+              help="The part to score; train and val are parts of the text that the model was "
+              "trained on.  [default: all]")
 @unknown_option
 @encoding_option
+@errors_option
 @click.option("--per-line", is_flag=True,
-              help="A row for each line of each file: bits/char, characters, nats, text; "
-              "tabs between.")
-@click.option("--dynamic", "learn", is_flag=True,
-              help="Learn from the text as it is scored; the checkpoint stays as it is. Another "
-              "measure, not to be compared with scores of fixed weights, and a slow one.")
+              help="Score each line of each file on its own. Columns, separated by tabs: "
+              "bits/char, characters, nats, text.")
+@click.option("--dynamic", is_flag=True,
+              help="Dynamic evaluation: keep training on the text while scoring it. The "
+              "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="The text itself, coloured by the bits of each character; where it is piped, "
-              "a row for each: bits, 1 where it was the likeliest, character.")
-@click.option("--baselines", "compare", is_flag=True,
-              help="The same text under n-grams of the training text, and lzma.")
+              help="Show the bits of each character: on a terminal as coloured text, else as "
+              "columns separated by tabs: bits, 1 if it was the most likely one, character.")
+@click.option("--baselines", is_flag=True,
+              help="Compare with n-gram models of the training text, and with lzma.")
 @click.option("--train-text", type=TEXTS, metavar="FILE",
-              help="The training text for --baselines; --split val has it already.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+              help="The training text for --baselines; not needed with --split val.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the result as JSON; with --per-line, an object for each line.")
+@quiet_option
 def evaluate(
     text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
-    encoding: str | None, per_line: bool, learn: bool, surprisal: bool, compare: bool,
-    train_text: str | None, as_json: bool,
+    encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
+    baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
-    """Say how well TEXT is predicted: files and folders as one text, or - for stdin.
+    """Score how well a model predicts TEXT: files and folders, read as one text, or - for stdin.
 
-    A text is scored as it is read, and need not end; what goes with --split, --dynamic,
-    --surprisal or --baselines is read whole.
+    The text is scored while it is read and may be endless, except with --split, --dynamic,
+    --surprisal or --baselines, which first read all of it.
     """
-    path = checkpoint or newest_checkpoint()
-    if text.count("-") > 1:
-        raise UsageError("standard input can be read only once")
-    if per_line and split:
-        raise UsageError("--per-line scores every line; it has no --split")
-    if per_line and learn:
-        raise UsageError("--per-line reads every line anew; --dynamic learns from one to the next")
-    if surprisal and (per_line or as_json or compare):
-        raise UsageError("--surprisal shows the text; it goes with --split and --dynamic only")
-    if compare and (per_line or learn):
-        raise UsageError("--baselines are for the score of a whole text under fixed weights: leave "
-                         "out --per-line and --dynamic")
+    check_texts((*text, train_text), "charrnn eval -m FILE TEXT")
+    path = choose_checkpoint(checkpoint)
     if (*text, train_text).count("-") > 1:
         raise UsageError("standard input can be read only once")
-    if compare and split != "val" and train_text is None:
-        raise UsageError("--baselines counts what the model was trained on: name it with "
-                         "--train-text, or use --split val")
-    if train_text is not None and not compare:
-        raise UsageError("--train-text is for --baselines")
+    check_combination(split, per_line, dynamic, surprisal, baselines, train_text, as_json)
     threads = default_threads()
     start_numpy()
 
-    from charrnn import api
-    from charrnn.text.display import printable_name
+    from charrnn.api import loaded as api
+    from charrnn.text.display import printable_name, undecodable_note
 
     model, skip = api.load(path), unknown == "skip"
-    said = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
-    chosen = choose_encoding(model, text, encoding, said)
+    messages = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
+    output = Output(as_json, quiet, messages)
+    chosen = choose_decoding(model, text, encoding, errors, messages)
     if per_line:
-        score_each_line(model, model.lines(text, skip, chosen), said, as_json)
+        score_each_line(model, model.stream(text, skip, chosen), output)
         return
-    if not (split in ("train", "val") or learn or surprisal or compare):
-        score_stream(model, model.stream(text, skip, chosen), said, threads, as_json)
+    if not (split in ("train", "val") or dynamic or surprisal or baselines):
+        score_stream(model, model.stream(text, skip, chosen), threads, output)
         return
-    # The corpus of the run has no unknown characters, or they are replaced; that another text
-    # is not the corpus is said first.
+    # The training text has no unknown characters, or they are replaced; that another text is
+    # not the training text is reported before its unknown characters.
     whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:
-        raise CorpusError(f"{whole.name}: there is nothing to score")
-    if split is None and model.trained_on(whole):
-        said.append(TRAINED_ON)
-    say_lines(said)
+        raise CorpusError(f"{whole.name}: " + ("there is nothing to score" if split != "val" else (
+            "it has no validation part; the model was trained on all of it")))
+    if split in (None, "all"):
+        messages += training_note(model, whole, len(whole))
+    messages += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
+    output.note()
     counted = None
-    if compare and train_text is not None:
-        notes: list[str] = []
-        chosen = choose_encoding(model, [train_text], encoding, notes, beside=True)
+    if baselines and train_text is not None:
+        chosen = choose_decoding(model, [train_text], encoding, errors, messages, beside=True)
         counted = model.read([train_text], True, chosen)
-        say_lines(notes)
-    score_whole(model, whole, part, split or "all", threads, learn=learn, surprisal=surprisal,
-                compare=compare, counted=counted, as_json=as_json)
+        messages += [f"note: {counted.name}: {note}" for note in
+                 undecodable_note(counted.undecodable, chosen.errors)]
+        output.note()
+    score_whole(model, whole, part, split or "all", threads, output, dynamic=dynamic,
+                surprisal=surprisal, compare=baselines, counted=counted)
 
 
-def say_lines(lines: list[str]) -> None:
-    """Say lines that have not been said, and forget them."""
-    for line in lines:
-        say(line)
-    lines.clear()
+def notes_on(stream: TextStream) -> list[str]:
+    """What a user may not expect in a text, once it is read."""
+    return [f"note: {note}" for note in stream.notes]
 
 
 def score_whole(
-    model: Model, text: Text, part: Split, split: str, threads: int, *, learn: bool,
-    surprisal: bool, compare: bool, counted: Text | None, as_json: bool,
+    model: Model, text: Text, part: Split, split: str, threads: int, output: Output, *,
+    dynamic: bool, surprisal: bool, compare: bool, counted: Text | None,
 ) -> None:
     """Score a part of a text that is in memory; show it, or its score beside baselines."""
     from charrnn.cli.bar import scoring_bar
@@ -145,8 +155,10 @@ def score_whole(
     from charrnn.text.display import printable_name
 
     blocks: Iterable[Scored]
-    if learn:
-        blocks = scoring_bar(model.evaluate_dynamically(part), len(part))
+    if dynamic:
+        blocks = model.evaluate_dynamically(part)
+        if not output.quiet:
+            blocks = scoring_bar(blocks, len(part))
     elif split == "all":  # as a stream: how the text is shown makes no difference
         blocks = model.score_text(text, threads)
     else:
@@ -157,20 +169,18 @@ def score_whole(
         return
     score = total(blocks)
     if not compare:
-        write(score_line(score, text, split, model.path, learn, as_json))
+        write(score_line(score, text, split, model.path, dynamic, output.as_json))
         return
-    rows = model.baselines(training_symbols(model, text, counted), part)
-    if as_json:
-        write(score_line(score, text, split, model.path, learn, True, dict(rows)))
+    rows = model.baselines(training_symbols(model, text, counted, output), part)
+    if output.as_json:
+        write(score_line(score, text, split, model.path, dynamic, True, dict(rows)))
         return
-    write(score_line(score, text, split, model.path, learn, False))
+    write(score_line(score, text, split, model.path, dynamic, False))
     for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char):
         write(f"{line}\n".encode())
 
 
-def score_stream(
-    model: Model, stream: TextStream, said: list[str], threads: int, as_json: bool
-) -> None:
+def score_stream(model: Model, stream: TextStream, threads: int, output: Output) -> None:
     """Score whole texts as they are read, which may be longer than memory or without end."""
     from charrnn.cli.bar import running_score
     from charrnn.cli.format import score_line
@@ -181,46 +191,47 @@ def score_stream(
     with listening(), running_score() as show:
         try:
             for block in check_finite(model.score_stream(stream, threads), stream.name):
-                say_lines(said)
+                output.note()
                 score += block.score
-                show(score)
+                if not output.quiet:
+                    show(score)
         except SystemExit:  # INT, TERM or HUP
             try:
+                output.note(*notes_on(stream))
                 if score.chars:
-                    say("interrupted: this is the score of what was read so far")
-                    write(score_line(score, stream, "all", model.path, False, as_json))
+                    say("interrupted; this is the score of the text read so far")
+                    write(score_line(score, stream, "all", model.path, False, output.as_json))
                 else:
-                    say(f"interrupted before there was a score: there is one for every "
+                    say("interrupted before there was a score; the first one needs "
                         f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
             except (ReaderGone, CharrnnError):  # gone with the terminal
                 silence_stdout()
             raise
     if score.chars == 0:
         raise CorpusError(f"{stream.name}: there is nothing to score")
-    if model.trained_on(stream):
-        say(TRAINED_ON)
-    write(score_line(score, stream, "all", model.path, False, as_json))
+    output.note(*training_note(model, stream, score.chars), *notes_on(stream))
+    write(score_line(score, stream, "all", model.path, False, output.as_json))
 
 
-def score_each_line(
-    model: Model, lines: Iterator[tuple[str | bytes, ndarray, int]], said: list[str], as_json: bool
-) -> None:
-    """A row for each line; a line is scored from the zero state, whatever was before it."""
+def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
+    """A row for each line; each line is scored from the zero state."""
     from charrnn.cli.format import line_row
     from charrnn.text.display import quoted
 
+    lines = stream.lines()
     while batch := list(islice(lines, LINES)):
-        say_lines(said)
+        output.note()
         scores = model.score_lines([ids for _, ids, _ in batch])
         for (line, _, missing), score in zip(batch, scores, strict=True):
             if not isfinite(score.nats):
                 shown = quoted(line) if isinstance(line, str) else repr(line)
                 raise overflowed(f"in the line {shown:.60}")
-            write_text(line_row(line, score, missing, as_json))
+            write_text(line_row(line, score, missing, output.as_json))
+    output.note(*notes_on(stream))
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:
-    """The text in colours on a terminal that has them, else a table."""
+    """The text in colours on a terminal that supports them, else a table."""
     from charrnn.cli import format
 
     if stdout_is_terminal() and format.coloured():
@@ -236,19 +247,19 @@ def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None
         write(format.surprisal_rows(symbols, nats, right, model.vocabulary).encode())
 
 
-def training_symbols(model: Model, text: Text, named: Text | None) -> ndarray:
+def training_symbols(model: Model, text: Text, named: Text | None, output: Output) -> ndarray:
     """What the baselines count: of the text that the model was trained on, its training part."""
     from charrnn.analysis.ngram import MAX_COUNTED
 
     text = text if named is None else named
     if named is not None and not model.trained_on(text):
-        say(f"note: {text.name} is not the text that the model was trained on")
+        output.note(f"note: {text.name} is not the text that the model was trained on")
         counted = text.ids
     else:
         counted = model.part(text, "train").ids
     if len(counted) == 0:
         raise CorpusError("there is no training text to count: name it with --train-text")
     if len(counted) > MAX_COUNTED:
-        say(f"note: of the {len(counted):,} characters to learn from, the baselines count the "
-            f"last {MAX_COUNTED:,}")
+        output.note(f"note: of the {len(counted):,} training characters, the baselines count the "
+                    f"last {MAX_COUNTED:,}")
     return counted

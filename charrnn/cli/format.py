@@ -1,4 +1,4 @@
-"""Scores and text as the commands print them: lines, tables, JSON, colours."""
+"""Scores, numbers and text as the commands print them: lines, tables, JSON, colours."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ from charrnn.text.vocabulary import Vocabulary
 
 LN2 = math.log(2)
 
-# Backgrounds for up to so many bits, from the 256 colours of terminals: white to dark blue, which
-# differ in brightness and so for every eye; and the text on them.
+# (bits, background, text): the colours of symbols of up to so many bits, from a terminal's 256.
+# White to dark blue differ in brightness, so colour-blind readers can tell them apart.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
-PASSAGE = 200  # characters of a copied passage that are shown
+PASSAGE = 200  # characters shown of a copied passage
 BARS = "▁▂▃▄▅▆▇█"
-ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # others are shown as printable text already
+ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # all others are printable already
 
 
 def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -> Iterator[str]:
-    """The lines of a table, as the rows come: the baselines, and the model below them."""
-    yield f"{'':<10}  nats/char  bits/char"
+    """The lines of a table, as soon as they are known: the baselines, then the model.
+
+    ``rows`` are the names of the baselines and their scores in nats per character.
+    """
+    yield f"{'':<10}  bits/char  nats/char"
     best = math.inf
     for name, each in rows:
         best = min(best, each)
-        yield f"{name:<10}  {each:9.4f}  {each / LN2:9.4f}"
-    yield f"{model:<10}  {nats:9.4f}  {nats / LN2:9.4f}"
-    difference = f"{abs(nats - best):.4f} nats/char"
-    which = "below" if nats < best else "above"
-    yield "as good as the best of them" if difference == "0.0000 nats/char" else (
-        f"{difference} {which} the best of them")
+        yield f"{name:<10}  {bits(each):9.4f}  {each:9.4f}"
+    yield f"{model:<10}  {bits(nats):9.4f}  {nats:9.4f}"
+    difference = f"{bits(abs(nats - best)):.4f}"
+    which = "better" if nats < best else "worse"
+    yield "as good as the best baseline" if difference == "0.0000" else (
+        f"{difference} bits/char {which} than the best baseline")
 
 
 def coloured(environment: Any = os.environ) -> bool:
-    """Whether a terminal is to get colours: see no-color.org."""
+    """Whether to use colours on a terminal: see no-color.org."""
     return not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
 
 
 def legend() -> str:
-    """What the colours mean."""
+    """The bits that each colour stands for."""
     marks, low = [], 0.0
     for high, background, text in SHADES:
         label = f" {low:g} to {high:g} " if math.isfinite(high) else f" more than {low:g} "
@@ -61,12 +64,12 @@ def legend() -> str:
 def coloured_blocks(
     ids: ndarray, blocks: Iterable[Scored], vocabulary: Vocabulary
 ) -> Iterator[str]:
-    """The text (N,) in colours, as its scores come.
+    """The text (N,) in colours, block by block.
 
-    A return before a newline is part of that: the newline has the bits of both.
+    A CR before a newline is shown as part of it: the newline has the bits of both.
     """
     newline = vocabulary.lookup(np.array([13, 10]))
-    at, held = 0, np.zeros(0, np.float32)  # held is a return at the end of a block
+    at, held = 0, np.zeros(0, np.float32)  # held: a CR at the end of a block
     for block in blocks:
         nats = np.concatenate([held, block.nats])
         end = at + len(nats)
@@ -80,13 +83,13 @@ def coloured_blocks(
 
 
 def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
-    """The text, every symbol on the background of its bits."""
+    """The text, each symbol on the background colour for its bits."""
     pieces, current = [], None
-    for symbol, bits in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
-        if symbol == "\\x09":  # a byte that is a tab: text for people, and no row of a table
+    for symbol, each in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
+        if symbol == "\\x09":  # a tab in a text of bytes, which is not escaped here
             symbol = "\t"
-        shade = next((b, t) for high, b, t in SHADES if bits <= high)
-        if symbol == "\n":  # a coloured line end would colour the rest of the line
+        shade = next((b, t) for high, b, t in SHADES if each <= high)
+        if symbol == "\n":  # a coloured newline would colour the rest of the line
             pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m⏎\x1b[0m\n")
             current = None
             continue
@@ -98,19 +101,20 @@ def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
 
 
 def surprisal_rows(ids: ndarray, nats: ndarray, right: ndarray, vocabulary: Vocabulary) -> str:
-    """A line for every symbol: bits, 1 where it was the likeliest, and the symbol itself.
+    """A line for every symbol: bits, 1 if it was the most likely one, else 0, and the symbol.
 
-    Tabs stand between; a symbol that would break the table is escaped, as is a backslash.
+    They are separated by tabs; a symbol that would break the table is escaped, and so is a
+    backslash.
     """
     symbols = characters(vocabulary.decode(ids))
     rows = zip(symbols, (nats / LN2).tolist(), right.tolist(), strict=True)
     return "".join(
-        f"{bits:.4f}\t{int(hit)}\t{ESCAPES.get(symbol, symbol)}\n" for symbol, bits, hit in rows
+        f"{each:.4f}\t{int(hit)}\t{ESCAPES.get(symbol, symbol)}\n" for symbol, each, hit in rows
     )
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The curve of ``values`` in one line; of many, each bar is the last of its stretch."""
+    """The curve of ``values`` in one line of ``width`` bars; each shows the last of its values."""
     if len(values) > width:
         values = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
     low, high = min(values), max(values)
@@ -120,16 +124,40 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
 
 def bits(nats: float) -> float:
     """Nats as bits."""
-    return nats / math.log(2)
+    return nats / LN2
+
+
+def in_bits(nats: float) -> str:
+    """A score for people, given in nats per character: 2.1755 bits/char (1.5080 nats/char)."""
+    return f"{bits(nats):.4f} bits/char ({nats:.4f} nats/char)"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: 1 step, 6,000 steps."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in its two largest units, such as 3 min 20 s; None is not known yet."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {rest} s"
+    days, hours = divmod(hours, 24)
+    return f"{days:,} d {hours} h" if days else f"{hours} h {minutes} min"
 
 
 def json_line(value: Any) -> bytes:
-    """A value as a line of JSON, which is ASCII and has no control characters."""
+    """A value as a line of JSON in ASCII, without control characters."""
     return json.dumps(value).replace("\x7f", "\\u007f").encode() + b"\n"
 
 
 def json_number(number: float) -> float | None:
-    """A number as JSON knows it, which has none that is infinite or not a number."""
+    """A number for JSON, which has no infinity and no NaN: those become null."""
     return number if math.isfinite(number) else None
 
 
@@ -137,18 +165,18 @@ def score_line(
     score: Score, text: Text | TextStream, split: str, path: Path, dynamic: bool, as_json: bool,
     baselines: dict[str, float] | None = None,
 ) -> bytes:
-    """The result of ``eval``: for people, or with all that is needed to get it again."""
+    """The result of ``eval``: for people, or as JSON with what is needed to reproduce it."""
     if not as_json:
         fate = "read as U+FFFD" if text.vocabulary.replaces else "left out"
         unknown = f", {text.unknown:,} unknown {fate}" if text.unknown else ""
-        learning = ", learning on the way (dynamic)" if dynamic else ""
-        return f"{score}{unknown}{learning}\n".encode()
+        return f"{score}{unknown}{', dynamic evaluation' * dynamic}\n".encode()
     result = {
         "text": text.name,
         "split": split,
         "dynamic": dynamic,
         "chars": score.chars,
         "unknown_chars": text.unknown,
+        "undecodable": text.undecodable,
         "nats_per_char": json_number(score.nats_per_char),
         "bits_per_char": json_number(score.bits_per_char),
         "perplexity": json_number(score.perplexity),
@@ -157,12 +185,13 @@ def score_line(
         "version": charrnn.__version__,
     }
     if baselines is not None:
-        result["baselines"] = baselines
+        result["baselines"] = baselines  # nats per character
+        result["baselines_bits_per_char"] = {name: bits(each) for name, each in baselines.items()}
     return json_line(result)
 
 
 def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> str | bytes:
-    """One line of ``eval --per-line``; a line without a character has no rate."""
+    """One line of ``eval --per-line``; an empty line has nan bits per character, in JSON null."""
     if as_json:
         shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
         result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,
@@ -176,8 +205,8 @@ def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> st
 def novelty_lines(
     samples: Collection[list[ndarray]], text: Text, vocabulary: Vocabulary
 ) -> Iterator[str]:
-    """For each sample, given in pieces, a line on what of it occurs in ``text``."""
-    from charrnn.analysis import novelty  # only where it is asked for
+    """For each sample, given in pieces, a line on what it has copied from ``text``."""
+    from charrnn.analysis import novelty  # only where it is needed
 
     for number, pieces in enumerate(samples, start=1):
         sample = np.concatenate(pieces)
@@ -188,8 +217,9 @@ def novelty_lines(
         name = f"sample {number}: " if len(samples) > 1 else ""
         shown = quoted(passage[:PASSAGE]) + " ..." * (len(passage) > PASSAGE)
         yield (
-            f"{name}the longest passage that stands in {text.name} has {result.longest:,} "
-            f"characters: {shown}"
-            + (f"; of its windows of {novelty.WIDTH} characters {result.found:,} of "
-               f"{result.windows:,} do ({result.share:.1%})" if result.windows else "")
+            f"{name}the longest passage that also occurs in {text.name} has "
+            f"{counted(result.longest, 'character')}: {shown}"
+            + (f"; {result.found:,} of the sample's {result.windows:,} windows of "
+               f"{novelty.WIDTH} characters occur there ({result.share:.1%})"
+               if result.windows else "")
         )

@@ -17,8 +17,10 @@ from typing import NoReturn
 import click
 
 import charrnn
-from charrnn.cli.console import ReaderGone, say, silence_stdout
+from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.eval import evaluate
+from charrnn.cli.guesses import Group, unknown_command
+from charrnn.cli.info import info
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -26,29 +28,56 @@ from charrnn.errors import CharrnnError
 from charrnn.system.launcher import end_process
 
 QUIET = (SystemExit, click.exceptions.Exit, click.ClickException, ReaderGone)  # even with --debug
-LONGEST = 400  # characters of what click says about an option
+LONGEST = 400  # characters of a message of click, which repeats what was given
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(invoke_without_command=True, context_settings=CONTEXT)
-@click.version_option(charrnn.__version__, prog_name="charrnn")
+@click.group(cls=Group, invoke_without_command=True, context_settings=CONTEXT)
+@click.version_option(charrnn.__version__, "-V", "--version", prog_name="charrnn",
+                      help="Show the version and exit.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
-    """Train character-level recurrent networks on any text, sample from them, score with them.
+    """Train character-level recurrent neural networks on any text, and use them to generate
+    and to score text.
 
     \b
-    charrnn train corpus.txt        learn; Ctrl-C saves, the same command goes on
-    charrnn sample --prime hel      write
-    charrnn eval other.txt          how well is a text predicted?
+    charrnn train corpus.txt       train a model
+    charrnn sample --prime "The "  generate text
+    charrnn eval other.txt         score a text
+
+    Ctrl-C stops a training run and saves it; the same command resumes it. The other commands use
+    the newest model in checkpoints/ unless -m names another one.
     """
     if context.invoked_subcommand is None:
         say(context.get_help())
         context.exit(2)
 
 
-for command in (train, sample, evaluate, report):
-    cli.add_command(command)
+@click.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(context: click.Context, command: str | None) -> None:
+    """Show the help of charrnn or of one of its commands."""
+    shown = context.find_root()
+    if command is not None:
+        found = cli.commands.get(command)
+        if found is None:
+            raise click.UsageError(unknown_command(command, cli.commands), shown)
+        shown = click.Context(found, shown, info_name=command)
+    write(f"{shown.get_help()}\n".encode())
+
+
+for each, summary in (
+    (train, "Train a model on text files, or resume an interrupted run."),
+    (sample, "Generate text with a model."),
+    (evaluate, "Score how well a model predicts a text."),
+    (report, "Write an HTML page that shows what a model has learned."),
+    (info, "Show what a checkpoint contains."),
+    (show_help, "Show this help, or the help of a command."),
+):
+    each.short_help = summary
+    cli.add_command(each)
 
 
 def main() -> NoReturn:
@@ -70,7 +99,7 @@ def main() -> NoReturn:
 
 
 def outcome(error: BaseException, training: bool) -> tuple[int, str]:
-    """The exit code for what a command raised, and the line to say about it."""
+    """The exit code for what a command raised, and the line to print about it."""
     if was_interrupted(error):
         silence_stdout()
         return 130, ""
@@ -84,15 +113,14 @@ def outcome(error: BaseException, training: bool) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "charrnn"
-        said = one_line(error.format_message()[:10_000])
-        if len(said) > LONGEST:  # click repeats what was given, however long that is
-            said = f"{said[:LONGEST]} ..."
-        line = f"{command}: {said} (see {command} --help)"
-        return error.exit_code, line
+        message = one_line(error.format_message()[:10_000]).removesuffix(".")
+        if len(message) > LONGEST:
+            message = f"{message[:LONGEST]} ..."
+        return error.exit_code, f"{command}: {message} (see {command} --help)"
     if isinstance(error, CharrnnError):
         if error.exit_code == 1:
             silence_stdout()
-        from charrnn.text.display import printable_name  # a newline is from some name
+        from charrnn.text.display import printable_name  # a newline in it is part of a name
 
         return error.exit_code, f"charrnn: {printable_name(str(error))}"
     if isinstance(error, ReaderGone):
@@ -102,16 +130,16 @@ def outcome(error: BaseException, training: bool) -> tuple[int, str]:
         silence_stdout()
         return 1, f"charrnn: {error.filename or 'standard output'}: {error.strerror}"
     if isinstance(error, MemoryError):
-        return 1, "charrnn: there is not enough memory for this"
+        return 1, "charrnn: there is not enough memory"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return 1, ("charrnn: the system allows no more threads: use fewer (--threads 1, or "
                    "OMP_NUM_THREADS=1), or raise its limit on processes (ulimit -u)")
-    return 1, (f"charrnn: a mistake in charrnn, {type(error).__name__}: {one_line(str(error))}; "
-               "charrnn --debug COMMAND ... shows where")
+    return 1, (f"charrnn: internal error, {type(error).__name__}: {one_line(str(error))}; please "
+               "report it with the traceback that charrnn --debug COMMAND ... prints")
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Whether an exception is Ctrl-C, or what somebody made of it on its way."""
+    """Whether an exception is Ctrl-C, or another one that was raised because of it."""
     while error is not None:
         if isinstance(error, (KeyboardInterrupt, click.Abort)):
             return True
@@ -120,7 +148,7 @@ def was_interrupted(error: BaseException | None) -> bool:
 
 
 def discard_stderr() -> None:
-    """Have what standard error refuses go nowhere: Python would exit with a code of its own."""
+    """Discard what cannot be written to standard error; else Python would change the exit code."""
     if sys.stderr is not None:
         try:
             sys.stderr.flush()
@@ -130,11 +158,11 @@ def discard_stderr() -> None:
 
 
 def show_traceback() -> None:
-    import traceback  # only where it is asked for: --help is to be quick
+    import traceback  # needed only for --debug; --help must be fast
 
     say(traceback.format_exc().rstrip("\n"))
 
 
 def one_line(text: str) -> str:
-    """What click and others say in several lines; spaces of other kinds stay as they are."""
+    """A message of several lines as one; spaces of other kinds stay as they are."""
     return re.sub("[ \t\r\n]+", " ", text).strip()

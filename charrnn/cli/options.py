@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.config.parsing import parse
+from charrnn.cli.console import say
+from charrnn.cli.guesses import Command
+from charrnn.config.parsing import (
+    NUMBER,
+    check_spelling,
+    parse,
+    range_in_words,
+    whole_number,
+)
 from charrnn.config.settings import FIELDS, TYPES, Value, option_name
 from charrnn.errors import UsageError
 from charrnn.system.machine import use_one_blas_thread
 
 if TYPE_CHECKING:
-    from charrnn.api import Model
+    from charrnn.api.loaded import Decoding
+    from charrnn.api.loaded import LoadedModel as Model
 
     ParamType = click.ParamType[Value]
 else:
     ParamType = click.ParamType  # not generic before click 8.2
 
-TEXTS = click.Path(allow_dash=True)  # that they exist is said where they are opened
+TEXTS = click.Path(allow_dash=True)  # a missing file is reported where it is opened
 
 
 class SettingType(ParamType):
@@ -65,7 +71,8 @@ def setting_options(command: click.Command) -> click.Command:
         if TYPES[key] is bool:
             option = SettingOption([f"{name}/--no-{name[2:]}"], default=None, help=more)
         else:
-            shown = "" if default is None else f"  [default: {default}]"
+            shown = field.metadata["rule"] or ("" if default is None else str(default))
+            shown = shown and f"  [default: {shown}]"
             option = SettingOption([name], type=kind, help=more + shown,
                                    metavar="|".join(kind.choices) or kind.name.upper())
         option.group = field.metadata["group"]
@@ -73,7 +80,7 @@ def setting_options(command: click.Command) -> click.Command:
     return command
 
 
-class GroupedCommand(click.Command):
+class GroupedCommand(Command):
     """A command whose help shows the options of each group together."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -88,7 +95,7 @@ class GroupedCommand(click.Command):
 
 
 class Argument(click.ParamType):  # type: ignore[type-arg]
-    """Text from the command line, read as UTF-8 whatever the locale says."""
+    """Text from the command line, read as UTF-8 in every locale."""
 
     name = "text"
 
@@ -96,27 +103,50 @@ class Argument(click.ParamType):  # type: ignore[type-arg]
         return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 
-class FiniteRange(click.FloatRange):
-    """A finite number in a range; click's own range lets nan and infinity pass."""
+class WholeNumber(click.ParamType):  # type: ignore[type-arg]
+    """A whole number of at least ``low``, such as 1000, 1_000 or 1e3."""
+
+    name = "integer"
+
+    def __init__(self, low: int) -> None:
+        self.low = low
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
+        try:
+            return whole_number(str(value), self.low)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]
+    """A finite number in a range, which does not include ``above``."""
+
+    name = "number"
+
+    def __init__(
+        self, low: float = -math.inf, high: float = math.inf, above: float = -math.inf
+    ) -> None:
+        self.low, self.high, self.above = low, high, above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        try:
+            check_spelling(text, NUMBER, "number")
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        number = float(text)
         if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
+            self.fail(f"{text:.40} is not a finite number", param, ctx)
+        if not (self.low <= number <= self.high and self.above < number):
+            allowed = range_in_words(self.low, self.high, self.above)
+            self.fail(f"{text:.40} is out of range: {allowed}", param, ctx)
         return number
-
-
-def checkpoint_option(command: Any) -> Any:
-    return click.option(
-        "-m", "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
-        help="The model.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
-    )(command)
 
 
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-        help="What to do about characters the model has never seen; one that learned with "
+        help="What to do with characters that the model does not know. A model trained with "
         "--min-count reads them as U+FFFD.",
     )(command)
 
@@ -124,47 +154,60 @@ def unknown_option(command: Any) -> Any:
 def encoding_option(command: Any) -> Any:
     return click.option(
         "--encoding", type=SettingType("encoding"), metavar="NAME",
-        help="How the text is encoded.  [default: utf-8; as in training for a file that the "
-        "model was trained or validated on]",
+        help="Encoding of the text.  [default: as in training for the training and validation "
+        "text, else utf-8]",
     )(command)
 
 
-def choose_encoding(
-    model: Model, paths: Sequence[str], named: str | None, notes: list[str], beside: bool = False
-) -> str:
-    """How to read a text: as ``named``, else as the model knows it, else as UTF-8.
+def errors_option(command: Any) -> Any:
+    return click.option(
+        "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
+        help="What to do with bytes that cannot be decoded: report an error (strict), replace "
+        "them by U+FFFD, or skip them.  [default: as in training for the training and validation "
+        "text, else strict]",
+    )(command)
 
-    Of a text that is read ``beside`` the one that --encoding is about, what the model knows
-    counts first. That a text is read otherwise than in training, unasked, is added to ``notes``.
+
+def choose_decoding(
+    model: Model, paths: Sequence[str], encoding: str | None, errors: str | None,
+    notes: list[str], beside: bool = False,
+) -> Decoding:
+    """How to decode a text: as the options say, else as in training, else as strict UTF-8.
+
+    For a text that is read ``beside`` the one that the options are about, the way of training
+    comes first, where the model was trained or validated on it. What a user may not expect, such
+    as an encoding that differs from that of training, is added to ``notes``.
     """
+    from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name
+    from charrnn.text.files import left_out_notes
 
-    encoding = named
-    if encoding is None or beside:
-        encoding = model.encoding_of(paths, named or "utf-8")
-    if named is None and encoding != model.encoding:
+    trained = model.decoding
+    if beside:
+        chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
+    else:  # what is named makes no difference, so that files are not read for it
+        found = model.decoding_of(paths, Decoding(trained.encoding if encoding else "utf-8",
+                                                  trained.errors if errors else "strict"))
+        chosen = Decoding(encoding or found.encoding, errors or found.errors)
+    if encoding is None and chosen.encoding != trained.encoding:
         notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
-                     f"{printable_name(model.encoding)} text; --encoding names another")
-    return encoding
+                     f"{printable_name(trained.encoding)} text; --encoding names another")
+    notes += [f"note: {note}" for note in left_out_notes(paths)]
+    return chosen
 
 
-def newest_checkpoint() -> Path:
-    """The checkpoint meant when none is named."""
-    named = os.environ.get("CHARRNN_CHECKPOINT")
-    if named:
-        return Path(named)
-    found = []
-    for path in Path("checkpoints").glob("*.npz"):
-        with suppress(OSError):  # a link that leads nowhere
-            about = path.stat()
-            if stat.S_ISREG(about.st_mode):
-                found.append((about.st_mtime_ns, path))
-    if not found:
-        raise UsageError("there is no checkpoint in checkpoints/: train one, or name it with -m")
-    return max(found)[1]
+def quiet_option(command: Any) -> Any:
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="Print no messages except errors.",
+    )(command)
+
+
+def notes(quiet: bool) -> Callable[[str], None]:
+    """The function that prints a line which is not an error; with --quiet it does nothing."""
+    return (lambda line: None) if quiet else say
 
 
 def start_numpy() -> None:
-    """What has to be settled before NumPy is imported for the first time."""
+    """Limit BLAS to one thread, which must be done before NumPy is first imported."""
     if "numpy" not in sys.modules:
         use_one_blas_thread()

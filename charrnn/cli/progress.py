@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
 from charrnn.cli.console import say, stderr_is_terminal
-from charrnn.cli.format import bits, json_line, sparkline
+from charrnn.cli.format import bits, counted, duration, in_bits, json_line, sparkline
 from charrnn.text.display import printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
+from charrnn.training.pace import Pace
 from charrnn.training.processes import workers
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
-SMOOTHING = 0.02  # of the loss and speed that are shown: about the last 50 steps
+    from charrnn.cli.live_bar import LiveBar
 
 
 class TrainingDisplay:
@@ -25,15 +24,14 @@ class TrainingDisplay:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.bar: tqdm[NoReturn] | None = None
-        self.loss = self.speed = 0.0
-        self.count = self.chars_per_step = 0
-        self.curve: list[float] = []
-        self.continued = self.validates = False
+        self.bar: LiveBar | None = None
+        self.pace = Pace()
+        self.curve: list[float] = []  # nats per character of the validations so far
+        self.started = self.continued = self.validates = False
         self.last_line = time.monotonic()
 
     def line(self, text: str) -> None:
-        """A line that stays, above the bar where there is one."""
+        """Print a line that stays, above the bar if there is one."""
         if self.quiet:
             return
         if self.bar is not None:
@@ -43,16 +41,16 @@ class TrainingDisplay:
             self.bar.refresh()
 
     def show(self, event: Event) -> None:
+        """Show an event; they come in the order of the run."""
+        self.pace.update(event)
         if isinstance(event, Start):
-            self.chars_per_step = event.batch_size * event.seq_length
             self.continued, self.validates = event.continued, event.val_chars > 0
             for text in start_lines(event):
                 self.line(text)
         elif isinstance(event, Step):
             self.step(event)
         elif isinstance(event, Eval):
-            self.line(f"step {event.step:,} (epoch {event.epoch:.2f}): {validation_text(event)}"
-                      + self.progress(event))
+            self.validation(event)
         elif isinstance(event, Sample):
             self.line("\n".join(f"  | {row}" for row in event.text.split("\n")))
         elif isinstance(event, End):
@@ -60,67 +58,60 @@ class TrainingDisplay:
         else:
             assert isinstance(event, Save)
 
-    def progress(self, event: Eval) -> str:
-        """The curve of the validations so far, the last change, and the time that is left."""
-        if event.nats_per_char is None:
-            return ""
-        self.curve.append(event.nats_per_char)
-        left = (event.steps - event.step) * self.chars_per_step / self.speed if self.speed else 0.0
-        change = f" {self.curve[-1] - self.curve[-2]:+.4f}" if len(self.curve) > 1 else ""
-        time_left = f", {left:,.0f} s left" if left >= 1 else ""
-        return f"; {against_ngrams(event)}; {sparkline(self.curve)}{change}{time_left}"
-
     def dry_run(self, event: Start) -> None:
-        """What would come after the first lines."""
+        """What a real run would print after the first lines."""
         if event.continued:
             done = 0 < event.steps <= event.step
-            self.line(f"already trained: {event.step:,} steps are done" if done
-                      else f"would go on after step {event.step:,}")
+            self.line(f"already trained: {counted(event.step, 'step')} are done" if done
+                      else f"would resume after step {event.step:,}")
 
     def step(self, event: Step) -> None:
-        if self.count == 0:
+        """Move the bar; without one, print a line every few seconds."""
+        if not self.started:
+            self.started = True
             self.first_step(event)
-        # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
-        self.count += 1
-        weight = max(SMOOTHING, 1 / self.count)
-        self.loss += weight * (event.nats_per_char - self.loss)
-        self.speed += weight * (event.chars_per_second - self.speed)
-        text = f"{bits(self.loss):.3f} bits/char, {self.speed:,.0f} chars/s"
+        loss = f"training {bits(self.pace.nats_per_char):.3f} bits/char"
+        speed = f"{self.pace.chars_per_second:,.0f} chars/s"
+        left = self.pace.seconds_left(event)
         if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.details, self.bar.seconds_left = [loss, speed], left
             self.bar.update()
         elif not self.quiet and time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
-            seconds = (event.steps - event.step) * self.chars_per_step / self.speed
-            self.line(f"step {event.step:,}/{event.steps:,}: {text}, {seconds:,.0f} s left")
+            self.line(f"step {event.step:,}/{event.steps:,}: {loss}, {speed}, "
+                      f"{duration(left)} left")
 
     def first_step(self, event: Step) -> None:
         if self.continued:
-            self.line(f"continuing after step {event.step - 1:,}")
+            self.line(f"resumed after step {event.step - 1:,}")
         if not self.quiet and stderr_is_terminal():
             self.bar = live_bar("step", event.steps, event.step - 1)
+
+    def validation(self, event: Eval) -> None:
+        """The result of a validation, and the time left unless the bar shows it."""
+        before = self.curve[-1] if self.curve else None
+        if event.nats_per_char is not None:
+            self.curve.append(event.nats_per_char)
+        curve = f"; {sparkline(self.curve)}" if len(self.curve) > 1 else ""
+        seconds = self.pace.seconds_left(event)
+        left = f"; {duration(seconds)} left" if self.bar is None and seconds else ""
+        self.line(f"step {event.step:,}/{event.steps:,} (epoch {event.epoch:.2f}): "
+                  f"{validation_text(event, before)}{curve}{left}")
 
     def end(self, event: End) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        reasons = {
-            "done": f"done: {event.steps:,} steps",
-            "patience": f"stopped early after step {event.step:,}: no new best for a while",
-            "stopped": f"stopped after step {event.step:,} of {event.steps:,} and saved; "
-                       "the same command goes on from here",
-            "already trained": f"already trained: {event.step:,} steps are done, "
-                               f"and the budget is {event.steps:,}",
-        }
         best = ""
         if event.best_nats_per_char is not None:
-            best = (f"; best validation {event.best_nats_per_char:.4f} nats/char, "
-                    f"{bits(event.best_nats_per_char):.4f} bits/char, at step {event.best_step:,}")
+            best = (f"; best validation {in_bits(event.best_nats_per_char)} "
+                    f"at step {event.best_step:,}")
         elif self.validates and event.reason != "stopped":
-            best = "; no validation was finite, so the last weights are kept: lower --learning-rate"
-        self.line(reasons[event.reason] + best)
+            best = ("; no validation score was finite, so the last weights are kept: "
+                    "lower --learning-rate")
+        self.line(end_text(event) + best)
         self.line(f"checkpoint: {printable_name(event.path)}")
-        self.line(f"let it write: charrnn sample -m {shell_word(event.path)}")
+        self.line(f"generate text: charrnn sample -m {shell_word(event.path)}")
 
 
 def event_line(event: Event) -> bytes:
@@ -128,8 +119,13 @@ def event_line(event: Event) -> bytes:
     return json_line(event.as_json())
 
 
+def is_selected(event: Event, every: int) -> bool:
+    """Whether ``--json-every`` prints an event: all but steps, of which every Nth, by number."""
+    return not isinstance(event, Step) or (every > 0 and event.step % every == 0)
+
+
 def shell_word(name: str) -> str:
-    """A file's name for a shell; one that cannot be shown as it is, in octal: $'a\\012b'."""
+    """A file name quoted for a shell; unprintable characters in octal, as in $'a\\012b'."""
     if printable_name(name) == name:
         return shlex.quote(name)
     word = "".join(
@@ -140,25 +136,28 @@ def shell_word(name: str) -> str:
 
 
 def start_lines(event: Start) -> list[str]:
-    """The lines with which a run introduces itself."""
-    what = "bytes" if event.level == "byte" else "characters"
+    """The first lines of a run: its text, model, training, settings and notes."""
+    symbol = "byte" if event.level == "byte" else "character"
     text = (
-        f"{event.corpus}: {event.chars:,} {what}, {event.distinct:,} distinct; "
-        f"{event.train_chars:,} to learn from, {event.val_chars:,} held out"
-        # What fills no lane is hardly worth a word, but of a short text it may be some share.
+        f"{event.corpus}: {counted(event.chars, symbol)}, {event.distinct:,} distinct; "
+        f"{event.train_chars:,} training, {event.val_chars:,} validation"
+        # Too few to mention, unless the text is short.
         + (f" (an epoch leaves out {event.left_over:,} at its ends)"
            if event.left_over > event.train_chars // 100 else "")
     )
-    length = f"{event.steps:,} steps" if event.steps else "as many steps as the time allows"
-    epochs = event.steps / event.steps_per_epoch
-    model = (
-        f"model: {event.parameters:,} parameters, about {event.memory_bytes / 1e6:,.0f} MB; "
-        f"{length}{f' ({epochs:.3g} epochs)' if event.steps else ''} "
-        f"of {event.batch_size} x {event.seq_length} characters, dropout {event.dropout:g}"
-    )
+    model = (f"model: {counted(event.parameters, 'parameter')}, "
+             f"about {event.memory_bytes / 1e6:,.0f} MB")
+    length = "as many steps as the time allows"
+    if event.steps:
+        epochs = f"{event.steps / event.steps_per_epoch:.3g}"
+        length = f"{counted(event.steps, 'step')} ({epochs} epoch{'s' * (epochs != '1')})"
+    training = (f"training: {length} of {event.batch_size} x {event.seq_length} {symbol}s, "
+                f"dropout {event.dropout:g}, weight decay {event.weight_decay:g}")
+    if event.val_chars:
+        training += f"; validation every {counted(event.eval_every, 'step')}"
     if event.processes > 1:
-        model += f"; {workers(event.threads, event.processes)}"
-    lines = [text, model]
+        training += f"; {workers(event.threads, event.processes)}"
+    lines = [text, model, training]
     if event.settings:
         lines.append("settings: " + ", ".join(
             f"{key} {value:g}" if isinstance(value, float)
@@ -169,24 +168,44 @@ def start_lines(event: Start) -> list[str]:
     return lines
 
 
-def validation_text(event: Eval) -> str:
-    """What a validation found."""
-    found = "validation overflows: lower --learning-rate"
-    if event.nats_per_char is not None:
-        found = (f"validation {event.nats_per_char:.4f} nats/char, "
-                 f"{bits(event.nats_per_char):.4f} bits/char")
+def validation_text(event: Eval, before: float | None = None) -> str:
+    """The result of a validation, and of that ``before`` the change, in nats per character."""
+    nats, best = event.nats_per_char, event.best_nats_per_char
+    found = "validation overflowed: lower --learning-rate"
+    if nats is not None:
+        found = f"validation {in_bits(nats)}"
+    found += f", training {bits(event.training_nats_per_char):.4f} bits/char"
     if event.improved:
-        return f"{found}, the best so far"
-    if event.best_nats_per_char is None:
+        found += ", new best"
+    elif best is not None:
+        found += f", best {bits(best):.4f} bits/char"
+    if nats is None:
         return found
-    return f"{found}; the best is {event.best_nats_per_char:.4f} nats/char"
+    change = "" if before is None else f"; change {bits(nats - before):+.4f} bits/char"
+    return f"{found}{change}; {against_ngrams(event, nats)}"
 
 
-def against_ngrams(event: Eval) -> str:
-    """Where a score stands among those of counting."""
-    assert event.nats_per_char is not None
-    if event.nats_per_char > event.unigram:
-        return f"above unigrams ({event.unigram:.3f})"
-    if event.nats_per_char > event.trigram:
-        return f"between unigrams ({event.unigram:.3f}) and trigrams ({event.trigram:.3f})"
-    return f"{event.trigram - event.nats_per_char:.3f} below trigrams"
+def against_ngrams(event: Eval, nats: float) -> str:
+    """How a score compares with those of n-grams that count the training text."""
+    unigrams, trigrams = bits(event.unigram - nats), bits(event.trigram - nats)
+    if unigrams < 0:
+        return f"{-unigrams:.3f} bits/char worse than unigrams"
+    if trigrams < 0:
+        return f"{-trigrams:.3f} bits/char worse than trigrams"
+    return f"{trigrams:.3f} bits/char better than trigrams"
+
+
+def end_text(event: End) -> str:
+    """Why the run has ended, and after how many steps."""
+    if event.reason == "done":
+        return f"done: {counted(event.steps, 'step')}"
+    of = f"step {event.step:,} of {event.steps:,}"
+    if event.reason == "stopped":
+        return f"stopped after {of}; run the same command to resume"
+    if event.reason == "patience":
+        return f"stopped early after {of}: patience ran out without a new best"
+    assert event.reason == "already trained"
+    if event.step < event.steps:
+        return f"already trained: patience ran out at {of}"
+    more = f"; the budget is {event.steps:,}" if event.step > event.steps else ""
+    return f"already trained: {counted(event.step, 'step')} are done{more}"

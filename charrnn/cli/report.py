@@ -8,78 +8,112 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.console import say
+from charrnn.cli.checkpoints import checkpoint_option, choose_checkpoint
+from charrnn.cli.console import write
+from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
-    checkpoint_option,
-    choose_encoding,
+    choose_decoding,
     encoding_option,
-    newest_checkpoint,
+    errors_option,
+    notes,
+    quiet_option,
     start_numpy,
     unknown_option,
 )
 from charrnn.errors import UsageError
 
+NAME = "report.html"
 
-@click.command()
+
+@click.command(cls=Command)
 @click.argument("text", nargs=-1, type=TEXTS)
 @checkpoint_option
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"),
-              show_default=True, metavar="FILE", help="The page.")
+@click.option("-o", "--out", default=NAME, show_default=True, metavar="FILE",
+              help="The page to write; - for standard output.")
 @unknown_option
 @encoding_option
+@errors_option
+@quiet_option
 def report(
-    text: tuple[str, ...], checkpoint: Path | None, out: Path, unknown: str, encoding: str | None
+    text: tuple[str, ...], checkpoint: Path | None, out: str, unknown: str, encoding: str | None,
+    errors: str | None, quiet: bool,
 ) -> None:
-    """Show what a model has learned: one HTML page that needs nothing else.
+    """Write one self-contained HTML page that shows what a model has learned.
 
-    With TEXT, what it makes of it; of the text it was trained on the held-out part. Without,
-    what it writes itself.
+    With TEXT, the page shows how well the model predicts it; if the model was trained on TEXT,
+    how well it predicts the validation part. Without TEXT, the model generates one.
     """
-    path = checkpoint or newest_checkpoint()
-    if str(out) == "-" or text.count("-") > 1:
-        raise UsageError("the page goes to a file, and standard input can be read only once")
-    if encoding is not None and not text:
-        raise UsageError("--encoding is for TEXT; without one the model writes its own")
+    check_texts(text, "charrnn report -m FILE [TEXT]")
+    path = choose_checkpoint(checkpoint)
+    if text.count("-") > 1:
+        raise UsageError("standard input can be read only once")
+    if not text and (encoding is not None or errors is not None):
+        raise UsageError("--encoding and --errors are for TEXT; without TEXT, the model generates "
+                         "its own")
     start_numpy()
 
-    from charrnn import api
-    from charrnn.system.files import replacing
-    from charrnn.system.lock import check_writable
+    from charrnn.api import loaded as api
     from charrnn.text.display import printable_name
 
-    check_writable(out)
-    check_replaceable(out, text, path)
-    model, said = api.load(path), list[str]()
-    chosen = choose_encoding(model, text, encoding, said) if text else None
-    page = model.report(text, unknown == "skip", chosen).encode("utf-8", "replace")
+    page_path = None if out == "-" else destination(out)
+    if page_path is not None:
+        check_replaceable(page_path, text, path)
+    model, messages = api.load(path), list[str]()
+    chosen, found = None, list[str]()
+    if text:
+        chosen = choose_decoding(model, text, encoding, errors, messages)
+    page = model.report(text, unknown == "skip", chosen, found).encode("utf-8", "replace")
+    messages += [f"note: {line}" for line in found]
+    if page_path is None:
+        write(page)
+    else:
+        save(page_path, page)
+        messages.append(f"{printable_name(page_path)}: {len(page) / 1000:,.0f} kB, on "
+                    f"{printable_name(path)}")
+    note = notes(quiet)
+    for line in messages:
+        note(line)
+
+
+def destination(out: str) -> Path:
+    """The file to write; in a folder, or where a folder is named that does not exist, NAME."""
+    return Path(out, NAME) if os.path.isdir(out) or out.endswith(("/", os.sep)) else Path(out)
+
+
+def save(path: Path, page: bytes) -> None:
+    """Write or replace the page, and create the folders that it is to be in."""
+    from charrnn.system.files import replacing
+
+    try:
+        Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: the folder cannot be created: {error.strerror}") from None
     # Two commands may write the same page: each writes a temporary of its own.
-    with replacing(out, "the page", f"{os.urandom(4).hex()}.tmp") as file:
+    with replacing(path, "the page", f"{os.urandom(4).hex()}.tmp") as file:
         file.write(page)
-    for line in (*said, f"{printable_name(out)}: {len(page) / 1000:,.0f} kB, on "
-                        f"{printable_name(path)}"):
-        say(line)
 
 
 def check_replaceable(out: Path, text: tuple[str, ...], checkpoint: Path) -> None:
-    """Raise UsageError where the page would replace what it is made from, or what is no page."""
-    from charrnn.text.files import OWN, files_of
+    """Raise UsageError where the page cannot be written, or would replace something else.
 
-    for folder in filter(os.path.isdir, text):
-        if Path(folder).resolve() in out.resolve().parents and out.suffix not in OWN:
-            raise UsageError(f"{out} lies in {folder}, and the next command would read it as a "
-                             "text: put it elsewhere with -o")
+    That is the checkpoint, one of the texts, or a file that is not a page.
+    """
+    from charrnn.system.lock import check_writable
+    from charrnn.text.files import files_of
+
+    check_writable(out)
     for source in (*files_of(text), str(checkpoint)):
         with suppress(OSError):  # where one of them is missing
             if out.samefile("/dev/stdin" if source == "-" else source):
                 raise UsageError(f"{out} would be replaced by the page: name another file with -o")
     if out.exists() and not is_page(out):
-        raise UsageError(f"{out} is there already and is no page of charrnn: name another file "
+        raise UsageError(f"{out} already exists and is not a page of charrnn: name another file "
                          "with -o")
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is one that this command wrote, or empty, so that it may be replaced."""
+    """Whether a file was written by this command, or is empty, so that it may be replaced."""
     from charrnn.system.files import open_regular
 
     try:

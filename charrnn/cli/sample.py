@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.console import TextOutput, say, stdout_is_terminal, write
+from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
+from charrnn.cli.console import TextOutput, stdout_is_terminal, write
+from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
     TEXTS,
     Argument,
-    FiniteRange,
-    checkpoint_option,
-    choose_encoding,
+    Number,
+    WholeNumber,
+    choose_decoding,
     encoding_option,
-    newest_checkpoint,
+    errors_option,
+    notes,
+    quiet_option,
     start_numpy,
     unknown_option,
 )
@@ -28,77 +35,142 @@ from charrnn.system.machine import default_threads
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from numpy import ndarray
 
+    from charrnn.api.loaded import LoadedModel as Model
+    from charrnn.api.loaded import Piece
+    from charrnn.text.corpus import Text
 
-@click.command()
+
+@click.command(cls=Command)
+@checkpoint_argument
 @checkpoint_option
 @click.option("--prime", type=Argument(), metavar="TEXT",
-              help="What the sample begins with.")
+              help="Text that the sample starts with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE",
-              help="The same from a file or -, which need not end.")
-@click.option("--length", type=click.IntRange(0), default=1000, show_default=True,
-              metavar="INTEGER",
-              help="New characters.")
-@click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True,
-              metavar="NUMBER",
-              help="Below 1 plays safe, above 1 takes risks; 0 takes the likeliest.")
-@click.option("--top-k", type=click.IntRange(0), default=0, metavar="K",
-              help="Draw among the K likeliest; 0 is off.")
-@click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, metavar="P",
-              help="Draw among the likeliest that reach P together; 1 is off.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="INTEGER",
-              help="Same seed, same sample.  [default: a new one, shown]")
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True,
-              metavar="INTEGER",
-              help="Samples, each ending with a line end.")
+              help="Read the prime from a file, or from standard input (-).")
+@click.option("--length", type=WholeNumber(0), default=1000, show_default=True,
+              help="Number of characters to generate after the prime.")
+@click.option("--temperature", type=Number(low=0), default=1.0, show_default=True,
+              help="Below 1, the text is more predictable; above 1, more varied; at 0, always the "
+              "most likely character.")
+@click.option("--top-k", type=WholeNumber(0), default=0, metavar="K",
+              help="Choose only among the K most likely characters.  [default: 0, all]")
+@click.option("--top-p", type=Number(above=0, high=1), default=1.0, metavar="P",
+              help="Choose only among the most likely characters whose probabilities add up to "
+              "P.  [default: 1, all]")
+@click.option("--seed", type=WholeNumber(0),
+              help="The same seed gives the same sample.  [default: a random one, printed]")
+@click.option("--count", type=WholeNumber(1), default=1, show_default=True,
+              help="Number of samples. If more than one, each ends with a newline; a single one "
+              "is written to a file or pipe exactly as generated.")
 @click.option("--stop", type=Argument(), metavar="TEXT",
-              help="End a sample before this text.")
+              help="End a sample just before this text appears.")
 @click.option("--novelty", type=TEXTS, metavar="FILE",
-              help="Say on standard error what of the samples stands in this text word for word.")
+              help="Show how much of each sample is copied from this text.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print a JSON object for each sample: number, seed, checkpoint, prime, text "
+              "and finish (length or stop).")
 @unknown_option
 @encoding_option
+@errors_option
+@quiet_option
 def sample(
-    checkpoint: Path | None, prime: str | None, prime_file: str | None, seed: int | None,
-    stop: str | None, novelty: str | None, unknown: str, encoding: str | None, count: int,
-    **options: Any,
+    named: tuple[Path, ...], checkpoint: Path | None, prime: str | None, prime_file: str | None,
+    seed: int | None, stop: str | None, novelty: str | None, as_json: bool, unknown: str,
+    encoding: str | None, errors: str | None, quiet: bool, count: int, **options: Any,
 ) -> None:
-    """Write text, character by character, as it is generated."""
+    """Generate text with a model, character by character.
+
+    FILE is the model's checkpoint; -m FILE means the same.
+    """
     if prime is not None and prime_file is not None:
-        raise UsageError("--prime and --prime-file both say what to begin with; give one")
+        raise UsageError("--prime and --prime-file both give the text to start with; use one")
     if prime_file == novelty == "-":
         raise UsageError("standard input can be read only once")
-    if encoding is not None and prime_file is None and novelty is None:
-        raise UsageError("--encoding is for --prime-file and --novelty")
-    path = checkpoint or newest_checkpoint()
+    if (encoding or errors) and prime_file is None and novelty is None:
+        raise UsageError("--encoding and --errors are for --prime-file and --novelty")
+    check_texts((prime_file, novelty), "charrnn sample -m FILE")
+    words = shlex.quote(" ".join(map(str, named)))
+    advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
+    path = choose_checkpoint(checkpoint, *named, advice=advice)
     threads = default_threads()
     start_numpy()
 
-    from charrnn import api
-    from charrnn.text.display import printable_name
+    from charrnn.api import loaded as api
+    from charrnn.text.display import printable_name, undecodable_note
 
     model = api.load(path)
     skip = unknown == "skip"
-    said: list[str] = []
+    messages: list[str] = []
     begin: Iterable[ndarray]
+    stream = None
     if prime_file is not None:
-        chosen = choose_encoding(model, [prime_file], encoding, said)
-        begin = model.stream([prime_file], skip, chosen)
+        chosen = choose_decoding(model, [prime_file], encoding, errors, messages)
+        begin = stream = model.stream([prime_file], skip, chosen)
     else:
-        begin = [model.encode_prime(prime or "", skip)]
+        begin = [encoded("--prime", prime or "", partial(model.encode_prime, skip_unknown=skip),
+                         messages)]
     text = None
     if novelty is not None:
         beside = prime_file is not None
-        chosen = choose_encoding(model, [novelty], encoding, said, beside)
-        text = model.read([novelty], encoding=chosen, mark_unknown=True)
-    stop_ids = model.encode_stop(stop) if stop else None
+        chosen = choose_decoding(model, [novelty], encoding, errors, messages, beside)
+        text = model.read([novelty], decoding=chosen, mark_unknown=True)
+        messages += [f"note: {text.name}: {note}" for note in
+                 undecodable_note(text.undecodable, chosen.errors)]
+    stop_ids = encoded("--stop", stop, model.encode_stop, messages) if stop else None
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
-    for line in (f"{printable_name(path)}, seed {seed}", *said):
-        say(line)
+    note = notes(quiet)
+    messages.insert(0, f"{printable_name(path)}, seed {seed}")
+    pieces = announced(messages, note, model.sample(begin, count=count, seed=seed, stop=stop_ids,
+                                                threads=threads, **options))
+    if as_json:
+        from charrnn.cli.sample_json import json_samples
+
+        facts = {"seed": seed, "checkpoint": str(path)}
+        for each in json_samples(pieces, options["length"], facts, model.vocabulary, text):
+            write(each)
+    else:
+        for line in write_samples(pieces, count, model, text):
+            note(line)
+    for line in stream.notes if stream is not None else ():
+        note(f"note: {line}")
+
+
+def encoded(
+    option: str, text: str, encode: Callable[[str], ndarray], messages: list[str]
+) -> ndarray:
+    """The symbols of a text of the command line, with a hint where it has ``\\n`` or ``\\t``.
+
+    A model that knows the backslash may mean it, above all before more letters: ``\\textbf``.
+    """
+    hint = backslash_hint(option, text)
+    try:
+        ids = encode(text)
+    except UsageError as error:
+        raise UsageError(f"{error}; {hint}" if hint else str(error)) from None
+    if hint and re.search(r"\\[nt](?![a-z])", text):
+        messages.append(f"note: {hint}")
+    return ids
+
+
+def announced(
+    lines: list[str], note: Callable[[str], None], pieces: Iterable[Piece]
+) -> Iterator[Piece]:
+    """Pass on pieces; print ``lines`` before the first, when it is known that there is one."""
+    for piece in pieces:
+        while lines:
+            note(lines.pop(0))
+        yield piece
+
+
+def write_samples(
+    pieces: Iterable[Piece], count: int, model: Model, text: Text | None
+) -> Iterator[str]:
+    """Write samples as they are generated; then the lines on what they copy from ``text``."""
     output = TextOutput(write, stdout_is_terminal(), model.vocabulary)
     drawn: dict[int, list[ndarray]] = defaultdict(list)  # by sample, for --novelty
     current = 0
-    for piece in model.sample(begin, count=count, seed=seed, stop=stop_ids, threads=threads,
-                              **options):
+    for piece in pieces:
         if piece.number != current:
             output.end_line()
             current = piece.number
@@ -111,5 +183,4 @@ def sample(
     if text is not None:
         from charrnn.cli.format import novelty_lines
 
-        for line in novelty_lines(drawn.values(), text, model.vocabulary):
-            say(line)
+        yield from novelty_lines(drawn.values(), text, model.vocabulary)

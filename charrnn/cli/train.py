@@ -1,16 +1,24 @@
-"""``charrnn train``: learn a text, and save the run as a checkpoint."""
+"""``charrnn train``: train a model on a text, and save the run as a checkpoint."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
+from charrnn.cli.checkpoints import choose_checkpoint
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
-from charrnn.cli.options import TEXTS, GroupedCommand, setting_options, start_numpy
+from charrnn.cli.guesses import check_texts
+from charrnn.cli.options import (
+    TEXTS,
+    GroupedCommand,
+    WholeNumber,
+    quiet_option,
+    setting_options,
+    start_numpy,
+)
 from charrnn.config.parsing import resolve
 from charrnn.config.settings import Value
 from charrnn.errors import CharrnnError, UsageError
@@ -22,34 +30,40 @@ from charrnn.system import machine
 @click.argument("corpus", nargs=-1, required=True, type=TEXTS)
 @click.option("-c", "--config", "config_file", type=click.Path(), metavar="FILE",
               help="YAML file of settings; options override it.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE",
-              help="The checkpoint.  [default: checkpoints/CORPUS.npz]")
+@click.option("-o", "--out", type=click.Path(), metavar="FILE",
+              help="Checkpoint to write, or a folder for it.  [default: checkpoints/CORPUS.npz]")
 @click.option("--val", type=TEXTS, metavar="FILE",
-              help="Validate on this text instead of on the corpus's tail.")
+              help="Validate on this text instead of on the end of CORPUS.")
 @click.option("--init-from", type=click.Path(path_type=Path), metavar="FILE",
-              help="Begin with the best weights of this checkpoint.")
+              help="Start a new run from the best weights of this checkpoint.")
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="For the encoded form of texts above 128 MB.  [default: where FILE of -o is]")
-@click.option("--overwrite", is_flag=True, help="Replace a checkpoint of another run.")
+              help="Folder for the encoded form of texts above 128 MB.  [default: that of -o]")
+@click.option("--overwrite", is_flag=True, help="Replace the checkpoint of another run.")
 @click.option("--dry-run", is_flag=True,
-              help="Say what would be trained, and stop; a large text is encoded all the same.")
+              help="Show what would be trained and exit. A large text is still encoded.")
 @click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
-@click.option("--quiet", is_flag=True, help="Show errors only.")
+@click.option("--json-every", type=WholeNumber(0), metavar="N",
+              help="With --json, print only step events whose number is a multiple of N; 0 prints "
+              "none.  [default: 1]")
+@quiet_option
 def train(
-    corpus: tuple[str, ...], config_file: str | None, out: Path | None, val: str | None,
+    corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
     init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
-    quiet: bool, **options: Value,
+    json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
-    """Learn to predict the next character of CORPUS: text files, folders of them, or - for stdin.
+    """Train a model to predict the next character of CORPUS.
 
-    Several are read as one text in the order given, the files of a folder by name; .gz, .xz
-    and .bz2 are unpacked.
+    CORPUS is one or more text files or folders, or - for standard input. Several files are read
+    as one text in the order given, those of a folder in the order of their names. Files that end
+    in .gz, .xz or .bz2 are decompressed.
 
-    The checkpoint is the whole run: the same command continues an interrupted run where it
-    was stopped, and does nothing when there is nothing left to do.
+    The checkpoint contains the whole run. Run the same command again to resume an interrupted
+    run; if the run is complete, the command does nothing.
     """
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
+    if json_every is not None and not as_json:
+        raise UsageError("--json-every chooses among the events of --json: add --json")
     file = {}
     if config_file:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
@@ -57,11 +71,15 @@ def train(
         file = read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     config = resolve(file, given)
+    check_texts((*corpus, val), "" if config.level == "byte" else
+                "to resume its run, repeat the command that started it; to start a new run from "
+                "it, charrnn train TEXT --init-from FILE")
+    if init_from is not None:
+        init_from = choose_checkpoint(init_from)
     allowed = machine.allowed_threads()
     start_numpy()
-    path = out or default_checkpoint(corpus)
 
-    from charrnn.cli.progress import TrainingDisplay, event_line
+    from charrnn.cli.progress import TrainingDisplay, event_line, is_selected
     from charrnn.system import lock
     from charrnn.system.signals import listening
     from charrnn.training import processes
@@ -70,18 +88,19 @@ def train(
     from charrnn.training.loop import start
     from charrnn.training.loop import train as training
     from charrnn.training.prepare import prepare
-    from charrnn.training.run import Request
+    from charrnn.training.run import Request, checkpoint_path
 
     group = processes.join()
     if group.size > 1 and "-" in (*corpus, val):
         raise UsageError(f"standard input reaches one of {group.size} processes: name a file")
+    path = checkpoint_path(out, corpus)
     display = TrainingDisplay(quiet)
     output = Output(display.line)
 
     def show(event: Event) -> None:
         if group.is_first:
             display.show(event)
-            if as_json:
+            if as_json and is_selected(event, 1 if json_every is None else json_every):
                 (write if dry_run else output.write)(event_line(event))
 
     request = Request(
@@ -113,9 +132,9 @@ def train(
 
 
 class Output:
-    """Standard output for as long as it can be written: a run is worth more than its events.
+    """Standard output while it can be written; a run continues without it.
 
-    ``error`` says why some of them could not be written, where that is not their reader's choice.
+    ``error`` is why events could not be written, unless their reader just stopped reading.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -123,7 +142,7 @@ class Output:
         self.error: CharrnnError | None = None
 
     def write(self, data: bytes) -> None:
-        """Write ``data``, or nothing from the first failure on, which is noted."""
+        """Write ``data``; after the first failure, which is noted, nothing."""
         if not self._open:
             return
         try:
@@ -133,15 +152,3 @@ class Output:
             self._open, self.error = False, error if isinstance(error, CharrnnError) else None
             self._note(f"note: {self.error or 'nobody reads standard output any more'}; "
                        "the run continues without it")
-
-
-def default_checkpoint(corpora: tuple[str, ...]) -> Path:
-    """checkpoints/CORPUS.npz, named after the first text and the number of the others."""
-    from charrnn.text.files import is_compressed
-
-    first = Path(os.path.abspath(corpora[0]))
-    stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
-    if is_compressed(first.name) and not first.is_dir():
-        stem = Path(stem).stem
-    more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
-    return Path("checkpoints") / f"{stem}{more}.npz"

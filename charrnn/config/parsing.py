@@ -1,4 +1,4 @@
-"""From text to values: one setting parsed, its range checked; all of them by precedence."""
+"""From text to values: parse one setting, check its range, combine all by precedence."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import re
 from collections.abc import Iterable, Mapping
 
 from charrnn.config.settings import BUDGETS, FIELDS, TYPES, Config, Value, option_name
+from charrnn.config.synonyms import SYNONYMS
 from charrnn.errors import UsageError
+from charrnn.system.encodings import canonical
 
-MAX_INTEGER = 2**63 - 1  # of whole numbers
+MAX_INTEGER = 2**63 - 1  # the largest whole number of any setting
 MAX_VALUE = 100  # characters of a number or a name; Python writes a float in 24
-# Each can match a text in one way only, so that what is no number is refused in one pass.
+# Each can match a text in one way only, so that a text that is not a number is refused in one pass.
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def parse(key: str, text: str) -> Value:
-    """The value that ``text``, of any length, spells; UsageError says what it may be."""
+    """The value that ``text``, of any length, spells; UsageError names the allowed values."""
     field, kind = FIELDS[key], TYPES[key]
     limits = field.metadata
     if kind is str:
@@ -27,25 +29,61 @@ def parse(key: str, text: str) -> Value:
             hint = nearest(text.lower(), choices)
             raise UsageError(f"{quoted(text)} is not one of {', '.join(choices)}{hint}")
         if key == "encoding":
-            check_encoding(text)
+            return encoding(text)
         return text
     if kind is bool:
         if text.lower() not in limits["choices"]:
             raise UsageError(f"{quoted(text)} is neither true nor false")
         return text.lower() == "true"
     whole = kind in (int, int | None)
+    if whole:
+        return whole_number(text, limits["low"], limits["high"])
+    check_spelling(text, NUMBER, "number")
+    value = float(text)
+    if not math.isfinite(value):
+        raise UsageError(f"{text:.40} is not a finite number")
+    if not (limits["low"] <= value <= limits["high"] and limits["above"] < value < limits["below"]):
+        raise UsageError(f"{text:.40} is out of range: {allowed(key)}")
+    return value
+
+
+def whole_number(text: str, low: float = -math.inf, high: float = math.inf) -> int:
+    """The whole number that ``text`` spells, such as 6000, 6_000 or 6e3.
+
+    Raises UsageError for anything else, and for a number that is not from ``low`` to ``high``.
+    """
+    if "e" in text.lower():
+        check_spelling(text, NUMBER, "whole number")
+        value = whole_power(text)
+    else:
+        check_spelling(text, INTEGER, "whole number")
+        value = int(text)
+    if value > MAX_INTEGER:
+        raise UsageError(f"{text:.40} is out of range: at most {min(high, MAX_INTEGER)}")
+    if not low <= value <= high:
+        raise UsageError(f"{text:.40} is out of range: {range_in_words(low, high)}")
+    return value
+
+
+def whole_power(text: str) -> int:
+    """The whole number spelled by a NUMBER with an exponent, exactly; UsageError for others."""
+    from decimal import Decimal  # only for a number with an exponent
+
+    rough = float(text)
+    if abs(rough) > 2 * MAX_INTEGER:  # whatever it is exactly; its exponent may be huge
+        return 2 * MAX_INTEGER if rough > 0 else -2 * MAX_INTEGER
+    exact = Decimal(text) if rough else Decimal("0.5")  # what is nearly 0 is not a whole number
+    if exact != exact.to_integral_value():
+        raise UsageError(f"{quoted(text)} is not a whole number")
+    return int(exact)
+
+
+def check_spelling(text: str, pattern: re.Pattern[str], what: str) -> None:
+    """Raise UsageError unless ``text`` is spelled like a number and not too long for one."""
     if len(text) > MAX_VALUE:
         raise UsageError(f"a number has at most {MAX_VALUE} characters; this has {len(text):,}")
-    if not (INTEGER if whole else NUMBER).fullmatch(text):
-        raise UsageError(f"{quoted(text)} is not a {'whole ' if whole else ''}number")
-    value: int | float = int(text) if whole else float(text)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{text:.40} is not a finite number")
-    high = min(limits["high"], MAX_INTEGER) if whole else limits["high"]
-    if not (limits["low"] <= value <= high and limits["above"] < value < limits["below"]):
-        bounds = f"at most {MAX_INTEGER}" if whole and value > MAX_INTEGER else allowed(key)
-        raise UsageError(f"{text:.40} is out of range: {bounds}")
-    return value
+    if not pattern.fullmatch(text):
+        raise UsageError(f"{quoted(text)} is not a {what}")
 
 
 def quoted(text: str) -> str:
@@ -54,64 +92,91 @@ def quoted(text: str) -> str:
 
 
 def nearest(text: str, known: Iterable[str]) -> str:
-    """The hint with which a message on a misspelled word ends, empty where nothing is near."""
+    """The hint that ends a message on an unknown word, empty where nothing known is near.
+
+    ``known`` are settings, options with their hyphens, commands or choices; the word may be
+    spelled with hyphens or underscores, and may be what another program calls one of them.
+    """
+    if len(text) > MAX_VALUE:
+        return ""
     import difflib  # only where there is a mistake
 
-    close = difflib.get_close_matches(text, known, 1) if len(text) <= MAX_VALUE else []
-    return f"; did you mean {close[0]}?" if close else ""
+    names = {normal(name): name for name in known}
+    word = normal(text)
+    close = [name for name in (word, *SYNONYMS.get(word, ())) if name in names]
+    close = close or difflib.get_close_matches(word, names, 1)
+    return f"; did you mean {names[close[0]]}?" if close else ""
+
+
+def normal(name: str) -> str:
+    """A name as SYNONYMS spells it: --Learning-Rate is learning_rate."""
+    return name.lstrip("-").replace("-", "_").lower()
 
 
 def allowed(key: str) -> str:
     """The range of a setting in words, empty where anything goes."""
     limits = FIELDS[key].metadata
+    return range_in_words(limits["low"], limits["high"], limits["above"], limits["below"])
+
+
+def range_in_words(
+    low: float = -math.inf, high: float = math.inf, above: float = -math.inf,
+    below: float = math.inf,
+) -> str:
+    """A range in words: at least ``low``, at most ``high``, ``above`` and ``below`` excluded."""
     words = []
-    if limits["low"] > -math.inf:
-        words.append(f"at least {limits['low']:g}")
-    if limits["above"] > -math.inf:
-        words.append(f"above {limits['above']:g}")
-    if limits["high"] < math.inf:
-        words.append(f"at most {limits['high']}")
-    if limits["below"] < math.inf:
-        words.append(f"below {limits['below']:g}")
+    if low > -math.inf:
+        words.append(f"at least {low:g}")
+    if above > -math.inf:
+        words.append(f"above {above:g}")
+    if high < math.inf:
+        words.append(f"at most {high}")
+    if below < math.inf:
+        words.append(f"below {below:g}")
     return " and ".join(words)
 
 
-def check_encoding(name: str) -> None:
-    """Raise UsageError unless Python knows ``name`` as an encoding of text."""
+def encoding(name: str) -> str:
+    """The canonical name of an encoding; UsageError unless Python knows it as one of text."""
     try:
-        codec = codecs.lookup(name if len(name) <= MAX_VALUE else "")
-        known = codec._is_text_encoding and codec.name not in ("idna", "punycode", "undefined")
-        codecs.getincrementaldecoder(name)
+        found = canonical(name)
+        known = codecs.lookup(found)._is_text_encoding
+        codecs.getincrementaldecoder(found)
     except (LookupError, ValueError):
         known = False
-    if not known:
+    if not known or found in ("idna", "punycode", "undefined"):
         raise UsageError(f"{quoted(name)} is not an encoding of text; utf-8 and latin-1 are")
+    return found
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
-    """Built-in defaults, overridden by the file, overridden by the options that were given."""
+    """The defaults, overridden by those settings that the file has, and these by the options."""
     given = dict(file)
     for source in (file, options):
         named = [key for key in BUDGETS if source.get(key) is not None]
         if len(named) > 1:
             names = named if source is file else map(option_name, named)
             where = "in the config, " if source is file else ""
-            raise UsageError(f"{where}{' and '.join(names)} set the length of the run; give one")
-        if named:  # a later word on the length of the run replaces the earlier one
+            raise UsageError(f"{where}{' and '.join(names)} set the length of the run; "
+                             "use only one of them")
+        if named:  # a budget of the options replaces that of the file
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
-    check_min_count(config)
+    check_bytes(config)
     if config.learning_rate * config.decay >= 1:
         raise UsageError(
             f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
-            "more, which leaves nothing of a weight: lower one of them"
+            "more, which would erase the weights: lower one of them"
         )
     return config
 
 
-def check_min_count(config: Config) -> None:
-    """Raise UsageError where bytes are to be counted like characters."""
+def check_bytes(config: Config) -> None:
+    """Raise UsageError for settings about characters at byte level."""
+    if config.level == "byte" and config.errors != "strict":
+        raise UsageError(f"errors {config.errors} is for characters: bytes are not decoded; leave "
+                          "it out at byte level")
     if config.level == "byte" and config.min_count > 1:
-        raise UsageError(f"min_count {config.min_count:,} is for characters: there are 256 bytes, "
-                         "and all are known; leave it out at byte level")
+        raise UsageError(f"min_count {config.min_count:,} is for characters, not for bytes, which "
+                         "are all known: leave it out at byte level")

@@ -1,4 +1,4 @@
-"""Every setting, defined once: its name, type, range, default and a word on when to touch it.
+"""Every setting, defined once: its name, type, range, default and when to change it.
 
 The same definition serves the YAML file, the command-line option, the checkpoint and the
 documentation.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -22,15 +23,19 @@ def setting(
     help: str,
     *,
     choices: tuple[str, ...] = (),
+    rule: str = "",
     low: float = -math.inf,
     high: float = math.inf,
     above: float = -math.inf,
     below: float = math.inf,
 ) -> Any:
-    """A field of Config: ``low`` and ``high`` are allowed, ``above`` and ``below`` are not."""
+    """A field of Config: ``low`` and ``high`` are allowed, ``above`` and ``below`` are not.
+
+    ``rule`` is what the help shows for a default that follows from the text or other settings.
+    """
     return dataclasses.field(
         default=default,
-        metadata={"group": group, "help": help, "choices": choices,
+        metadata={"group": group, "help": help, "choices": choices, "rule": rule,
                   "low": low, "high": high, "above": above, "below": below},
     )
 
@@ -41,118 +46,121 @@ class Config:
 
     level: str = setting(
         "char", "Text", choices=("char", "byte"),
-        help="What a symbol is; byte models any file at all.")
+        help="What a symbol is: a character, or a byte of a file of any kind.")
     encoding: str = setting(
         "utf-8", "Text",
-        help="How the files spell characters; latin-1, cp1252, utf-16 ...")
+        help="Encoding of the text files, such as latin-1, cp1252 or utf-16.")
+    errors: str = setting(
+        "strict", "Text", choices=("strict", "replace", "skip"),
+        help="What to do with undecodable bytes: refuse the text, put U+FFFD, or skip them. Change "
+        "it if few are damaged.")
     val_fraction: float | None = setting(
-        None, "Text", low=0, below=1,
-        help="Share of the text, its tail, held out to choose the best weights; by default a "
-        "tenth, at most a million characters.")
+        None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
+        help="Share of the text, at its end, used for validation.")
     min_count: int = setting(
         1, "Text", low=1,
-        help="Characters that occur less often become U+FFFD, as do unknown ones later on. Raise "
-        "it where a large text has thousands of characters.")
+        help="Replace characters that occur less often by U+FFFD. For texts with thousands of "
+        "distinct characters.")
     borders: str = setting(
         "ignore", "Text", choices=("ignore", "reset"),
-        help="Where a file begins: reset starts it from the zero state, as sampling does.")
+        help="What to do where a file begins: reset starts each file from the zero state.")
 
     hidden_size: int = setting(
         256, "Model", low=1,
-        help="Units per layer. More learn more, cost quadratically, need more text.")
+        help="Units per layer. Twice as many take four times as long.")
     layers: int = setting(
         2, "Model", low=1, high=64,
-        help="Recurrent layers; all of them feed the output.")
+        help="Recurrent layers. The output layer reads all of them.")
     activation: str = setting(
         "tanh", "Model", choices=("tanh", "relu"),
-        help="Of the hidden units; relu wants a low rate and clipping.")
+        help="Activation of the hidden units. relu needs a lower learning rate.")
     dropout: float | None = setting(
-        None, "Model", low=0, below=1,
-        help="Share of the states hidden from the layers above while training; by default "
-        "the less text the more, 20,000 / characters, at most 0.3. "
-        "Raise it when validation gets worse as training gets better.")
+        None, "Model", low=0, below=1, rule="20,000 / training characters, at most 0.3",
+        help="Share of hidden states dropped in training. Raise it if the model overfits.")
     dtype: str = setting(
         "float32", "Model", choices=("float32", "float64"),
-        help="float64 is for checks: twice the memory, half the speed.")
+        help="Number format. float64 takes twice the memory and time.")
 
     batch_size: int = setting(
-        64, "Windows", low=1,
-        help="Lanes: stretches of text read side by side.")
+        64, "Batches", low=1,
+        help="Sequences of the batch, read in parallel.")
     seq_length: int = setting(
-        32, "Windows", low=1,
-        help="Characters per window, through which gradients flow back.")
+        32, "Batches", low=1,
+        help="Characters per window. Gradients flow back through one window.")
 
     optimizer: str = setting(
-        "adam", "Optimisation", choices=("adam", "rmsprop", "adagrad", "sgd"),
-        help="sgd has momentum 0.9.")
+        "adam", "Optimization", choices=("adam", "rmsprop", "adagrad", "sgd"),
+        help="Optimizer. sgd has momentum 0.9.")
     learning_rate: float = setting(
-        4e-3, "Optimisation", above=0,
-        help="At its peak. Lower it when the loss jumps or the model is wide.")
+        4e-3, "Optimization", above=0,
+        help="Peak learning rate. Lower it if the loss jumps or the model is wide.")
     schedule: str = setting(
-        "cosine", "Optimisation", choices=("constant", "cosine", "exponential"),
-        help="How the rate falls from its peak; cosine ends at 0, exponential at 1 %.")
+        "cosine", "Optimization", choices=("constant", "cosine", "exponential"),
+        help="How the learning rate falls from its peak: cosine to 0, exponential to 1%.")
     warmup: int = setting(
-        100, "Optimisation", low=0,
-        help="Steps in which the rate rises from 0, at most a tenth of the run.")
+        100, "Optimization", low=0,
+        help="Steps in which the learning rate rises from 0; at most a tenth of the run.")
     clip_norm: float = setting(
-        1.0, "Optimisation", low=0,
-        help="Longest gradient, all parameters together; 0 is off.")
+        1.0, "Optimization", low=0,
+        help="Largest norm of the gradient of all parameters; 0 disables clipping.")
     clip_value: float = setting(
-        0.0, "Optimisation", low=0,
-        help="Largest entry of the gradient; 0 is off.")
+        0.0, "Optimization", low=0,
+        help="Largest absolute value in the gradient; 0 disables clipping.")
     weight_decay: float | None = setting(
-        None, "Optimisation", low=0,
-        help="Each step multiplies the weight matrices by 1 - rate x this; by default 0.1 with "
-        "adam, else 0. Raise it, and dropout, when validation gets worse as training gets "
-        "better.")
+        None, "Optimization", low=0, rule="0.1 with adam, else 0",
+        help="Each step shrinks the weight matrices by learning rate x this. Raise it if the "
+        "model overfits.")
 
     steps: int | None = setting(
-        None, "Budget", low=1,
-        help="Updates in all; by default 6000, or 30 epochs where that is less.")
+        None, "Budget", low=1, rule="6000, at most 30 epochs",
+        help="Length of the run in steps (updates).")
     epochs: float | None = setting(
         None, "Budget", above=0, high=1e9,
-        help="The same as passes over the text; 0.5 is half a pass.")
+        help="Length of the run in passes over the text, such as 0.5.")
     max_minutes: float | None = setting(
         None, "Budget", above=0, high=1e9,
-        help="The same as time; the speed is measured once, before the first step.")
+        help="Length of the run in minutes, converted to steps before the first step.")
     patience: int | None = setting(
         None, "Budget", low=1,
-        help="Stop after so many validations in a row without a new best.")
+        help="Stop after this many validations in a row without a new best.")
 
     eval_every: int | None = setting(
-        None, "Showing and saving", low=1,
-        help="Steps between validations; by default as many as keep them below a tenth of "
-        "the time.")
+        None, "Validation and saving", low=1, rule="keeps validation below 10% of the time",
+        help="Steps between validations.")
     save_every: int = setting(
-        200, "Showing and saving", low=1,
-        help="Steps between checkpoints, beside those after validations.")
+        200, "Validation and saving", low=1,
+        help="Steps between checkpoints, in addition to one at each validation.")
     sample_every: int = setting(
-        0, "Showing and saving", low=0,
-        help="Steps between short samples; 0 shows none.")
+        0, "Validation and saving", low=0,
+        help="Steps between short samples to show; 0 shows none.")
 
     seed: int = setting(
         1, "Machine", low=0,
-        help="Of everything random. Same seed, same machine: same file.")
+        help="Random seed. The same seed on the same machine gives the same file.")
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
-        help="Threads that share the lanes, of each process; 0 takes all cores.")
+        help="Threads per process, which share the batch; 0 uses all cores.")
     deterministic: bool = setting(
         False, "Machine", choices=("true", "false"),
-        help="The same bits for any number of threads and processes; a little slower.")
+        help="Same result with any number of threads and processes; a little slower.")
 
     @property
     def decay(self) -> float:
-        """Weight decay: as set, else what suits the optimiser's usual rates."""
+        """Weight decay: as set, else what suits the optimizer's usual learning rates."""
         if self.weight_decay is not None:
             return self.weight_decay
         return 0.1 if self.optimizer == "adam" else 0.0
 
 
-# Settings that say how long a run goes on or what it shows; all others are its identity.
+# Settings that may differ when a run resumes: how long it is, when it shows and saves something.
+# All others are the identity of the run.
 MAY_CHANGE = frozenset(
     ("steps", "epochs", "max_minutes", "patience", "save_every", "sample_every", "threads")
 )
 BUDGETS = ("steps", "epochs", "max_minutes")
+# Settings whose default follows from the text or from other settings; a new run computes and
+# stores them. In files from before that, and only there, such a default is None.
+DERIVED = ("val_fraction", "dropout", "weight_decay", "steps", "eval_every")
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
 
@@ -162,10 +170,12 @@ def option_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def changed(config: Config) -> dict[str, Value]:
-    """The settings that differ from the built-in defaults."""
-    return {
-        key: getattr(config, key)
-        for key, field in FIELDS.items()
-        if getattr(config, key) != field.default
-    }
+def changed(settings: Mapping[str, Value], explicit: Collection[str]) -> list[str]:
+    """The settings that differ from the built-in defaults, by being set or by being inherited.
+
+    One of DERIVED has no built-in default: it differs if it is among those set ``explicit``-ly.
+    """
+    return [
+        key for key, field in FIELDS.items()
+        if settings[key] != field.default and (field.default is not None or key in explicit)
+    ]

@@ -6,18 +6,19 @@ from typing import Any
 
 import yaml
 
-from charrnn.config.parsing import nearest, parse, quoted
+from charrnn.config.parsing import MAX_VALUE, nearest, normal, parse, quoted
 from charrnn.config.settings import FIELDS, TYPES, Value
+from charrnn.config.synonyms import NOT_SETTINGS, SYNONYMS
 from charrnn.errors import UsageError
 
 MAX_YAML = 100_000  # characters; a config has a few dozen lines
 
 
 def read_yaml(path: str) -> dict[str, Value]:
-    """The settings in a file: one mapping of known keys to plain values, nothing else.
+    """The settings in a file, which is one mapping of known keys to plain values.
 
-    Reads the parser's events instead of loading the document, so that aliases, merges,
-    tags and nesting are met before anything is made of them.
+    This reads the parser's events instead of loading the document, so that aliases, merges, tags
+    and nesting are refused before an object is built from them.
     """
 
     def refuse(event: Any, why: str) -> UsageError:
@@ -42,14 +43,14 @@ def read_yaml(path: str) -> dict[str, Value]:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise refuse(event, "a second document; a config is one")
+                    raise refuse(event, "a second document; a config is a single one")
             elif isinstance(event, yaml.MappingStartEvent) and depth == 0:
                 depth = 1
                 if event.anchor or event.tag:
-                    raise refuse(event, "anchors and tags have no meaning here")
+                    raise refuse(event, "anchors and tags are not supported")
             elif isinstance(event, yaml.ScalarEvent):
                 if event.anchor or event.tag:
-                    raise refuse(event, "anchors and tags have no meaning here")
+                    raise refuse(event, "anchors and tags are not supported")
                 if depth == 0:
                     if event.value:
                         raise refuse(event, "a config is lines of the form 'key: value'")
@@ -67,7 +68,7 @@ def read_yaml(path: str) -> dict[str, Value]:
                 raise refuse(event, f"{key or 'a config'} takes a single value, not {found}"
                              if key else f"a config is 'key: value' lines, not {found}")
             elif isinstance(event, yaml.AliasEvent):
-                raise refuse(event, "aliases have no meaning here")
+                raise refuse(event, "aliases are not supported")
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -92,5 +93,11 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
 
 
 def unknown_key(key: str) -> str:
-    """Say that a key is unknown, and the nearest one that is known."""
-    return f"{quoted(key)} is not a setting{nearest(key.replace('-', '_'), FIELDS)}"
+    """The message on a key that is not a setting: what it is instead, or which one is meant."""
+    word = normal(key) if len(key) <= MAX_VALUE else ""
+    for name in (word, *SYNONYMS.get(word, ())):
+        if name in FIELDS:
+            break
+        if name in NOT_SETTINGS:
+            return f"{quoted(key)} {NOT_SETTINGS[name]}"
+    return f"{quoted(key)} is not a setting{nearest(key, FIELDS)}"

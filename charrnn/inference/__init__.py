@@ -1,1 +1,1 @@
-"""Using a trained model: sampling from it and scoring texts with it."""
+"""Using a trained model: sampling, scoring and dynamic evaluation."""

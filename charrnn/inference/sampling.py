@@ -1,4 +1,4 @@
-"""Sample text: read a prime, then draw one character after the other."""
+"""Generate text: read a prime, then draw one character at a time."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from charrnn.nn.parameters import Parameters
 from charrnn.nn.rng import Purpose, generator
 from charrnn.nn.stepper import Stepper
 
-# The number of a sample, from 0, and some of its symbols; one for every symbol, so a plain tuple.
-Piece = tuple[int, ndarray]
+# The number of a sample, from 0, and its next symbols. A plain tuple: one is made per symbol.
+Chunk = tuple[int, ndarray]
 
 NO_SYMBOLS = np.zeros(0, np.intp)
-SAMPLES_AT_ONCE = 32  # samples that a thread writes side by side
-SMALLEST = 1e-280  # sum of exp; near the end of float64's range it would lose its last bits
+SAMPLES_AT_ONCE = 32  # samples that a thread generates as one batch
+SMALLEST = 1e-280  # sum of exp; closer to the end of float64's range it would lose precision
 DRAWS = 256  # random numbers drawn at once for each sample
 
 
 class PrimeReader:
-    """Reads symbols from the zero state, piece by piece: what the samples continue from."""
+    """Reads the prime, chunk by chunk, from the zero state; samples continue from its end."""
 
     def __init__(self, params: Parameters) -> None:
         self.params, self.activations = params, Activations(params.arch, WINDOW, 1)
         self.state, self.logits, self.waiting = params.zero_state(1), NO_SYMBOLS, NO_SYMBOLS
 
     def read(self, ids: ndarray) -> None:
-        """Read some symbols more."""
-        # In whole windows, so that the result does not depend on how the text is cut.
+        """Read the next symbols, (n,)."""
+        # In whole windows, so that the result does not depend on how the text is chunked.
         self.waiting = np.concatenate([self.waiting, ids])
         while len(self.waiting) >= WINDOW:
             self._window(WINDOW)
 
     def finish(self) -> tuple[ndarray, ndarray]:
-        """The carried state (1, S*L*H) after all symbols, and the logits (1, V) of the next."""
+        """The state (1, S*L*H) after all symbols, and the logits (1, V) of the next symbol."""
         if len(self.waiting):
             self._window(len(self.waiting))
         return self.state, self.logits[-1:].copy()
@@ -65,14 +65,14 @@ def samples(
     top_p: float = 1.0,
     stop: ndarray | None = None,
     threads: int = 1,
-) -> Iterator[Piece]:
-    """Pieces of ``count`` samples of up to ``length`` symbols, in order.
+) -> Iterator[Chunk]:
+    """Generate ``count`` samples of up to ``length`` symbols; yields their chunks in order.
 
-    All samples continue from ``prime``: at least one symbol, or a reader that has read some.
-    Sample i depends on (seed, i) alone, to rounding. A sample ends before the first occurrence
-    of ``stop`` in it. The pieces of the first come as they are drawn; others are drawn
-    meanwhile, SAMPLES_AT_ONCE side by side in each of the ``threads``.
-    DivergedError where a state overflows, as those of relu units may.
+    All samples continue from ``prime``: at least one symbol, or a reader that has read at least
+    one. Up to rounding, sample i depends only on (seed, i). A sample ends before the first
+    occurrence of ``stop`` in it. The chunks of the first sample are yielded as they are drawn.
+    Meanwhile ``threads`` threads draw the others, SAMPLES_AT_ONCE per batch.
+    Raises DivergedError if a state overflows, as those of relu units may.
     """
     assert count > 0, count
     if isinstance(prime, np.ndarray):
@@ -82,48 +82,48 @@ def samples(
     state, logits = prime.finish()
     draw = functools.partial(choose, temperature=temperature, top_k=top_k, top_p=top_p)
 
-    def batch_from(first: int) -> Iterator[Piece]:
+    def batch_from(first: int) -> Iterator[Chunk]:
         numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
         return batch(params, state, logits, numbers, length, seed, draw, stop)
 
     if count <= SAMPLES_AT_ONCE:
         yield from batch_from(0)
     else:
-        yield from side_by_side(map(batch_from, range(0, count, SAMPLES_AT_ONCE)), threads)
+        yield from in_parallel(map(batch_from, range(0, count, SAMPLES_AT_ONCE)), threads)
 
 
-def side_by_side(batches: Iterator[Iterator[Piece]], threads: int) -> Iterator[Piece]:
-    """The pieces of all batches, in order.
+def in_parallel(batches: Iterator[Iterator[Chunk]], threads: int) -> Iterator[Chunk]:
+    """The chunks of all batches, in order.
 
-    Those of the first come as they are written, while the other ``threads`` write ahead. At
-    most one batch more than there are threads is in memory.
+    The chunks of the first batch are yielded as they are drawn, while the other ``threads``
+    generate the next batches. At most ``threads`` + 1 batches are in memory.
     """
-    from concurrent.futures import Future, ThreadPoolExecutor  # 4 ms, where few samples need it
+    from concurrent.futures import Future, ThreadPoolExecutor  # takes 4 ms; few samples need none
 
     closed = threading.Event()
-    ahead: deque[Future[list[Piece]]] = deque()
+    ahead: deque[Future[list[Chunk]]] = deque()
 
-    def until_closed(batch: Iterator[Piece]) -> list[Piece]:
-        """Each sample of a batch in one piece."""
-        pieces = itertools.takewhile(lambda _: not closed.is_set(), batch)
+    def until_closed(batch: Iterator[Chunk]) -> list[Chunk]:
+        """The batch, with each sample as one chunk."""
+        chunks = itertools.takewhile(lambda _: not closed.is_set(), batch)
         return [(number, np.concatenate([ids for _, ids in group]))
-                for number, group in itertools.groupby(pieces, key=lambda piece: piece[0])]
+                for number, group in itertools.groupby(chunks, key=lambda chunk: chunk[0])]
 
     with ThreadPoolExecutor(threads) as pool:
-        def write_ahead(count: int) -> None:
+        def start_next(count: int) -> None:
             ahead.extend(pool.submit(until_closed, each)
                          for each in itertools.islice(batches, count))
         try:
             first = next(batches)
-            write_ahead(threads - 1)
+            start_next(threads - 1)
             yield from first
-            write_ahead(1)
+            start_next(1)
             while ahead:
-                written = ahead.popleft().result()
-                write_ahead(1)
-                yield from written
+                finished = ahead.popleft().result()
+                start_next(1)
+                yield from finished
         finally:
-            closed.set()  # whoever reads has enough
+            closed.set()  # the caller needs no more chunks
 
 
 def batch(
@@ -135,22 +135,22 @@ def batch(
     seed: int,
     draw: Callable[[ndarray, ndarray], ndarray],
     stop: ndarray | None,
-) -> Iterator[Piece]:
-    """Pieces of the samples ``numbers``, drawn side by side; of the first as it is drawn.
+) -> Iterator[Chunk]:
+    """Draw the samples ``numbers`` as one batch; yields the chunks of the first as it is drawn.
 
-    All of them continue from the carried ``state`` (1, S*L*H) and its ``logits`` (1, V).
+    All of them continue from ``state`` (1, S*L*H) and the ``logits`` (1, V) of its next symbol.
     """
     B, first = len(numbers), numbers[0]
     step = Stepper(params, np.repeat(state, B, axis=0))
 
     @quiet_overflow
     def after(x: ndarray | None, numbers: ndarray) -> ndarray:
-        """The symbols that follow ``x``, or the prime."""
+        """The symbols that follow ``x``, or the prime if ``x`` is None; both (B,)."""
         return draw(np.repeat(logits, B, axis=0) if x is None else step(x), numbers)
 
     width = 1 if stop is None else len(stop)
     uniform = _uniform(seed, numbers)
-    drawn: list[ndarray] = []  # (B,) for each step; of a lone sample only what is held back
+    drawn: list[ndarray] = []  # (B,) for each step; of a single sample, only what is held back
     lengths = np.full(B, length)
     x = None
     for t in range(length):
@@ -164,11 +164,11 @@ def batch(
             lengths[hit] = np.minimum(lengths[hit], t + 1 - width)
             if (lengths < length).all():
                 break
-        # The last symbols are held back: they may be the beginning of ``stop``.
+        # The last symbols are held back, since they may be the beginning of ``stop``.
         if lengths[0] < length:
-            yield first, NO_SYMBOLS  # whoever reads may have enough, also while others go on
+            yield first, NO_SYMBOLS  # lets the caller stop, although the first sample has ended
         elif t + 1 >= width:
-            yield first, drawn[-width][:1].copy()  # a view would keep all in memory
+            yield first, drawn[-width][:1].copy()  # a view would keep the whole array in memory
         if B == 1:
             del drawn[: 1 - width or None]
     if lengths[0] == length:
@@ -181,7 +181,7 @@ def batch(
 
 
 def _uniform(seed: int, numbers: range) -> Iterator[ndarray]:
-    """Uniform numbers in [0, 1), one per sample and step: (B,), without end."""
+    """Uniform numbers in [0, 1), (B,) for each step: one per sample. Never ends."""
     generators = [generator(seed, Purpose.SAMPLING, number) for number in numbers]
     while True:
         yield from np.stack([each.random(DRAWS) for each in generators], axis=1)
@@ -190,24 +190,26 @@ def _uniform(seed: int, numbers: range) -> Iterator[ndarray]:
 def choose(
     logits: ndarray, uniform: ndarray, temperature: float, top_k: int, top_p: float
 ) -> ndarray:
-    """Draw one symbol per row of ``logits`` (B, V) with the numbers ``uniform`` (B,).
+    """Draw one symbol per row of ``logits`` (B, V), using the numbers ``uniform`` (B,) in [0, 1).
 
-    Temperature 0 takes the likeliest. ``top_k`` > 0 draws among the k likeliest, ``top_p`` < 1
-    among the fewest likeliest whose probabilities reach p together (nucleus sampling, Holtzman
-    et al. 2020); of equals, those with the lowest ids. To be called where overflow is quiet;
-    FloatingPointError where the largest logit is not finite.
+    Temperature 0 selects the most likely symbol. ``top_k`` > 0 draws from the k most likely
+    symbols; after that, ``top_p`` < 1 draws from the smallest set of most likely symbols whose
+    probabilities sum to at least p (nucleus sampling, Holtzman et al. 2020). Ties are broken in
+    favor of the lowest ids. Returns the symbols (B,). Call it within ``quiet_overflow``; raises
+    FloatingPointError if a row's largest logit is not finite.
     """
     if temperature == 0:
         if not np.isfinite(logits.max(axis=1)).all():
             raise FloatingPointError
-        likeliest: ndarray = logits.argmax(axis=1)
-        return likeliest
+        best: ndarray = logits.argmax(axis=1)
+        return best
     z = logits if temperature == 1 else np.divide(logits, temperature, dtype=np.float64)
-    p = np.exp(z, dtype=np.float64)  # up to a factor, which does not matter below
+    p = np.exp(z, dtype=np.float64)  # not normalized, which does not matter below
     if 0 < top_k < logits.shape[1]:
-        last = np.partition(logits, -top_k, axis=1)[:, [-top_k]]  # dividing may make more equal
+        # The k-th largest logit, before the division by the temperature, which may create ties.
+        last = np.partition(logits, -top_k, axis=1)[:, [-top_k]]
         others = logits < last
-        if np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # some are equal
+        if np.count_nonzero(others) < len(logits) * (logits.shape[1] - top_k):  # there are ties
             above = np.count_nonzero(logits > last, axis=1, keepdims=True)
             equal = logits == last
             others |= equal & (equal.cumsum(axis=1) > top_k - above)
@@ -220,13 +222,14 @@ def choose(
         np.put_along_axis(p, order, ranked, axis=1)
     edges = np.add.accumulate(p, axis=1, out=p)
     if not all(SMALLEST < height < math.inf for height in edges[:, -1].tolist()):
-        # Even float64 cannot hold exp of these; of their distances to the largest it can.
+        # The sum of exp(z) is out of float64's range; subtracting the largest logit avoids that.
         if not np.isfinite(logits.max(axis=1)).all():
             raise FloatingPointError
         z = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
         return choose(z, uniform, temperature, top_k, top_p)
-    # The first edge beyond the drawn height; symbols of probability 0 have no width.
-    if len(edges) == 1:  # half the time of a step is the time of such calls
+    # Inverse transform sampling: the first edge above the drawn height. A symbol of probability
+    # 0 has an interval of width 0 and is never drawn.
+    if len(edges) == 1:  # faster for one row; such calls take half the time of a step
         drawn: ndarray = edges[0].searchsorted(uniform * edges[0, -1], side="right")
     else:
         drawn = np.add.reduce(edges <= uniform[:, None] * edges[:, -1:], axis=1)

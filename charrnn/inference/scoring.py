@@ -1,9 +1,9 @@
-"""Score a text: how many nats the model needs per character, and how often it is right.
+"""Score a text: the model's nats per character, and how often its top prediction is correct.
 
-The states of an RNN depend on everything read before, which would allow only one stream.
-Here a text is cut at fixed positions into segments of 1,024 characters; each is read side by
-side with others, from the zero state, after up to 128 characters before it that are not
-scored. The result depends neither on the batch size nor on the training.
+The state of an RNN depends on everything before it, so a text as a whole is a single sequence.
+To score it in parallel, it is divided at fixed positions into segments of SEGMENT characters.
+Each segment starts from the zero state and first reads up to CONTEXT characters before it, which
+are not scored again. The score depends neither on the batch size nor on how the model was trained.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from charrnn.nn.network import WINDOW, Activations, forward
 from charrnn.nn.parameters import Parameters
 from charrnn.text.split import CONTEXT, DocumentStarts, Split
 
-SEGMENT = 1024  # characters that are scored together
-SEGMENTS_AT_ONCE = 32  # segments read side by side, by each of the threads
-LARGE = 8192  # symbols of a vocabulary; of a larger one fewer steps are read at once
+SEGMENT = 1024  # characters of a segment
+SEGMENTS_AT_ONCE = 32  # largest number of segments of a block, the batch that one thread reads
+LARGE = 8192  # symbols of a vocabulary; with a larger one, fewer steps are read at once
 
 
 def steps_at_once(V: int) -> int:
-    """Steps that are read at once: WINDOW, or so few that their logits are as many."""
+    """Steps per call of ``forward``: WINDOW, or fewer if V > LARGE, to bound the logits."""
     return max(1, min(WINDOW, WINDOW * LARGE // V))
 
 
 @dataclass(frozen=True)
 class Score:
-    """Sums over the characters of a text; the rates follow from them."""
+    """Sums over the characters of a text, and the rates computed from them."""
 
     chars: int
     nats: float  # sum of -ln p over the characters
-    right: int  # characters that were the likeliest
+    right: int  # how many characters were the most likely one
 
     def __add__(self, other: Score) -> Score:
         return Score(self.chars + other.chars, self.nats + other.nats, self.right + other.right)
 
     def __str__(self) -> str:
         return (
-            f"{self.nats_per_char:.4f} nats/char, {self.bits_per_char:.4f} bits/char, "
+            f"{self.bits_per_char:.4f} bits/char ({self.nats_per_char:.4f} nats/char), "
             f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
-            f"{self.chars:,} characters"
+            f"{self.chars:,} character{'s' * (self.chars != 1)}"
         )
 
     @property
@@ -71,10 +71,10 @@ NO_SCORE = Score(0, 0.0, 0)
 
 
 class Scored(NamedTuple):
-    """Consecutive symbols of a text, scored."""
+    """The scores of n consecutive symbols of a text."""
 
-    nats: ndarray  # (n,) -ln p of each
-    right: ndarray  # (n,) bool, whether it was the likeliest
+    nats: ndarray  # (n,) -ln p of each symbol
+    right: ndarray  # (n,) bool, whether it was the most likely symbol
 
     @property
     def score(self) -> Score:
@@ -84,23 +84,26 @@ class Scored(NamedTuple):
 
 
 def score(params: Parameters, part: Split, threads: int = 1) -> Score:
-    """The score of all symbols of a part; the same for any number of threads."""
+    """The score of all symbols of a part; it does not depend on the number of threads."""
     return total(score_blocks(params, part, threads))
 
 
 def total(blocks: Iterable[Scored]) -> Score:
-    """The sums over the symbols of all blocks, in their order."""
+    """The sums over the symbols of all blocks, added in order."""
     return sum((block.score for block in blocks), start=NO_SCORE)
 
 
 def check_finite(blocks: Iterable[Scored], name: str) -> Iterator[Scored]:
-    """Pass the blocks on; DivergedError at a symbol of the text ``name`` that has no score."""
+    """Yield ``blocks`` unchanged; raises DivergedError if a score is not finite.
+
+    ``name`` is the name of the text, for the message.
+    """
     before = 0
     for block in blocks:
         finite = np.isfinite(block.nats)
         if not finite.all():
             where = before + int(finite.argmin()) + 1
-            raise overflowed(f"in {name}, at symbol {where:,} of what is scored")
+            raise overflowed(f"in {name}, at symbol {where:,} of the scored text")
         before += len(block.nats)
         yield block
 
@@ -110,29 +113,30 @@ def score_blocks(
 ) -> Iterator[Scored]:
     """Score the symbols of a part in order, in blocks of up to SEGMENTS_AT_ONCE segments.
 
-    All blocks, or a ``share`` of them. Of the part's context the last CONTEXT symbols are used.
-    Segments are cut from the beginning of the part, whatever documents start in it; there the
-    state is reset. ``score_stream`` with ``restart`` cuts each document from its own beginning.
+    Yields all blocks, or those that the slice ``share`` selects. Uses the last CONTEXT symbols of
+    the part's context. Segments are counted from the beginning of the part; document starts
+    inside it only reset the state. ``score_stream`` with ``restart`` counts the segments of each
+    document from its own beginning.
     """
     ids, before = part.ids, part.context[-CONTEXT:]
-    assert len(before) > 0, "the first symbol has to follow something"
+    assert len(before) > 0, "the first symbol needs at least one symbol of context"
     segments, width = shares(len(ids))
 
     def block(first: int) -> Scored:
         start, stop = first * SEGMENT, min(len(ids), (first + width) * SEGMENT)
-        # The block's symbols and what comes before them, as one stretch of text.
+        # The block's symbols, with their context in front.
         context = before if first == 0 else ids[start - CONTEXT : start]
         steps = steps_at_once(params.arch.vocabulary_size)
         activations = Activations(params.arch, steps, min(width, segments - first))
-        stretch = np.concatenate([context, ids[start:stop]])
+        text = np.concatenate([context, ids[start:stop]])
         resets = part.resets and part.resets.shifted(start - len(context))
-        return _score_block(params, stretch, len(context), activations, resets)
+        return _score_block(params, text, len(context), activations, resets)
 
     blocks = range(0, segments, width)[share]
     if threads == 1 or len(blocks) <= 1:
         yield from map(block, blocks)
     else:  # NumPy lets other threads run while it computes
-        from concurrent.futures import ThreadPoolExecutor  # 4 ms, where one thread is enough
+        from concurrent.futures import ThreadPoolExecutor  # takes 4 ms; one thread needs none
 
         with ThreadPoolExecutor(threads) as pool:
             try:
@@ -143,9 +147,9 @@ def score_blocks(
 
 
 def shares(symbols: int) -> tuple[int, int]:
-    """How many segments a part of so many symbols has, and how many of them are in a block.
+    """How many segments a part of ``symbols`` symbols has, and how many segments a block has.
 
-    Blocks are of about the same size, so that threads have about the same to do.
+    Blocks have about equal sizes, so that threads have about equal work.
     """
     segments = -(-symbols // SEGMENT)
     if segments == 0:
@@ -154,19 +158,19 @@ def shares(symbols: int) -> tuple[int, int]:
 
 
 def score_stream(
-    params: Parameters, pieces: Iterable[ndarray], start: ndarray, threads: int = 1,
+    params: Parameters, chunks: Iterable[ndarray], start: ndarray, threads: int = 1,
     restart: bool = False,
 ) -> Iterator[Scored]:
-    """``score_blocks`` of a text that comes in pieces and need not end, in constant memory.
+    """``score_blocks`` for a text of any length that arrives in chunks, in constant memory.
 
-    ``start`` is read before the text. The blocks do not depend on how the text is cut into
-    pieces. An empty piece ends a document; with ``restart`` the next is read like the first, its
-    segments cut from its own beginning.
+    ``start`` is read before the text. The blocks do not depend on where the chunks end. An empty
+    chunk ends a document; with ``restart`` the next document is scored like the first, with its
+    segments counted from its own beginning.
     """
     waiting, context, size = start[:0], start, SEGMENTS_AT_ONCE * SEGMENT
-    for piece in pieces:
-        waiting = np.concatenate([waiting, piece])
-        ended = restart and len(piece) == 0
+    for chunk in chunks:
+        waiting = np.concatenate([waiting, chunk])
+        ended = restart and len(chunk) == 0
         count = len(waiting) if ended else len(waiting) // size * size
         yield from score_blocks(params, Split(waiting[:count], context), threads)
         context = start if ended else np.concatenate([context, waiting[:count]])[-CONTEXT:]
@@ -175,22 +179,22 @@ def score_stream(
 
 
 def _score_block(
-    params: Parameters, stretch: ndarray, context: int, activations: Activations,
+    params: Parameters, text: ndarray, context: int, activations: Activations,
     resets: DocumentStarts | None,
 ) -> Scored:
-    """Score ``stretch[context:]``, segment by segment side by side."""
-    length = len(stretch) - context
+    """Score ``text[context:]``, with its segments as the sequences of a batch."""
+    length = len(text) - context
     B = -(-length // SEGMENT)
-    # at[b] is where the context of segment b begins; the first may lack some of it.
+    # at[b] is where the context of segment b begins; for the first it may be negative.
     at = context - CONTEXT + SEGMENT * np.arange(B)
     state, at_once = params.zero_state(B), steps_at_once(params.arch.vocabulary_size)
     nats = np.empty((SEGMENT, B))
     right = np.empty((SEGMENT, B), bool)
 
     def window(where: ndarray) -> ndarray:
-        # Steps before the text's beginning and after its end read any symbol: the state
-        # of the former is replaced, the scores of the latter are dropped.
-        symbols: ndarray = stretch[where.clip(0, len(stretch) - 1)]
+        # Steps before the beginning of the text and after its end read an arbitrary symbol:
+        # the state after the former is replaced, the scores of the latter are dropped.
+        symbols: ndarray = text[where.clip(0, len(text) - 1)]
         return symbols
 
     def read(where: ndarray, state: ndarray) -> tuple[ndarray, ndarray]:
@@ -216,11 +220,11 @@ def _score_block(
 
 
 def score_lines(params: Parameters, lines: list[ndarray], start: int) -> list[Score]:
-    """The score of each of ``lines``, every one read from the zero state after ``start``."""
+    """The score of each of ``lines``: each is read from the zero state after symbol ``start``."""
     scores = [NO_SCORE] * len(lines)
     at_once = steps_at_once(params.arch.vocabulary_size)
     activations = Activations(params.arch, at_once, SEGMENTS_AT_ONCE)
-    # Lines of like length are read side by side; those that have ended drop out in front.
+    # Lines of similar length form a batch, the shortest first; finished lines leave at the front.
     order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))
     for first in range(0, len(order), SEGMENTS_AT_ONCE):
         group = order[first : first + SEGMENTS_AT_ONCE]

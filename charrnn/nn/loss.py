@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-# States may overflow. The results show it, and callers check those; a warning from every
-# line on the way would add nothing. The setting holds in the calling thread only.
+# States may overflow. Callers check the results for it, so NumPy's warnings at every line
+# would add nothing. The setting affects the calling thread only.
 quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 
 
 @quiet_overflow
 def cross_entropy(logits: ndarray, y: ndarray, chars: int | None = None) -> float:
-    """Mean of -log p[y] in nats per character; turns ``logits`` into its own gradient.
+    """Mean of -ln p[y] in nats per character; overwrites ``logits`` with its gradient.
 
-    ``logits`` (T*B, V) becomes dz = (p - onehot(y)) / (T*B). ``y`` is (T, B). Where these
-    sequences are part of a batch, ``chars`` is T*B of the whole batch; the parts of the mean,
-    like those of the gradient, are then to be added up.
+    ``logits`` (T*B, V) becomes dz = (p - onehot(y)) / (T*B). ``y`` is (T, B). If these
+    sequences are only part of a batch, ``chars`` is T*B of the whole batch; the caller then
+    sums the partial means, and the partial gradients, over the parts.
     """
     N, targets = chars or len(logits), y.ravel()
     nats, totals = surprisal(logits, targets)
@@ -27,7 +27,10 @@ def cross_entropy(logits: ndarray, y: ndarray, chars: int | None = None) -> floa
 
 @quiet_overflow
 def surprisal(logits: ndarray, y: ndarray) -> tuple[ndarray, ndarray]:
-    """-log p[y] of each row, and ``totals``, both (N,); ``logits`` (N, V) become totals * p."""
+    """-ln p[y] of each row in nats, and ``totals``, both (N,); ``y`` is (N,).
+
+    Overwrites ``logits`` (N, V) with the softmax before normalization: totals * p.
+    """
     logits -= logits.max(axis=1, keepdims=True)  # exp cannot overflow; p does not change
     chosen = logits[np.arange(len(y)), y]
     np.exp(logits, out=logits)

@@ -1,24 +1,24 @@
-"""The network: layers of cells with skip connections, forward and beside that backward.
+"""The network: forward and backward through layers of cells with skip connections.
 
     T  time steps of a window     V  symbols of the vocabulary     L  layers
     B  sequences of the batch     H  hidden units of a layer
 
-Forward (row vectors; x_t, one-hot, is what the first layer reads; ``cells`` has the inside of
-a layer, here that of the vanilla cell):
+Forward (row vectors; the first layer reads the one-hot x_t; the equations of a layer are in
+``cells``, shown here for the vanilla cell):
 
     a^l_t = h^(l-1)_t W_xh^l + b_h^l + h^l_(t-1) W_hh^l         h^l_t = tanh(a^l_t)
     z_t = [h^1_t .. h^L_t] W_hy + b_y                           p_t = softmax(z_t)
 
-Backward, from the loss = mean over T*B of -log p_t[y_t]; ' is the transpose, and W_hy^l
-the rows of W_hy that layer l meets:
+Backward, from the loss = mean over T*B of -ln p_t[y_t]; ' is the transpose, and W_hy^l are
+the rows of W_hy that multiply h^l:
 
     dz_t   = (p_t - onehot(y_t)) / (T*B)
     dh^l_t = dz_t W_hy^l' + da^(l+1)_t W_xh^(l+1)' + da^l_(t+1) W_hh^l'
     da^l_t = (1 - (h^l_t)^2) * dh^l_t
 
-docs/derivation.md derives them. Only the recurrent product and the activation need the step
-before, so only they are in a cell's loop over time; everything else is one matrix product over
-T*B rows.
+docs/derivation.md derives these equations. Only the recurrent product and the activation depend
+on the previous step, so only they are in a cell's loop over time; everything else is one matrix
+product over T*B rows.
 
 One array ``hs`` of shape (T+1, B, L*H) holds h of all layers side by side: ``hs[0]`` is the
 carried state, ``hs[t+1]`` the state after reading ``x[t]``.
@@ -34,14 +34,14 @@ from numpy import ndarray
 from charrnn.nn.loss import quiet_overflow
 from charrnn.nn.parameters import Architecture, Parameters
 
-WINDOW = 64  # steps that are read at once where nothing is learned from them
+WINDOW = 64  # steps per call of ``forward`` outside training
 
 
 class Activations:
     """What ``forward`` saves for ``backward``, for windows of at most T steps and B sequences.
 
-    All memory is allocated once, so that the loops over time allocate nothing; ``lay_out``
-    places the named buffers in it for a window of (T, B), as ``forward`` does first.
+    All memory is allocated once, so that the loops over time allocate nothing. ``lay_out``,
+    which ``forward`` calls first, places the named buffers in it for a window of (T, B).
     """
 
     def __init__(self, arch: Architecture, T: int, B: int) -> None:
@@ -53,21 +53,21 @@ class Activations:
 
     @staticmethod
     def widths(arch: Architecture) -> dict[str, int]:
-        """The buffers, and how many numbers they hold for each character."""
+        """The name of each buffer, and how many numbers it holds per character."""
         cell, H, LH = arch.cell, arch.hidden_size, arch.output_size
         return {
-            "states": arch.state_size,  # the carried state, then those after each step: T+1
-            "saved": cell.n_saved * LH,  # what the cells save besides
-            "out": LH,  # h as it leaves the layers, where dropout changes it
+            "states": arch.state_size,  # the carried state, then the state after each step: T+1
+            "saved": cell.n_saved * LH,  # what else the cells save
+            "out": LH,  # the outputs of the layers: h after dropout; unused without dropout
             "a": cell.n_blocks * H,  # forward: the input part of a layer; backward: its gradient
             "dh": LH,
-            "scratch": H,  # backward: for the cell, then for what a layer sends down
+            "scratch": H,  # backward: for the cell, then for the gradient of the layer below
             "logits": arch.vocabulary_size,
         }
 
     @classmethod
     def entries(cls, arch: Architecture, T: int, B: int) -> int:
-        """Numbers that the activations of windows of (T, B) hold."""
+        """How many numbers the buffers for windows of (T, B) hold together."""
         return (T + 1) * B * sum(cls.widths(arch).values())
 
     def lay_out(self, T: int, B: int) -> None:
@@ -88,7 +88,7 @@ class Activations:
         self.logits = view("logits", T, B, arch.vocabulary_size)
 
     def state(self, t: int) -> ndarray:
-        """The carried state after t symbols, (B, S*L*H), a copy."""
+        """A copy of the carried state after t symbols, (B, S*L*H)."""
         after = self.states[:, t].swapaxes(0, 1)
         return after.reshape(len(after), -1).copy()
 
@@ -102,12 +102,12 @@ def forward(
     mask: ndarray | None = None,
     reset: ndarray | None = None,
 ) -> tuple[ndarray, ndarray]:
-    """Read the window ``x`` (T, B) of symbols from the carried ``state`` (B, S*L*H).
+    """Read the window ``x`` (T, B) of symbols, starting from the carried ``state`` (B, S*L*H).
 
-    ``mask`` multiplies h as it leaves a layer, upwards and to the output but not to the next
-    time step (dropout as in Zaremba et al. 2014); it broadcasts to (T, B, L*H). Where ``reset``
-    (T, B) is true, the symbol is read from the zero state: a document starts.
-    Returns the logits (T*B, V), a view into ``activations``, and the last state, a copy.
+    ``mask`` broadcasts to (T, B, L*H) and multiplies h on its way to the next layer and to the
+    output layer, but not to the next time step (dropout as in Zaremba et al. 2014). Where
+    ``reset`` (T, B) is true, a document starts, and the symbol is read from the zero state.
+    Returns the logits (T*B, V), a view into ``activations``, and a copy of the final state.
     """
     arch, cell, (T, B) = params.arch, params.arch.cell, x.shape
     activations.lay_out(T, B)
@@ -117,7 +117,7 @@ def forward(
     for layer in range(arch.layers):
         mine = arch.columns(layer)
         if layer == 0:
-            # A one-hot row times a matrix is one of its rows; the bias rides along.
+            # A one-hot row times a matrix is one row of the matrix; the bias is already added.
             np.take(params.W_xh[0] + params.b_h[0], x, axis=0, out=a, mode="clip")
         else:
             below = rows(out)[:, arch.columns(layer - 1)]
@@ -143,26 +143,26 @@ def backward(
     mask: ndarray | None = None,
     reset: ndarray | None = None,
 ) -> ndarray:
-    """Derivatives of the loss: ``forward`` read backwards. Fills ``grad``.
+    """Derivatives of the loss, in the reverse order of ``forward``. Fills ``grad``.
 
-    ``x``, ``activations``, ``mask`` and ``reset`` are those of the ``forward`` before,
-    ``dlogits`` (T*B, V) is what ``cross_entropy`` made of its logits. Returns the gradient of
-    the carried state, (B, S*L*H); it is not passed on to the window before (truncated BPTT:
-    Werbos 1990, Williams & Peng 1990).
+    ``x``, ``activations``, ``mask`` and ``reset`` are those of the preceding ``forward``;
+    ``dlogits`` (T*B, V) are its logits after ``cross_entropy``. Returns the gradient of the
+    carried state, (B, S*L*H). Training does not pass it on to the previous window (truncated
+    BPTT: Werbos 1990, Williams & Peng 1990).
     """
     arch, cell, (T, B) = params.arch, params.arch.cell, x.shape
     states, hs, da, dh = activations.states, activations.hs, activations.a, activations.dh
     out = hs[1:] if mask is None else activations.out
     dstate: ndarray = np.empty_like(states[:, 0])
 
-    ones = np.ones(T * B, dlogits.dtype)  # a product with it: faster than sum(axis=0)
+    ones = np.ones(T * B, dlogits.dtype)  # a product with it is faster than sum(axis=0)
     np.matmul(ones, dlogits, out=grad.b_y)
     np.matmul(rows(out).T, dlogits, out=grad.W_hy)
     np.matmul(dlogits, params.W_hy.T, out=rows(dh))
     for layer in reversed(range(arch.layers)):
         mine, scratch = arch.columns(layer), activations.scratch
         if layer < arch.layers - 1:
-            # What the layer above, whose da is still in the buffer, sends down.
+            # The gradient from the layer above, whose da is still in the buffer.
             rows(dh)[:, mine] += np.matmul(rows(da), params.W_xh[layer + 1].T, out=rows(scratch))
         if mask is not None:
             dh[..., mine] *= mask[..., mine]
@@ -184,7 +184,10 @@ def backward(
 
 
 def add_by_symbol(x: ndarray, da: ndarray, out: ndarray) -> None:
-    """``out[v]`` = sum of the rows of ``da`` at which ``x`` is v: onehot(x)' da."""
+    """``out[v]`` = sum of the rows of ``da`` where ``x`` is v: onehot(x)' da.
+
+    ``x`` is (N,), ``da`` (N, kH), ``out`` (V, kH).
+    """
     if len(out) <= 128:  # a small product is faster than sorting; measured at B*T = 2048
         onehot = np.zeros((len(x), len(out)), da.dtype)
         onehot[np.arange(len(x)), x] = 1

@@ -1,8 +1,8 @@
 """Optimizers, clipping and schedules. All of them act on one flat vector.
 
-An optimizer is a function ``(theta, grad, moments, step, rate)`` that changes ``theta`` (P,)
-and its running averages ``moments`` (rows of length P) in place; ``grad`` may be overwritten.
-``step`` counts from 1. The letters are those of the papers.
+An optimizer is a function ``(theta, grad, moments, step, rate)`` that updates ``theta`` (P,)
+and its running averages ``moments`` (rows of length P) in place; it may overwrite ``grad`` (P,).
+``step`` counts from 1, ``rate`` is the learning rate. The letters are those of the papers.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy import ndarray
 
 MOMENTUM = 0.9
 BETA1 = 0.9
-BETA2 = 0.99  # not the paper's 0.999: a shorter memory bears a higher rate
+BETA2 = 0.99  # not the paper's 0.999: a shorter average allows a higher learning rate
 RMSPROP_DECAY = 0.95
 EPSILON = 1e-8
 
 
 def adam(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float) -> None:
-    """Kingma & Ba 2015, algorithm 1, its two corrections folded into the rate and epsilon."""
+    """Kingma & Ba 2015, algorithm 1, both bias corrections folded into the rate and epsilon."""
     m, v = moments
     m += (1 - BETA1) * (grad - m)
     np.multiply(grad, grad, out=grad)
@@ -57,7 +57,7 @@ def sgd(theta: ndarray, grad: ndarray, moments: ndarray, step: int, rate: float)
 
 
 class Optimizer(NamedTuple):
-    """An optimizer, and how many vectors of moments it keeps."""
+    """An optimizer, and how many vectors of length P it keeps as moments."""
 
     update: Callable[[ndarray, ndarray, ndarray, int, float], None]
     moments: int
@@ -72,10 +72,10 @@ OPTIMIZERS = {
 
 
 def norm(grad: ndarray) -> float:
-    """Euclidean length of ``grad``; not a number or infinite only if an entry is."""
+    """Euclidean norm of ``grad``; NaN or infinite only if one of its entries is."""
     with np.errstate(over="ignore"):
         length = float(np.linalg.norm(grad))
-    if math.isinf(length):  # the squares may overflow float32 where the entries do not
+    if math.isinf(length):  # in float32 the squares may overflow although the entries do not
         length = float(np.linalg.norm(grad.astype(np.float64)))
     return length
 
@@ -83,8 +83,8 @@ def norm(grad: ndarray) -> float:
 def clip(grad: ndarray, clip_norm: float, clip_value: float) -> float:
     """Limit ``grad`` in place, by value first, then by global norm; 0 turns either off.
 
-    Scaling to the norm is Pascanu et al. 2013, algorithm 1. Returns the norm that the
-    gradient had before clipping.
+    Scaling to the norm is Pascanu et al. 2013, algorithm 1. Returns the norm of the gradient
+    before clipping.
     """
     before = norm(grad)
     if clip_value > 0:
@@ -96,17 +96,18 @@ def clip(grad: ndarray, clip_norm: float, clip_value: float) -> float:
     return before
 
 
-EXPONENTIAL_END = 0.01
+EXPONENTIAL_END = 0.01  # of the peak, at the end of the exponential schedule
 
 
 def learning_rate(
     step: int, peak: float, schedule: str, warmup: int, total_steps: int
 ) -> float:
-    """The rate of ``step`` (1 .. total_steps): a straight line up to ``peak``, then down.
+    """The learning rate of ``step`` (1 .. total_steps): linear warm-up to ``peak``, then decay.
 
-    After the last step ``cosine`` would reach 0 (Loshchilov & Hutter 2017, without restarts)
-    and ``exponential`` a hundredth of the peak; ``constant`` stays. A warm-up never takes more
-    than a tenth of the run, so that short runs reach their peak.
+    One step after the last, ``cosine`` would reach 0 (Loshchilov & Hutter 2017, without
+    restarts) and ``exponential`` EXPONENTIAL_END times the peak; ``constant`` stays at the peak.
+    The warm-up takes ``warmup`` steps, but at most a tenth of the run, so that short runs reach
+    their peak.
     """
     warmup = min(warmup, total_steps // 10)
     if step <= warmup:

@@ -11,15 +11,19 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.nn.cells.cell import Cell
+from charrnn.nn.cells.gru import Gru
+from charrnn.nn.cells.lstm import Lstm
 from charrnn.nn.cells.rnn import Rnn
 
-# The cells by name; each is made with the name of its activation.
-CELLS: dict[str, Callable[[str], Cell]] = {"rnn": Rnn}
+# Each entry makes a cell from the name of its activation, of which the gated cells have no choice.
+CELLS: dict[str, Callable[[str], Cell]] = {
+    "rnn": Rnn, "gru": lambda activation: Gru(), "lstm": lambda activation: Lstm(),
+}
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What fixes the shape of every parameter."""
+    """The sizes and choices that determine the equations and the shapes of all parameters."""
 
     vocabulary_size: int  # V
     hidden_size: int  # H
@@ -30,21 +34,21 @@ class Architecture:
 
     @functools.cached_property
     def cell(self) -> Cell:
-        """The equations of every layer."""
+        """The cell of every layer."""
         return CELLS[self.cell_type](self.activation)
 
     @property
     def output_size(self) -> int:
-        """Width of what the output layer reads: h of all layers side by side, L*H."""
+        """L*H, the width of the output layer's input: h of all layers side by side."""
         return self.layers * self.hidden_size
 
     @property
     def state_size(self) -> int:
-        """Width of the carried state: h of all layers, then the cell's other states, S*L*H."""
+        """S*L*H, the width of the carried state: h of all layers, then the cell's other states."""
         return self.cell.n_states * self.output_size
 
     def columns(self, layer: int) -> slice:
-        """The columns of ``layer`` in a row of L*H."""
+        """The H columns of ``layer`` (from 0) in a row of L*H."""
         return slice(layer * self.hidden_size, (layer + 1) * self.hidden_size)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -60,16 +64,16 @@ class Architecture:
 
     @property
     def size(self) -> int:
-        """Number of parameters."""
-        # Python's integers do not overflow for absurd sizes, as NumPy's would.
+        """P, the number of parameters."""
+        # Python's integers do not overflow at absurd sizes, unlike NumPy's.
         return sum(map(math.prod, self.shapes().values()))
 
 
 class Parameters:
-    """Named views of one flat vector; a gradient is the same type over its own vector.
+    """Named views of one flat vector (P,); a gradient is the same type over its own vector.
 
-    With k blocks of the cell's pre-activation: ``W_xh[l]`` is (V, kH) for the first layer and
-    (H, kH) above it, ``W_hh[l]`` (H, kH), ``b_h[l]`` (kH,), ``W_hy`` (L*H, V), ``b_y`` (V,).
+    ``W_xh[l]`` is (V, kH) in the first layer and (H, kH) above it, ``W_hh[l]`` (H, kH),
+    ``b_h[l]`` (kH,), ``W_hy`` (L*H, V) and ``b_y`` (V,); k is the cell's ``n_blocks``.
     """
 
     def __init__(self, arch: Architecture, flat: ndarray | None = None) -> None:
@@ -91,16 +95,16 @@ class Parameters:
         self.b_y = self.named["b_y"]
 
     def copy(self) -> Parameters:
-        """The same values in a vector of their own."""
+        """The same values over a new flat vector."""
         return Parameters(self.arch, self.flat.copy())
 
     def zero_state(self, B: int) -> ndarray:
-        """The state before anything was read, (B, S*L*H)."""
+        """The state before the first symbol, (B, S*L*H)."""
         return np.zeros((B, self.arch.state_size), self.arch.dtype)
 
 
 def initialize(arch: Architecture, rng: np.random.Generator) -> Parameters:
-    """Parameters at step 0: those of the cells, a Gaussian W_hy of variance 1/(L*H), zero b_y."""
+    """Initial parameters: each cell fills its own, W_hy is N(0, 1/(L*H)), b_y is zero."""
     params = Parameters(arch)
     for layer, weights in enumerate(zip(params.W_xh, params.W_hh, params.b_h, strict=True)):
         arch.cell.initialize(*weights, rng, one_hot=layer == 0)

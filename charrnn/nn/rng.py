@@ -1,10 +1,10 @@
 """Random numbers by seed and purpose.
 
-There is no generator whose state could be disturbed, carried along or lost: the numbers of
-step 7 are the same whatever was drawn before. Philox (Salmon et al. 2011) turns a key
-and a counter into random bits; here (seed, purpose) is the key, and the counter begins with the
-number. What is drawn for a step is drawn for the whole batch: whoever works on some of its
-sequences takes their rows.
+No generator is carried through a run: the numbers of step 7 are the same whatever was drawn
+before. Philox (Salmon et al. 2011) turns a key and a counter into random bits; here
+(seed, purpose) is the key, and the number of the step or sample is one word of the counter.
+Numbers for a step are defined for the whole batch: a thread or process that works on some
+of its sequences uses their rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy import ndarray
 
 
 class Purpose(IntEnum):
-    """What numbers are drawn for; part of what a seed means, so never renumbered."""
+    """What numbers are drawn for. Never renumber: that would change what a seed gives."""
 
     PARAMETERS = 0
     DROPOUT = 1
@@ -24,17 +24,17 @@ class Purpose(IntEnum):
     WINDOW_OFFSET = 3
 
 
-BLOCK = 8  # float32 numbers that Philox makes of one count
+BLOCK = 8  # float32 numbers that Philox makes from one value of the counter
 
 
 def generator(
     seed: int, purpose: Purpose, number: int = 0, block: int = 0
 ) -> np.random.Generator:
-    """The generator for one purpose of a seed, and for its ``number``-th use (step, sample).
+    """The generator for a seed, a purpose and the ``number`` of a step, sample or epoch.
 
-    The first ``block`` times BLOCK float32 numbers are skipped.
+    It skips the first ``block`` * BLOCK float32 numbers.
     """
-    # The counter's low words count the draws, so two uses cannot overlap.
+    # The lower words of the counter count the draws, so those of two ``number``s cannot overlap.
     counter = [block, 0, number, 0]
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=counter))
 
@@ -42,7 +42,10 @@ def generator(
 def uniform_rows(
     seed: int, purpose: Purpose, number: int, rows: slice, width: int
 ) -> ndarray:
-    """Some rows of an array of uniform float32 numbers, (.., ``width``), without the others."""
+    """``rows`` of an array of uniform float32 numbers in [0, 1) with ``width`` columns.
+
+    The other rows are not drawn. Returns (rows.stop - rows.start, width).
+    """
     block, before = divmod(rows.start * width, BLOCK)
     count = (rows.stop - rows.start) * width
     draws = generator(seed, purpose, number, block).random(before + count, np.float32)

@@ -1,4 +1,4 @@
-"""One character at a time: the network as it is used for sampling."""
+"""The network one character at a time, for sampling."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from charrnn.nn.parameters import Parameters
 
 
 class Stepper:
-    """``network.forward`` one step at a time, from the carried ``state`` (B, S*L*H) on.
+    """``network.forward`` one step at a time, starting from ``state`` (B, S*L*H).
 
-    All that h is multiplied by stands side by side: W_hh for the next step, W_xh for the
-    layer above, W_hy for the logits; below them a row of biases, which a column of ones
-    beside h picks up. So each layer is one product per step. Its result is kept, and with it
-    the recurrent product of the next step, h W_hh.
+    In each layer the matrices that multiply h are joined side by side: W_hh for the next step,
+    W_xh of the layer above, and the layer's rows of W_hy. The last row of the joined matrix
+    holds the biases, and h has a column of ones for it. So each layer is one product per step.
+    Its result is kept, because it contains the recurrent product h W_hh of the next step.
     """
 
     @quiet_overflow
@@ -31,7 +31,7 @@ class Stepper:
         self.layers, self.logits = [], []
         for layer in range(arch.layers):
             mine = arch.columns(layer)
-            above = slice(layer + 1, layer + 2)  # nothing, for the highest layer
+            above = slice(layer + 1, layer + 2)  # empty for the top layer
             weights = [params.W_hh[layer], *params.W_xh[above], params.W_hy[mine]]
             biases = [np.zeros(kH, state.dtype), *params.b_h[above], params.b_y * (layer == 0)]
             times = repeated_product(np.vstack([np.hstack(weights), np.hstack(biases)]), B)
@@ -39,14 +39,14 @@ class Stepper:
             padded[:, :H] = carried[0, :, mine]
             product = times(padded)
             parts = [padded[:, :H], *carried[1:, :, mine].copy()]
-            # The highest layer sends nothing upwards; what stands in that place is not used.
+            # The top layer has no layer above it; its last view is not used.
             self.layers.append((times, padded, parts, product[:, :kH], product[:, kH : 2 * kH]))
             self.logits.append(product[:, -V:])
 
     def __call__(self, x: ndarray) -> ndarray:
-        """Read one symbol per sequence, ``x`` (B,): the logits (B, V) of the next.
+        """Read one symbol per sequence, ``x`` (B,); returns the logits (B, V) of the next.
 
-        They lie in memory that the next call reuses. To be called where overflow is quiet.
+        The next call may overwrite them. Call it within ``quiet_overflow``.
         """
         a, step = self.input.take(x, axis=0), self.step
         for times, padded, state, recurrent, upwards in self.layers:

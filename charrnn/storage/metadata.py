@@ -1,4 +1,4 @@
-"""The JSON of a checkpoint: written from known facts, and validated before it is believed."""
+"""The JSON of a checkpoint, which is validated before it is used."""
 
 from __future__ import annotations
 
@@ -21,70 +21,73 @@ from charrnn.text.vocabulary import CODE_POINTS
 
 FORMAT = "charrnn"
 FORMAT_VERSION = 1
-MAX_HISTORY = 1000  # rows; beyond, one is dropped for each that is added
+MAX_HISTORY = 1000  # rows; for each further row, another one is dropped
 MAX_SAMPLES = 8
-MAX_SAMPLE = 10_000  # characters; training writes 200
-MAX_NAME = 4096  # characters of the name of a text: a file's has up to 255
-# Bytes of the whole. The largest that is written has about 150,000: a number has up to 24, so
-# the history has 1,000 rows of 122; a character up to 12, so the samples have 8 of 2,400; and
-# settings, names and digests have 6,000.
+MAX_SAMPLE = 10_000  # characters; training generates 200
+MAX_NAME = 4096  # characters of the name of a text; that of a file has up to 255
+# Bytes of the JSON. The largest that is written has about 150,000: a number has up to 24, so the
+# history has 1,000 rows of 122; a character up to 12, so the 8 samples have 2,400 each; settings,
+# names and digests have 6,000.
 MAX_META = 1 << 20
 DIGEST = re.compile("[0-9a-f]{64}")
-# What files meant that were written before a setting existed.
+# The values of settings that a file lacks because it was written before they existed.
 ABSENT: dict[str, Value] = {
     "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
+    "errors": "strict",
 }
+PROGRAMS = ("charrnn", "numpy", "python")
 ORIGINS = ("corpus", "val", "init_from")
 
 
 @dataclass
 class Progress:
-    """How far a run has come. With the arrays it decides all that happens next."""
+    """How far a run has come. Together with the arrays, it determines everything that follows."""
 
     step: int = 0  # updates made
     steps: int = 0  # of the budget
-    minutes: float | None = None  # the budget as it was asked for, where that was a time
+    minutes: float | None = None  # the budget in minutes, if it was set so
     best_nats: float | None = None  # validation score of the best weights, nats per character
     best_step: int = 0
-    stale: int = 0  # validations since the best
-    losses: float = 0.0  # sum over the steps since the last row of the history
-    norms: float = 0.0
-    since: int = 0  # how many those are
-    high: int = 0  # steps in a row with a loss of more than twice log V
+    stale: int = 0  # validations since the best one
+    losses: float = 0.0  # sum of the losses since the last row of the history
+    norms: float = 0.0  # sum of the gradient norms since then
+    since: int = 0  # steps since then
+    high: int = 0  # latest steps in a row with a loss of more than twice log V
 
 
 class Metadata(NamedTuple):
-    """What the JSON says; the fields are its keys, in their order."""
+    """The contents of the JSON; the fields are its keys, in their order."""
 
-    settings: dict[str, Value]  # all of them, as resolved
+    settings: dict[str, Value]  # all of them, as the run uses them
     changed: list[str]  # those that differed from the defaults of the writing version
+    explicit: list[str] | None  # those that a config file or an option set; if None no key
     vocabulary_size: int
-    lanes: int  # B, the sequences of the batch whose state is carried
+    lanes: int  # B, the number of sequences in the batch, which each have a carried state
     progress: Progress
     corpus: str  # name of the text
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
     documents: str | None  # digest of where files begin in the text, if that matters; else no key
-    threads: int  # that share the batch, of each process
+    threads: int  # per process, which share the batch
     processes: int
+    versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
     samples: list[list[Any]]
+    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
 
 
 def encode(metadata: Metadata) -> bytes:
-    """The JSON of ``metadata``, with the format and the versions that write it."""
+    """The JSON of ``metadata``, with the format and the versions of the programs that write it."""
     facts = metadata._asdict()
-    if metadata.documents is None:
-        del facts["documents"]
+    for key in ("explicit", "documents"):
+        if facts[key] is None:
+            del facts[key]
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **facts,
         "progress": asdict(metadata.progress),
-        "versions": {
-            "charrnn": charrnn.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": dict(zip(PROGRAMS, (charrnn.__version__, np.__version__,
+                                        platform.python_version()), strict=True)),
     }
     return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
@@ -93,8 +96,8 @@ def decode(path: Path, data: bytes) -> Metadata:
     """Read the JSON of ``path``.
 
     Raises CheckpointError for another version of the format, and ValueError, KeyError or
-    TypeError for anything that ``encode`` would not have written. Type and size of a value are
-    looked at before it is used, parsed or shown.
+    TypeError for anything that ``encode`` would not have written. The type and size of a value
+    are checked before it is used, parsed or shown.
     """
     meta: dict[str, Any] = _object(json.loads(data))
     if meta["format"] != FORMAT:
@@ -102,12 +105,12 @@ def decode(path: Path, data: bytes) -> Metadata:
     if meta["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format {_shown(meta['format_version'])}, of another version of charrnn; "
-            f"this one, {charrnn.__version__}, reads format {FORMAT_VERSION}"
+            f"this version, {charrnn.__version__}, reads format {FORMAT_VERSION}"
         )
-    changed = [_text(key, MAX_VALUE) for key in _list(meta["changed"], len(FIELDS))]
     return Metadata(
         settings=_settings(_object(meta["settings"])),
-        changed=[key for key in FIELDS if key in changed],
+        changed=_names(meta["changed"]),
+        explicit=_names(meta["explicit"]) if "explicit" in meta else None,
         vocabulary_size=_whole(meta["vocabulary_size"], 1, CODE_POINTS),
         lanes=_whole(meta["lanes"], 1, 2**31),
         progress=_progress(_object(meta["progress"])),
@@ -116,20 +119,24 @@ def decode(path: Path, data: bytes) -> Metadata:
         documents=_digest(meta["documents"]) if "documents" in meta else None,
         threads=_whole(meta["threads"], 1, MAX_THREADS),
         processes=_whole(meta.get("processes", 1), 1, 2**31),
+        versions=_versions(meta.get("versions")),
         history=_history(_list(meta["history"], MAX_HISTORY)),
         samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
+        undecodable=_whole(meta.get("undecodable", 0), 0, MAX_INTEGER),
     )
 
 
 def _settings(settings: dict[str, Any]) -> dict[str, Value]:
-    """Settings of a file, each of the type and in the range that it has today."""
+    """The settings of a file, each checked for its type and range in this version."""
     unknown = settings.keys() - FIELDS.keys()
     if unknown:
         raise ValueError(f"{_shown(min(unknown))} is not a setting that this version knows")
     checked: dict[str, Value] = {}
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]
-        if isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict)):
+        fraction = isinstance(value, float) and "int" in str(known.type)
+        if (isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict))
+                or fraction):
             raise ValueError(f"{key} is of the wrong type")
         if value is not None:
             try:
@@ -143,9 +150,15 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
     return checked
 
 
+def _names(values: Any) -> list[str]:
+    """Those names of settings in a list of a file that this version knows."""
+    named = [_text(key, MAX_VALUE) for key in _list(values, len(FIELDS))]
+    return [key for key in FIELDS if key in named]
+
+
 def _progress(values: dict[str, Any]) -> Progress:
     if values.keys() != {known.name for known in fields(Progress)}:
-        raise ValueError("its progress has other entries")
+        raise ValueError("its progress has other keys than this format")
     for name, value in values.items():
         if name in ("minutes", "best_nats"):
             _number(value, or_none=True)
@@ -158,20 +171,27 @@ def _progress(values: dict[str, Any]) -> Progress:
 
 def _history(rows: list[Any]) -> list[list[float | None]]:
     if any(len(_list(row, 5)) != 5 for row in rows):
-        raise ValueError("its history has another form")
+        raise ValueError("its history has rows of another length")
     return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
 
 
 def _samples(rows: list[Any]) -> list[list[Any]]:
     if any(len(_list(row, 2)) != 2 for row in rows):
-        raise ValueError("its samples have another form")
+        raise ValueError("its samples have rows of another length")
     return [[_whole(step, 0, MAX_INTEGER), _text(text, MAX_SAMPLE)] for step, text in rows]
 
 
 def _origin(values: dict[str, Any]) -> dict[str, str | None]:
     if values.keys() != set(ORIGINS) or values["corpus"] is None:
-        raise ValueError("its origin has another form")
+        raise ValueError("its origin has other keys than this format")
     return {key: None if value is None else _digest(value) for key, value in values.items()}
+
+
+def _versions(values: Any) -> dict[str, str]:
+    """The versions in a file, which are only shown: what is not one is left out."""
+    known = values if isinstance(values, dict) else {}
+    return {name: known[name] for name in PROGRAMS
+            if isinstance(known.get(name), str) and len(known[name]) <= MAX_VALUE}
 
 
 def _number(value: Any, or_none: bool = False) -> float | None:
@@ -192,7 +212,7 @@ def _text(value: Any, most: int) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not text")
     if len(value) > most:
-        raise ValueError(f"a text of {len(value):,} characters, where {most:,} are allowed")
+        raise ValueError(f"it has a text of {len(value):,} characters, and {most:,} are allowed")
     return value
 
 
@@ -215,7 +235,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """How a message shows what was found: the beginning, or what kind of container it is."""
+    """How a message shows a value: its beginning, or the type and length of a container."""
     if isinstance(value, (list, dict)):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value):,}"
     if isinstance(value, str):

@@ -1,10 +1,10 @@
-"""Files opened and replaced with care: no link is followed and no FIFO waited for.
+"""Open and replace files safely: never follow a planted link, never block on a FIFO.
 
-A folder may be written by others, or come from a stranger. What charrnn makes there under a name
-that can be guessed is created exclusively, and the system then follows no link; what it finds
-there is opened as a regular file or not at all. In a folder with the sticky bit nobody else can
-rename or remove what charrnn made. In one without, others can replace any file, the checkpoint
-too, but none of their links makes charrnn write to another place.
+Other users may be able to write to a folder, and its contents may be untrusted. Files with
+predictable names are therefore created exclusively, which follows no link, and existing files
+are opened only if they are regular files. In a folder with the sticky bit, others cannot rename
+or remove the files that charrnn creates. In a folder without it, others can replace any file,
+including the checkpoint, but no link of theirs makes charrnn write to another place.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from typing import BinaryIO
 
 from charrnn.errors import CharrnnError
 
-# What an operating system lacks of these it does not need.
+# A system that does not define one of these flags does not need it.
 NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 
 
 class NotRegularError(OSError):
-    """What is there under a name is not a regular file; ``strerror`` says what it is."""
+    """A path does not name a regular file; ``strerror`` states what it names."""
 
 
 def sibling(target: Path, ending: str) -> Path:
-    """A hidden file beside ``target``: its lock, or what is to replace it."""
+    """The path of a hidden file next to ``target``: its lock, or its temporary file."""
     return target.with_name(f".{target.name}.{ending}")
 
 
 def open_regular(path: Path, *, write: bool = False, follow: bool = False) -> BinaryIO:
-    """Open a file to read it, or to ``write``, too; a link only to ``follow`` it.
+    """Open a file for reading, or with ``write`` for reading and writing.
 
-    Raises IsADirectoryError for a folder and NotRegularError for a FIFO, a device, a link.
+    Raises IsADirectoryError for a folder; NotRegularError for a FIFO, a device, or, without
+    ``follow``, a symbolic link; other OSErrors as ``open`` does.
     """
     flags = (os.O_RDWR if write else os.O_RDONLY) | NO_WAITING | (0 if follow else NO_LINK)
 
     def opener(name: str, _: int) -> int:
-        if not follow and os.path.islink(name):  # O_NOFOLLOW would report it by various numbers
+        if not follow and os.path.islink(name):  # the errno of O_NOFOLLOW depends on the system
             raise NotRegularError(errno.ELOOP, "it is a link", name)
         descriptor = os.open(name, flags)
         kind = os.fstat(descriptor).st_mode
@@ -57,12 +58,13 @@ def open_regular(path: Path, *, write: bool = False, follow: bool = False) -> Bi
 
 
 def permissions(files: Sequence[str], folder: Path) -> int:
-    """The mode of a new file in ``folder`` for its owner and whoever may read all of ``files``.
+    """The mode of a new file in ``folder`` that only those who may read all ``files`` can access.
 
-    ``-`` is standard input; of what is not there it is not known who may.
+    Its owner can always read and write it. ``-`` is standard input. If the permissions of a
+    file are unknown, because it does not exist for example, only the owner has access.
     """
     mode, about = 0o666, os.stat(folder)
-    group = about.st_gid  # of the new file: on Linux only in a folder that hands on its own
+    group = about.st_gid  # of the new file; on Linux only if the folder has the setgid bit
     if hasattr(os, "getegid") and not about.st_mode & stat.S_ISGID:
         group = os.getegid()
     for path in files:
@@ -77,32 +79,32 @@ def permissions(files: Sequence[str], folder: Path) -> int:
 
 @contextmanager
 def replacing(path: Path, what: str, ending: str = "tmp") -> Iterator[BinaryIO]:
-    """Give the body of the ``with`` a file to write, which then replaces ``path``.
+    """Atomically replace ``path`` with the file that the body of the ``with`` writes.
 
-    After a crash the old file is there, or the new one, and never a part of one. A symbolic link
-    stays and its target is replaced; the mode is what umask leaves. Raises CharrnnError, with the
-    old file in place, when the system refuses; whatever is raised, no temporary is left. Of those
-    who write one path at once each needs an ``ending`` of its own.
+    After a crash, ``path`` is either the old file or the new one. A symbolic link is kept and
+    its target is replaced; the mode is 0666 less the umask. If the system reports an error, raises
+    CharrnnError, in which ``what`` names the file, and keeps the old file. No temporary file is
+    left after any exception. Concurrent writers of one path need different ``ending``s.
     """
     target = Path(os.path.realpath(path))
     temporary = sibling(target, ending)  # in the same folder: a rename moves no data
     replaced = False
     try:
-        temporary.unlink(missing_ok=True)  # the link, if it is one, and not its target
+        temporary.unlink(missing_ok=True)  # removes a link, not its target
         with open(temporary, "x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
         replaced = True
-        if os.name == "posix":  # the new name, too, has to reach the disk
+        if os.name == "posix":  # the rename must reach the disk too
             folder = os.open(target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
     except OSError as error:
-        kept = "; the one from before is kept" if target.exists() and not replaced else ""
+        kept = "; the old file is kept" if target.exists() and not replaced else ""
         raise CharrnnError(
             f"{path}: {what} cannot be written: {error.strerror or error}{kept}"
         ) from None

@@ -1,4 +1,4 @@
-"""A lock beside each checkpoint: one run writes it at a time."""
+"""A lock file next to each checkpoint, so that only one run at a time writes it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import BinaryIO
 from charrnn.errors import LockedError, UsageError
 from charrnn.system.files import open_regular, sibling
 
-DIGITS = 20  # of the number of a process, at most
+DIGITS = 20  # most digits of a process number
 
 
 def check_writable(path: Path) -> None:
-    """Raise UsageError where a file could not be written or replaced, without writing anything."""
+    """Raise UsageError if ``path`` cannot be written or replaced; writes nothing itself."""
     try:
         target = Path(os.path.realpath(path))
         kind = target.lstat().st_mode if os.path.lexists(target) else None
@@ -28,7 +28,7 @@ def check_writable(path: Path) -> None:
         folder = path.parent
         while not folder.exists():
             folder = folder.parent
-        # ``..`` after a folder that is missing: where that leads, files do not agree with realpath.
+        # ``..`` after a missing folder: realpath and the file system disagree about its meaning.
         if ".." in path.parent.relative_to(folder).parts:
             raise UsageError(f"{path}: there is no folder {path.parent}; name another file with -o")
         folder = target.parent
@@ -36,7 +36,7 @@ def check_writable(path: Path) -> None:
             folder = folder.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise UsageError(f"{path}: the folder {folder} cannot be written")
-        with suppress(FileNotFoundError):  # the longest name that is needed
+        with suppress(FileNotFoundError):  # this is the longest name that is needed
             sibling(target, "lock").lstat()
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -44,11 +44,10 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the right to write ``path``; the kernel takes it back when the process dies.
+    """Hold the lock on ``path`` during the ``with``; the kernel releases it if the process dies.
 
-    Raises LockedError with the number of the process that has it, and UsageError, before
-    anything is computed, where the folder cannot be written or another file has a name that
-    is needed.
+    Raises LockedError, with the number of the process that holds it, if another process does.
+    Raises UsageError if the folder cannot be written or a needed file name is taken.
     """
     check_writable(path)
     target = Path(os.path.realpath(path))
@@ -68,23 +67,23 @@ def locked(path: Path) -> Iterator[None]:
         with suppress(OSError):
             if file is not None and _is_at(lock, file):
                 lock.unlink()
-            if is_new:  # where nothing came of the run, nothing is left behind
+            if is_new:  # removes the folder if the run left nothing in it
                 target.parent.rmdir()
         if file is not None:
             file.close()
 
 
 def _open_locked(path: Path, lock: Path) -> BinaryIO:
-    """A new, empty file under the name of the lock, held; no other file is ever written to."""
+    """Create the lock file and lock it. It is always a new file: no existing one is written to."""
     file: BinaryIO
     while True:
         try:
-            file, is_new = open(lock, "x+b"), True  # noqa: SIM115 - kept open, and so the lock
+            file, is_new = open(lock, "x+b"), True  # noqa: SIM115 - open as long as it is locked
         except FileExistsError:
             try:
                 file, is_new = _open_existing(lock), False
             except FileNotFoundError:
-                continue  # its holder has just removed it
+                continue  # the other process has just removed it
         with ExitStack() as stack:
             stack.enter_context(file)
             if not acquire(file):
@@ -94,25 +93,25 @@ def _open_locked(path: Path, lock: Path) -> BinaryIO:
                     f"{path} is locked: process {holder} is training it; "
                     "wait for it, or choose another file with -o"
                 )
-            # Between opening and locking, its last holder may have removed it.
+            # The other process may have removed it between opening and locking here.
             if _is_at(lock, file):
                 if is_new:
                     stack.pop_all()
                     return file
-                _remove(lock)  # of a run that was killed
+                _remove(lock)  # left by a run that was killed
 
 
 def _open_existing(lock: Path) -> BinaryIO:
-    """The lock of another run; UsageError where what has its name is none that charrnn made."""
+    """Open the lock file of another run; UsageError if it is not one that charrnn created."""
     try:
         try:
             file = open_regular(lock, write=True)
-        except PermissionError:  # that of another user: enough to see whether it is held
+        except PermissionError:  # another user's: reading suffices to see whether it is locked
             file = open_regular(lock)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _no_lock(lock, error.strerror) from None
+        raise _not_a_lock(lock, error.strerror) from None
     content = file.read(DIGITS + 1)
     if os.fstat(file.fileno()).st_nlink > 1:
         why = "it is a hard link"
@@ -121,23 +120,23 @@ def _open_existing(lock: Path) -> BinaryIO:
     else:
         return file
     file.close()
-    raise _no_lock(lock, why)
+    raise _not_a_lock(lock, why)
 
 
-def _no_lock(lock: Path, why: str | None) -> UsageError:
+def _not_a_lock(lock: Path, why: str | None) -> UsageError:
     return UsageError(f"{lock} is not a lock that charrnn can use: {why}; remove it, or choose "
                       "another file with -o")
 
 
 def _is_at(lock: Path, file: BinaryIO) -> bool:
-    """Whether an open file still has the name of the lock."""
+    """Whether the open file is still the one at the path of the lock."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), os.lstat(lock))
     return False
 
 
 def _remove(path: Path) -> None:
-    """Remove a file that has a name which is needed: what a run left that was killed."""
+    """Remove the file that a killed run left; UsageError if that is not possible."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -154,8 +153,8 @@ if sys.platform == "win32":
     import msvcrt
 
     def acquire(file: BinaryIO) -> bool:
-        """Whether the lock of an open file was free; it is held until that is closed."""
-        file.seek(1 << 30)  # locked bytes cannot be read: far behind the process number
+        """Try to lock an open file until it is closed; returns whether the lock was free."""
+        file.seek(1 << 30)  # locked bytes cannot be read, so lock one far after the process number
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -165,7 +164,7 @@ else:
     import fcntl
 
     def acquire(file: BinaryIO) -> bool:
-        """Whether the lock of an open file was free; it is held until that is closed."""
+        """Try to lock an open file until it is closed; returns whether the lock was free."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,7 +1,7 @@
-"""The machine: its cores, the threads BLAS may use, and the memory that is free.
+"""The machine: its cores, the threads that BLAS may use, and the available memory.
 
-BLAS reads the number of its threads from the environment when NumPy is imported; what settles
-that has to be here, where NumPy is not.
+BLAS reads its number of threads from the environment when NumPy is imported. So the code that
+sets it belongs here, where NumPy is not imported.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MAX_THREADS = 1024
 
 
 def affinity() -> frozenset[int]:
-    """The processors that this process may use, by number."""
+    """The numbers of the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
 
 
 def allowed_threads() -> int | None:
-    """The threads that somebody allowed BLAS by its environment variables."""
+    """The number of threads set by the first valid BLAS environment variable, None without one."""
     for variable in BLAS_VARIABLES:
         value = os.environ.get(variable, "")
         if value.isascii() and value.isdigit() and len(value) < 10:
@@ -34,14 +34,14 @@ def allowed_threads() -> int | None:
 
 
 def default_threads() -> int:
-    """As many as are allowed, else one for every core."""
+    """The number from the BLAS environment variables, else one thread per core."""
     return allowed_threads() or min(len(affinity()), MAX_THREADS)
 
 
 def use_one_blas_thread() -> None:
-    """Keep BLAS from sharing out products: charrnn's own threads share the batch instead.
+    """Limit BLAS to one thread: charrnn's own threads divide the batch instead.
 
-    Only the console entry point may call this, since it changes the environment.
+    Changes the environment, so only programs may call it, not library code.
     """
     assert "numpy" not in sys.modules, "BLAS has already started its threads"
     for variable in BLAS_VARIABLES:
@@ -49,7 +49,7 @@ def use_one_blas_thread() -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes this process can still take without swapping, None where that is unknown."""
+    """Bytes this process can allocate without swapping, None if unknown."""
     limits = []
     with suppress(AttributeError, OSError, ValueError):  # not on Windows
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -68,7 +68,7 @@ def available_memory() -> int | None:
         except (OSError, ValueError):  # no such control group, or its limit is "max"
             continue
         with suppress(OSError):
-            # Cached files count as used, and give way to whoever needs the memory.
+            # Cached files count as used, but the kernel frees them when memory is needed.
             for line in Path(folder, "memory.stat").read_text().splitlines():
                 if line.startswith("inactive_file "):
                     free += int(line.split()[1])

@@ -1,4 +1,4 @@
-"""Signals: INT (Ctrl-C), TERM and HUP (no terminal any more) ask a run to stop, USR1 to save."""
+"""Signals: INT (Ctrl-C), TERM and HUP (the terminal closed) request a stop, USR1 a save."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HANGUP = getattr(signal, "SIGHUP", -1)  # Windows has none
 
 
 class Signals:
-    """What the outside asked for while a run goes on.
+    """The pending signals of a run.
 
-    ``stop`` is the number of the signal that asked the run to end, or None; ``save`` is set
-    by USR1 and cleared by whoever saves. As long as there is nothing to save, ``deferred``
-    is false and a stop is an immediate SystemExit.
+    ``stop`` is the number of the signal that requested a stop, or None; ``save`` is set by USR1
+    and cleared by the code that saves. While there is nothing to save yet, ``deferred`` is
+    false, and a stop request raises SystemExit immediately.
     """
 
     def __init__(self) -> None:
@@ -25,13 +25,13 @@ class Signals:
         self.save = False
 
     def pending(self) -> tuple[bool, bool, bool, bool]:
-        """What was asked for, as numbers that processes can add up."""
+        """The pending INT, TERM, HUP and USR1, as numbers that can be summed over processes."""
         return (self.stop == signal.SIGINT, self.stop == signal.SIGTERM, self.stop == HANGUP,
                 self.save)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        # A terminal that closes sends HUP more than once, by way of the kernel and of the shell,
-        # and a session that ends sends TERM, too: only a second INT or TERM is impatience.
+        # When a terminal closes, both the kernel and the shell send HUP, and a session that ends
+        # also sends TERM. So only a second INT or TERM, without any HUP, means: exit immediately.
         if HANGUP not in (number, self.stop) and self.stop is not None:
             os._exit(128 + number)
         if number != HANGUP or self.stop is None:
@@ -44,17 +44,18 @@ class Signals:
 
 
 def from_sums(sums: Sequence[float]) -> tuple[int | None, bool]:
-    """From the sums of ``pending`` of all processes: the signal to stop for; whether to save."""
+    """From the sums of ``pending`` over all processes: the stop signal or None; whether to save."""
     *stops, saves = sums
-    asked = zip((signal.SIGINT, signal.SIGTERM, HANGUP), stops, strict=True)
-    return next((number for number, count in asked if count), None), bool(saves)
+    requests = zip((signal.SIGINT, signal.SIGTERM, HANGUP), stops, strict=True)
+    return next((number for number, count in requests if count), None), bool(saves)
 
 
 @contextmanager
 def listening() -> Iterator[Signals]:
-    """INT, TERM and HUP ask to stop (a second INT or TERM ends at once), USR1 asks to save.
+    """Handle signals during the ``with``: INT, TERM and HUP request a stop, USR1 a save.
 
-    A signal that is ignored stays ignored: a shell starts background jobs so, and nohup.
+    A second INT or TERM exits immediately. A signal that is ignored stays ignored: shells start
+    background jobs with INT ignored, and nohup ignores HUP.
     """
     signals = Signals()
     wanted: dict[str, Callable[[int, FrameType | None], None]] = {

@@ -6,6 +6,7 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError
+from charrnn.text.display import count
 from charrnn.text.split import DocumentStarts
 
 
@@ -14,9 +15,9 @@ class Batches:
 
     Sequence b holds the n characters from offset + b*n on; each has its true successor in the
     text as target, also across the ends of windows and sequences. Every epoch may start at
-    another ``offset``, 0 to ``max_offset``, so that its windows cut the text at other places.
-    Window and batch shrink to fit short texts: of the M = N-1-max_offset characters that every
-    epoch has, T = min(seq_length, M), B = min(batch_size, M // T), n = M // B.
+    another ``offset``, 0 to ``max_offset``, so that its windows divide the text at other places.
+    Window and batch shrink to fit short texts: an epoch has M = N-1-max_offset characters, and
+    T = min(seq_length, M), B = min(batch_size, M // T), n = M // B.
     """
 
     SEQUENCES_PER_SHARD = 8  # at least; fewer rows make slow products
@@ -28,21 +29,22 @@ class Batches:
         pairs = len(ids) - 1
         if pairs < 1:
             raise CorpusError(
-                f"there are {len(ids)} characters to train on; at least 2 are needed"
+                f"there {'is' if len(ids) == 1 else 'are'} {count(len(ids), 'character')} to "
+                "train on; at least 2 are needed"
             )
         self.ids, self.resets = ids, resets
-        # Every place within a window can be a cut, but not at the price of much of a short text.
+        # Windows can begin anywhere, but a short text must not lose much to that.
         self.max_offset = min(seq_length - 1, pairs // 20)
         pairs -= self.max_offset
         self.T = min(seq_length, pairs)
         self.B = min(batch_size, pairs // self.T)
         self.length = pairs // self.B  # n
-        self.left_over = len(ids) - 1 - self.B * self.length  # characters an epoch leaves out
+        self.left_over = len(ids) - 1 - self.B * self.length  # characters that an epoch omits
         self.windows = -(-self.length // self.T)  # of an epoch; the last may be shorter
 
     @property
     def max_shards(self) -> int:
-        """Into how many groups the sequences are divided, for threads and processes, at most."""
+        """The largest number of groups of sequences, for threads and processes."""
         return max(1, self.B // self.SEQUENCES_PER_SHARD)
 
     def window(
@@ -50,16 +52,16 @@ class Batches:
     ) -> tuple[ndarray, ndarray, ndarray | None]:
         """Inputs and targets of one window of an epoch, each (T, B), and where to reset the state.
 
-        The last is (T, B) of bool, where the target is the first symbol of a document and the
-        input is the symbol read before one; None where no document starts. Or those of some of
-        the ``sequences``; of the others nothing is read.
+        The last is bool (T, B), true where the target is the first symbol of a document and the
+        input is the start symbol; None if no document starts. With ``sequences``, only those
+        columns, and nothing else is read.
         """
         assert 0 <= offset <= self.max_offset, (offset, self.max_offset)
         stop = offset + self.B * self.length
         span = slice(index * self.T, (index + 1) * self.T)
         inputs = self.ids[offset:stop].reshape(self.B, self.length)[sequences, span]
         targets = self.ids[offset + 1 : stop + 1].reshape(self.B, self.length)[sequences, span]
-        x, y = inputs.T.copy(), targets.T.copy()  # never a view: the text stays as it is
+        x, y = inputs.T.copy(), targets.T.copy()  # copies: the text must not change
         if self.resets is None:
             return x, y, None
         first = offset + self.length * np.arange(self.B)[sequences] + span.start + 1  # of targets

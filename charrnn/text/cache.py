@@ -1,15 +1,15 @@
 """Large texts, encoded once: files of small integers that are mapped into memory, not read.
 
-A text of less than LIMIT is kept in memory and never touches the disk. The symbols of a larger
-one go to a file, which ``store`` writes, and from there to the network as windows need them; how
-much of it is in memory at a time is the operating system's business.
+The symbols of a text of up to LIMIT bytes stay in memory and never touch the disk. Those of a
+larger one go to a file, which ``store`` writes, and are read from there as windows need them; the
+operating system decides how much of it is in memory.
 
-A file holds the symbols, then what is known of the text as JSON, then a seal of fixed length.
-Its name says which text it is and how that was encoded, so that the next run finds it. It is
-written under another name and renamed when it is whole: two processes may make the same file
-at once, and nobody ever sees a part of one. Whoever finds one reads it through once and
-compares its digest; one that is damaged is made again. Whatever else lies in the folder is
-passed over: only regular files are opened, and what they say is believed where it can be true.
+A file holds the symbols, then the facts about the text as JSON, then a footer of fixed length with
+SHA-256 digests of both. Its name depends on the text and on how it was encoded, and the next run
+finds it again. It is written atomically, under another name, and renamed when it is complete: two
+processes may make the same file at once, and none sees a part of it. A run that finds a file reads
+it once and compares the digest; a damaged file is made again. Other files in the folder are
+ignored: only regular files are opened, and their facts are validated before they are used.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy import ndarray
 
+from charrnn.system.encodings import canonical
 from charrnn.system.files import open_regular
 from charrnn.text.files import is_compressed
 from charrnn.text.vocabulary import CODE_POINTS, REPLACEMENT
 
 LIMIT = 1 << 27  # bytes of symbols that are kept in memory
-PIECE = 1 << 20  # symbols that are looked at together
-SEAL = struct.Struct("<8sQ32s32s")  # MAGIC, length of the JSON, SHA-256 of symbols and of JSON
+CHUNK = 1 << 20  # symbols that are processed together
+FOOTER = struct.Struct("<8sQ32s32s")  # MAGIC, length of the JSON, SHA-256 of symbols and of JSON
 MAGIC = b"charrnn\x01"
 MAX_FACTS = 64 << 20  # bytes of JSON
-UNPACKED = 1000  # times the size of a compressed file, at most, that is expected in it
-SETTLED = 2.0  # seconds after which a change of a file changes its times, too
+UNPACKED = 1000  # times the size of a compressed file, at most, that are expected in it
+SETTLED = 2.0  # seconds; a change after this long is sure to change the times of a file
 DTYPES = ("|u1", "<u2", "<u4")
-# What reading a file raises that charrnn did not write.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
+# What reading a file that charrnn did not write may raise.
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RecursionError)
 
 
 def file_name(key: dict[str, Any]) -> str:
-    """The name of the file for a text, the same wherever that is read in the same way."""
+    """The name of the file for a text: the same whenever that is read in the same way."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20] + ".ids"
 
 
 def load(path: Path, verify: bool = True) -> tuple[ndarray, dict[str, Any]] | None:
-    """The symbols of a file, read-only, and the facts; None where it is not whole.
+    """The symbols of a file, read-only, and the facts; None where it is incomplete or damaged.
 
-    Without ``verify`` the symbols are not looked at, since another process just did.
+    Without ``verify`` the symbols are not checked, since another process just did that.
     """
     found, largest = hashlib.sha256(), 0
     try:
@@ -63,8 +64,8 @@ def load(path: Path, verify: bool = True) -> tuple[ndarray, dict[str, Any]] | No
             if not _sound(facts, size // dtype.itemsize):
                 return None
             file.seek(0)
-            for start in range(0, size if verify else 0, PIECE):
-                data = file.read(min(PIECE, size - start))
+            for start in range(0, size if verify else 0, CHUNK):
+                data = file.read(min(CHUNK, size - start))
                 found.update(data)
                 largest = max(largest, int(np.frombuffer(data, dtype).max()))
             if verify and (found.digest() != digest or largest >= len(facts["codes"])):
@@ -75,37 +76,38 @@ def load(path: Path, verify: bool = True) -> tuple[ndarray, dict[str, Any]] | No
 
 
 def _facts(file: BinaryIO, size: int, having: bytes = b"") -> tuple[dict[str, Any], int, bytes]:
-    """What a file says of itself, the bytes of its symbols and their digest; or ValueError.
+    """The facts of a file, the number of bytes of its symbols and their digest; or ValueError.
 
-    The file may be anybody's: what it says is parsed only if it is of a size that is written, and
-    if it has the bytes ``having``.
+    Anybody may have written the file: the facts are parsed only if their size is plausible and
+    they contain the bytes ``having``.
     """
-    file.seek(max(0, size - SEAL.size))
-    end = file.read(SEAL.size)
-    if len(end) != SEAL.size:
+    file.seek(max(0, size - FOOTER.size))
+    end = file.read(FOOTER.size)
+    if len(end) != FOOTER.size:
         raise ValueError("it is too short")
-    magic, length, digest, expected = SEAL.unpack(end)
-    if magic != MAGIC or length > min(MAX_FACTS, size - SEAL.size):
-        raise ValueError("it is no such file")
-    file.seek(size - SEAL.size - length)
+    magic, length, digest, expected = FOOTER.unpack(end)
+    if magic != MAGIC or length > min(MAX_FACTS, size - FOOTER.size):
+        raise ValueError("it is not a file of symbols")
+    file.seek(size - FOOTER.size - length)
     text = file.read(length)
     if hashlib.sha256(text).digest() != expected:
         raise ValueError("its facts are damaged")
     if having not in text:
-        raise ValueError("it is of another text")
+        raise ValueError("it belongs to another text")
     facts: dict[str, Any] = json.loads(text)
     if facts["dtype"] not in DTYPES:
-        raise ValueError("its symbols are of no type that is used")
-    return facts, size - SEAL.size - length, digest
+        raise ValueError("its symbols have an unknown type")
+    return facts, size - FOOTER.size - length, digest
 
 
 def _sound(facts: dict[str, Any], count: int) -> bool:
-    """Whether facts are such as ``corpus`` writes of ``count`` symbols."""
+    """Whether ``corpus`` could have written these facts about ``count`` symbols."""
     key, codes, begins, notes = (facts[name] for name in ("key", "codes", "begins", "notes"))
     return (
         all(type(each) is list for each in (codes, begins, notes))
         and all(type(each) is int for each in (
-            *codes, *begins, key["min_count"], facts["distinct"], facts["unknown"]))
+            *codes, *begins, key["min_count"], facts["distinct"], facts["unknown"],
+            facts.get("undecodable", 0)))
         and all(type(each) is str for each in (key["level"], key["corpus"], *notes))
         and len(bytes.fromhex(key["corpus"])) == 32
         and all(a < b for a, b in pairwise([-1, *codes, CODE_POINTS]))
@@ -114,14 +116,15 @@ def _sound(facts: dict[str, Any], count: int) -> bool:
         and (key["min_count"] == 1 or REPLACEMENT in codes)
         and all(a <= b for a, b in pairwise([0, *begins, count]))
         and 0 <= facts["distinct"] <= len(codes) and facts["unknown"] >= 0
+        and facts.get("undecodable", 0) >= 0
     )
 
 
 def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterator[Path]:
-    """The files in ``folder`` that hold just these ``sources``, unchanged, encoded as ``key`` says.
+    """The files in ``folder`` with exactly these ``sources``, unchanged, encoded as in ``key``.
 
-    What ``key`` does not mention, such as the digest of the text, may be anything. A text that is
-    too short for a file is not looked for.
+    What ``key`` does not mention, such as the digest of the text, may be anything. Nothing is
+    found for a text that is too short to have a file.
     """
     if sum(size * (UNPACKED if unpacked else 4) for size, *_, unpacked in sources) <= LIMIT:
         return
@@ -129,16 +132,23 @@ def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterato
     for path in sorted(folder.glob("*.ids")):
         with suppress(*UNREADABLE), open_regular(path) as file:
             facts, *_ = _facts(file, os.fstat(file.fileno()).st_size, having)
-            known = {name: facts["key"][name] for name in key}
-            if known == key and facts["sources"] == sources:
+            known = _current(facts["key"])
+            same = all(known[name] == value for name, value in key.items())
+            if same and facts["sources"] == sources:
                 yield path
 
 
-def fingerprints(files: Iterable[str]) -> list[list[int]]:
-    """What changes with a file and how it is read: size, times, place, whether it is unpacked.
+def _current(key: dict[str, Any]) -> dict[str, Any]:
+    """The key of a file as it is written today; earlier ones were strict, without ``errors``, and
+    spell the encoding in any way."""
+    return {"errors": "strict", **key, "encoding": canonical(key["encoding"])}
 
-    Empty where one has none of that, or was changed a moment ago: it could change again and
-    look the same.
+
+def fingerprints(files: Iterable[str]) -> list[list[int]]:
+    """For each file what changes with it: size, times, device and inode, whether it is unpacked.
+
+    Empty if one of them is not a regular file, or was changed a moment ago: it could change again
+    without a change of its times.
     """
     found = []
     for path in files:
@@ -146,7 +156,7 @@ def fingerprints(files: Iterable[str]) -> list[list[int]]:
             about = os.stat(path)
         except OSError:
             return []
-        if path == "-":  # standard input, whatever else has that name
+        if path == "-":  # standard input, even if a file has that name
             return []
         newest = max(about.st_mtime, about.st_ctime)
         if not stat.S_ISREG(about.st_mode) or not newest < time.time() - SETTLED:

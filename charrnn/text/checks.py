@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy import ndarray
 
-from charrnn.text.display import describe
+from charrnn.text.display import count, describe
 from charrnn.text.vocabulary import REPLACEMENT, Vocabulary
 
 CR, LF, MARK = 0x0D, 0x0A, 0xFEFF
 
 
-def text_warnings(pieces: Callable[[], Iterable[ndarray]], vocabulary: Vocabulary) -> list[str]:
+def text_warnings(
+    chunks: Callable[[], Iterable[ndarray]], vocabulary: Vocabulary, replaced: int = 0
+) -> list[str]:
     """What a user may not expect in a text: its newlines, marks and control characters.
 
-    ``pieces`` gives the symbols. They are looked at only where the vocabulary raises a question.
+    ``chunks`` gives the symbols. They are read only if the vocabulary contains something unusual.
+    Of U+FFFD, ``replaced`` occurrences are not from the text and are reported elsewhere.
     """
     if vocabulary.level == "byte":
         return []
@@ -26,31 +29,33 @@ def text_warnings(pieces: Callable[[], Iterable[ndarray]], vocabulary: Vocabular
     odd = [code for code in (CR, REPLACEMENT, MARK, *controls) if code in ids]
     counts, pairs = Counter(dict.fromkeys([*odd, LF], 0)), 0
     first = before = -1
-    for piece in pieces() if odd else ():
+    for chunk in chunks() if odd else ():
         for code in counts:
-            counts[code] += int(np.count_nonzero(piece == ids.get(code, -1)))
+            counts[code] += int(np.count_nonzero(chunk == ids.get(code, -1)))
         if CR in ids and LF in ids:
-            pairs += int(np.count_nonzero((piece[:-1] == ids[CR]) & (piece[1:] == ids[LF])))
-            pairs += before == ids[CR] and int(piece[0]) == ids[LF]
-        first, before = int(piece[0]) if first < 0 else first, int(piece[-1])
+            pairs += int(np.count_nonzero((chunk[:-1] == ids[CR]) & (chunk[1:] == ids[LF])))
+            pairs += before == ids[CR] and int(chunk[0]) == ids[LF]
+        first, before = int(chunk[0]) if first < 0 else first, int(chunk[-1])
 
     notes = []
     returns, newlines = counts[CR], counts[LF]
     if pairs and pairs == returns == newlines:
-        notes.append("CRLF line ends")
+        notes.append("CRLF newlines")
     elif returns and not newlines:
-        notes.append(f"{returns:,} CR line ends and no LF: most programs see one line")
+        notes.append(f"{count(returns, 'CR newline')} and no LF: most programs see one line")
     elif returns:
         notes.append(
-            f"mixed line ends: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
+            f"mixed newlines: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
         )
     elif LF not in ids:
-        notes.append("no line ends")
+        notes.append("no newlines")
     if counts[MARK]:
-        notes.append("a byte order mark" if first == ids[MARK] else "U+FEFF inside")
-    if counts[REPLACEMENT] and not vocabulary.replaces:
-        notes.append(f"{counts[REPLACEMENT]:,} replacement characters (U+FFFD): "
-                     "decoded badly before?")
+        notes.append("a byte order mark at the beginning" if first == ids[MARK] else
+                     "a byte order mark (U+FEFF) inside the text")
+    genuine = counts[REPLACEMENT] - replaced
+    if genuine > 0 and not vocabulary.replaces:
+        notes.append(f"{count(genuine, 'replacement character')} (U+FFFD): was the text decoded "
+                     "with the wrong encoding before?")
     if any(counts[code] for code in controls):
         notes.append(f"control characters: {sum(counts[code] for code in controls):,}, "
                      f"such as {describe(controls[0])}")

@@ -1,8 +1,8 @@
 """Texts, symbols and names as they are shown to people. Imports no NumPy.
 
-Escaped is what could steer a terminal or hide what a line says: C0 and C1 controls, lone
-surrogates, bidirectional embeddings, overrides and isolates. Nothing else is: there are texts
-that need joiners, no-break spaces and characters without a name.
+Characters that could control a terminal or disguise the contents of a line are escaped: C0 and C1
+controls, lone surrogates, bidirectional embeddings, overrides and isolates. No others are: some
+texts need joiners, no-break spaces and characters without a name.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HARMFUL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069"
-IN_TEXT = re.compile(rf"[{HARMFUL}]|\r(?!\n)")  # a return before a newline belongs to that
+IN_TEXT = re.compile(rf"[{HARMFUL}]|\r(?!\n)")  # CR before LF is a newline
 IN_NAMES = re.compile(rf"[{HARMFUL}\t\n\r]")
 
 
 def printable(text: str) -> str:
-    """Text that does nothing to a terminal but to show itself, in lines."""
+    """Text that a terminal only displays; newlines and tabs are kept."""
     return IN_TEXT.sub(_escaped, text)
 
 
 def printable_name(name: str | os.PathLike[str]) -> str:
-    """A name, or what else has to stay in its line: newlines and tabs are escaped, too."""
+    """A name, or anything else that must stay on one line: newlines and tabs are escaped, too."""
     return IN_NAMES.sub(_escaped, os.fspath(name))
 
 
@@ -32,13 +32,13 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A passage of text in a line: in quotes, as Python writes it, but escaped as names are."""
+    """A passage of text on one line: in quotes, as Python writes it, but escaped like names."""
     quote = '"' if "'" in text and '"' not in text else "'"
     return quote + printable_name(text.replace("\\", "\\\\")).replace(quote, "\\" + quote) + quote
 
 
 def describe(code: int) -> str:
-    """A code point as a person may recognise it: 'e' (U+0065), or its name."""
+    """A code point in a form that people recognise: 'e' (U+0065), or its name."""
     import unicodedata  # only where a character is named
 
     character = chr(code)
@@ -46,15 +46,29 @@ def describe(code: int) -> str:
     return f"{shown} (U+{code:04X})" if shown else f"U+{code:04X}"
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 character", "1,234 characters"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def undecodable_note(number: int, errors: str) -> list[str]:
+    """The note on byte sequences that were read past, where there were some."""
+    if not number:
+        return []
+    what = "replaced by U+FFFD" if errors == "replace" else "skipped"
+    return [f"{count(number, 'undecodable byte sequence')} {'was' if number == 1 else 'were'} "
+            f"{what}"]
+
+
 def characters(text: str | bytes) -> list[str]:
-    """Each symbol of a text as it may be shown; of bytes those that are not ASCII as escapes."""
+    """Each symbol of a text as it is shown; bytes that are not ASCII are escaped."""
     if isinstance(text, bytes):
         return [chr(i) if i == 10 or 32 <= i < 127 else f"\\x{i:02x}" for i in text]
     return [printable(symbol) for symbol in text]
 
 
 def as_strings(text: str | bytes) -> list[str]:
-    """Each symbol of a text as a string of one character; a byte as that of its number."""
+    """Each symbol of a text as a string of one character; a byte is the character of its number."""
     return list(text if isinstance(text, str) else text.decode("latin-1"))
 
 
@@ -64,7 +78,7 @@ def display_path(path: str) -> str:
 
 
 def display_name(paths: Sequence[str]) -> str:
-    """What to call the texts in a line for people."""
+    """The name of the texts in messages."""
     first = display_path(paths[0])
     if paths[0] != "-":
         first = printable_name(Path(os.path.abspath(paths[0])).name)
@@ -72,6 +86,6 @@ def display_name(paths: Sequence[str]) -> str:
 
 
 def display_list(files: Sequence[str]) -> str:
-    """Files in their order, as far as they fit in a line."""
+    """Up to five files, and the number of the others."""
     more = f" and {len(files) - 5:,} more" if len(files) > 5 else ""
     return ", ".join(map(display_path, files[:5])) + more

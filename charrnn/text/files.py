@@ -1,24 +1,21 @@
-"""Files of text: which ones are meant, unpacked where they are compressed, decoded in chunks."""
+"""Files of text: which files are read, and their bytes, unpacked where they are compressed."""
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import lzma
 import os
+import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy import ndarray
-
 from charrnn.errors import CorpusError, UsageError
-from charrnn.text.display import display_path
-from charrnn.text.vocabulary import code_points
+from charrnn.system.files import open_regular
+from charrnn.text.display import display_list, display_path
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -26,10 +23,14 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read at once
 OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
-INPUT = 1 << 14  # compressed bytes read at once: what follows a short stream in them is copied
-# What to do about a text that cannot be decoded, in training and where a model is given.
-RENAME = "name the right --encoding, or read any file with --level byte"
-RENAME_ONLY = "name the right --encoding"
+INPUT = 1 << 14  # compressed bytes read at once; what follows a short stream in them is copied
+# How the files begin that charrnn may have left in a folder of texts: the page of report, the
+# events of train --json, and what train prints for people.
+PAGE = (b"<!doctype html>", b"<title>charrnn report</title>")
+EVENTS = b'{"event": "start", "step": '
+LOG = re.compile(rb"[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n([^\n]*\n){0,3}?"
+                 rb"model: [0-9,]+ parameters\b")
+LOOKED_AT = 2000  # bytes at the beginning of a file in a folder
 
 
 class Gunzip:
@@ -64,12 +65,12 @@ class Digest:
         self._last: Future[None] | None = None
 
     def update(self, data: Any) -> None:
-        """Take ``data``, which must not change any more; one piece at most is waiting."""
+        """Add ``data``, which must not change any more; at most one chunk is waiting."""
         self.wait()
         self._last = self._pool.submit(self._hash.update, data)
 
     def wait(self) -> None:
-        """See everything taken."""
+        """Wait until everything is hashed."""
         if self._last is not None:
             self._last.result()
 
@@ -79,13 +80,14 @@ class Digest:
         return self._hash.digest()
 
 
-def files_of(paths: Iterable[str]) -> list[str]:
-    """The files that are meant, in the order in which they are read.
+def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[str]:
+    """The files that are read, in that order.
 
-    They come as they are named. In the place of a folder come the files in it, by name, and
-    after them those of its folders, by name again. Left out are links to folders, what is no
-    file, what begins with a dot, and what charrnn itself writes there (OWN). Raises UsageError
-    for a folder that has none, or that cannot be read.
+    Files come as they are named. A folder is replaced by its files, by name, followed by those of
+    its folders, by name again. Left out are links to folders, what is not a file, names that
+    begin with a dot, and what charrnn itself writes there: files with the endings OWN and, added
+    to ``left_out``, its report pages and logs. Raises UsageError for a folder that has no files,
+    or that cannot be read.
     """
     def unreadable(error: OSError) -> None:
         raise UsageError(f"{display_path(error.filename)}: cannot be read: {error.strerror}")
@@ -98,58 +100,50 @@ def files_of(paths: Iterable[str]) -> list[str]:
         before = len(files)
         for folder, folders, names in os.walk(path, onerror=unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            inside = (os.path.join(folder, name) for name in sorted(names)
-                      if not name.startswith(".") and Path(name).suffix not in OWN)
-            files += [name for name in inside if os.path.isfile(name) or not os.path.exists(name)]
+            for name in sorted(names):
+                file = os.path.join(folder, name)
+                if name.startswith(".") or Path(name).suffix in OWN:
+                    continue
+                if os.path.exists(file) and not os.path.isfile(file):
+                    continue
+                if is_output(file):
+                    if left_out is not None:
+                        left_out.append(file)
+                    continue
+                files.append(file)
         if len(files) == before:
-            raise UsageError(f"{display_path(path)} is a folder without files")
+            raise UsageError(f"{display_path(path)} is a folder without files to read")
     return files
 
 
-def read_codes(
-    paths: Sequence[str], level: str, encoding: str, digest: Any = None, remedy: str = RENAME
-) -> Iterator[ndarray]:
-    """The code points (or bytes) of the files, chunk by chunk; feeds ``digest`` on the way.
+def is_output(path: str) -> bool:
+    """Whether a file is a report page or a log that charrnn wrote, by how it begins.
 
-    Each file ends with an empty chunk. Raises CorpusError, with the byte's number and a
-    ``remedy``, for what is not ``encoding``.
+    A text that only mentions charrnn, or quotes a log further down, is neither.
     """
-    for path in files_of(paths):
-        offset = 0
-        decoder = codecs.getincrementaldecoder(encoding)()
-        for data in chunks(path):
-            if digest is not None:
-                digest.update(data)
-            if level == "byte":
-                codes = np.frombuffer(data, np.uint8)
-            else:
-                try:
-                    codes = code_points(decoder.decode(data, final=not data))
-                except UnicodeDecodeError as error:
-                    # What failed ends where the data ends; it may begin earlier.
-                    at = offset + len(data) - len(error.object) + error.start
-                    byte = error.object[error.start]
-                    raise CorpusError(
-                        f"{display_path(path)}: byte {at:,} (0x{byte:02X}) is not {encoding}: "
-                        f"{remedy}"
-                    ) from None
-                except UnicodeError as error:
-                    raise CorpusError(
-                        f"{display_path(path)} is not {encoding} ({error}): {remedy}"
-                    ) from None
-            offset += len(data)
-            if len(codes):
-                yield codes
-        yield codes[:0]
+    try:
+        with open_regular(Path(path), follow=True) as file:
+            head = file.read(LOOKED_AT)
+    except OSError:  # reported where the file is read
+        return False
+    page = head.startswith(PAGE[0]) and PAGE[1] in head[:1000]
+    return page or head.startswith(EVENTS) or LOG.match(head) is not None
+
+
+def left_out_notes(paths: Iterable[str]) -> list[str]:
+    """The note on files that are in the folders among ``paths`` and are not read."""
+    left_out: list[str] = []
+    files_of(paths, left_out)
+    return [f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out)
 
 
 def chunks(path: str) -> Iterator[bytes]:
     """The bytes of a file as they come, unpacked; the last chunk is empty."""
     with opened(path) as file:
-        pieces = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
+        parts = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
         while True:
             try:
-                data = next(pieces, b"")
+                data = next(parts, b"")
             except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
                 what = "unpacked" if is_compressed(path) else "read"
                 raise CorpusError(f"{display_path(path)} cannot be {what}: {error}") from None
@@ -159,17 +153,17 @@ def chunks(path: str) -> Iterator[bytes]:
 
 
 def raw(file: Any) -> Iterator[bytes]:
-    """The bytes of a file; from a pipe, what there is, without waiting for more."""
+    """The bytes of a file; from a pipe whatever has arrived, without waiting for more."""
     while data := file.read1(CHUNK):
         yield data
 
 
 def unpacked(file: Any, ending: str) -> Iterator[bytes]:
-    """What is in a compressed file, in pieces of CHUNK bytes and a last one.
+    """The contents of a compressed file, in chunks of CHUNK bytes; the last may be shorter.
 
-    It is one stream or several, with nothing but zero bytes between and after them, as COMPRESSED
-    has it. All of it is read, or EOFError or the error of the stream is raised; Python's own
-    readers take what is damaged after the first stream for the end.
+    The file is one stream or several, with nothing but zero bytes between and after them, as
+    COMPRESSED allows. All of it is read, or EOFError or the error of the stream is raised; Python's
+    own readers take damage after the first stream for the end of the file.
     """
     found, padding = bytearray(), COMPRESSED[ending]
     data = file.read1(INPUT)
@@ -179,11 +173,11 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
             hungry = stream.needs_input
             if hungry and not data:
                 data = file.read1(INPUT)
-            piece = stream.decompress(data, CHUNK - len(found))
-            if hungry and not (data or piece or stream.eof):
+            part = stream.decompress(data, CHUNK - len(found))
+            if hungry and not (data or part or stream.eof):
                 raise EOFError("it is incomplete")
             data = b""
-            found += piece
+            found += part
             if len(found) == CHUNK:
                 yield bytes(found)
                 found.clear()
@@ -206,7 +200,7 @@ def unpacker(ending: str) -> Any:
         return Gunzip()
     if ending == ".xz":
         return lzma.LZMADecompressor()
-    import bz2  # not every Python has it
+    import bz2  # some builds of Python lack it
 
     return bz2.BZ2Decompressor()
 
@@ -230,10 +224,10 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def is_compressed(path: str) -> bool:
-    """Whether a file is one of those that are unpacked, by the end of its name."""
+    """Whether a file is unpacked when it is read, by the end of its name."""
     return path != "-" and ending(path) in COMPRESSED
 
 
 def ending(path: str) -> str:
-    """The last suffix of a file's name, whether in capitals or not."""
+    """The last suffix of a file's name, in lower case."""
     return Path(path).suffix.lower()

@@ -1,4 +1,4 @@
-"""Read a text with a vocabulary that is given: as a stream, whole, or line by line."""
+"""Read a text with a given vocabulary: as a stream, whole, or line by line."""
 
 from __future__ import annotations
 
@@ -11,56 +11,98 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError
+from charrnn.system.encodings import canonical
 from charrnn.text import cache
 from charrnn.text.corpus import Text, text_from_facts
-from charrnn.text.display import describe, display_name, display_path
-from charrnn.text.files import RENAME_ONLY, Digest, chunks, files_of, read_codes
+from charrnn.text.display import describe, display_name, display_path, undecodable_note
+from charrnn.text.files import chunks, files_of
+from charrnn.text.source import READ_PAST, Source
 from charrnn.text.store import Store
 from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 
 class TextStream:
-    """A text in a vocabulary that is given, as it comes: the symbols, piece by piece.
+    """A text in a given vocabulary, as it arrives: the symbols, chunk by chunk.
 
-    An empty piece ends each file. What else is known of the text grows on the way. CorpusError
-    for characters that are unknown, unless they are left out or the vocabulary replaces them,
-    or they are marked: they are V then, which is no symbol.
+    An empty chunk ends each file. The attributes grow while the text is read. Raises CorpusError
+    for unknown characters, unless they are left out, or the vocabulary replaces them, or they are
+    marked: then they are V, which is not a symbol. ``errors`` is for bytes that cannot be decoded.
     """
 
     def __init__(
         self, paths: Sequence[str], vocabulary: Vocabulary, encoding: str,
-        skip_unknown: bool = False, mark_unknown: bool = False, remedy: str = RENAME_ONLY,
+        skip_unknown: bool = False, mark_unknown: bool = False, remedy: str = READ_PAST,
+        errors: str = "strict",
     ) -> None:
         self.name, self.paths = display_name(paths), paths
-        self.vocabulary, self.encoding, self.skip = vocabulary, encoding, skip_unknown
+        self.vocabulary, self.skip = vocabulary, skip_unknown
         self.mark = mark_unknown and not vocabulary.replaces
-        self.remedy = remedy  # for what cannot be decoded
         self.unknown = 0
-        self._digest = Digest()
+        self.source = Source(paths, vocabulary.level, encoding, errors, remedy)
 
     def __iter__(self) -> Iterator[ndarray]:
         known = self.vocabulary
         for path in files_of(self.paths):
-            count = 0
-            for codes in read_codes([path], known.level, self.encoding, self._digest, self.remedy):
+            read = 0
+            for codes in self.source.file(path):
                 missing = known.unknown(codes)
                 if missing and not (self.skip or self.mark or known.replaces):
                     first = int((known.lookup(codes) >= len(known)).argmax())
                     raise CorpusError(
-                        f"{display_path(path)}: character {count + first + 1:,}, "
+                        f"{display_path(path)}: character {read + first + 1:,}, "
                         f"{describe(int(codes[first]))}, is not among the {len(known):,} that the "
-                        "model knows; leave out such with --unknown skip"
+                        f"model knows; {known.remedy(codes)}"
                     )
                 self.unknown += missing
-                count += len(codes)
+                read += len(codes)
                 ids = known.lookup(codes) if self.mark else known.encode(codes, self.skip)
-                if len(ids) or not len(codes):  # what is left of a chunk may be nothing
+                if len(ids) or not len(codes):  # all of a chunk may be left out
                     yield ids
+
+    def lines(self) -> Iterator[tuple[str | bytes, ndarray, int]]:
+        """The lines instead: as text without its newline, as symbols, and how many were unknown.
+
+        The newline is one of the symbols where the line has one and the vocabulary knows it.
+        """
+        for path in files_of(self.paths):
+            number = 1
+            rest: list[ndarray] = []  # the beginning of a line that has not ended yet
+            for codes in self.source.file(path):
+                begin = 0
+                for end in (np.flatnonzero(codes == 10) + 1).tolist():
+                    yield self._line(path, number, np.concatenate([*rest, codes[begin:end]]))
+                    number, rest, begin = number + 1, [], end
+                rest.append(codes[begin:])
+            if any(map(len, rest)):
+                yield self._line(path, number, np.concatenate(rest))
+
+    def _line(self, path: str, number: int, codes: ndarray) -> tuple[str | bytes, ndarray, int]:
+        known = self.vocabulary
+        text = codes[:-1] if len(codes) and codes[-1] == 10 else codes
+        symbols = codes if known.knows_newline else text
+        try:
+            ids = known.encode(symbols, self.skip)
+        except CorpusError as error:
+            raise CorpusError(f"{display_path(path)}, line {number:,}: {error}") from None
+        if known.level == "byte":
+            return text.tobytes(), ids, 0
+        decoded = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        return decoded, ids, known.unknown(symbols)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the bytes so far."""
-        return self._digest.digest().hex()
+        return self.source.digest.digest().hex()
+
+    @property
+    def undecodable(self) -> int:
+        """How many byte sequences were replaced or skipped so far."""
+        return self.source.undecodable
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user may not expect in the text so far."""
+        return [*self.source.notes, *undecodable_note(self.undecodable, self.source.errors)]
 
 
 def read(
@@ -70,40 +112,41 @@ def read(
     skip_unknown: bool = False,
     mark_unknown: bool = False,
     folder: Path | None = None,
-    remedy: str = RENAME_ONLY,
+    remedy: str = READ_PAST,
+    errors: str = "strict",
 ) -> Text:
     """Read files as a ``TextStream`` into one array.
 
-    Where there is a ``folder``, what a run left of a large text there is mapped instead, and a
-    large text that is not found is mapped from a file of its own, which nobody else sees.
+    With a ``folder``, the file that a run left there for a large text is mapped instead. If there
+    is none, a large text is mapped from a temporary file that no other process sees.
     """
     files = files_of(paths)
     sources = cache.fingerprints(files) if folder is not None else []
-    key = {"level": vocabulary.level, "encoding": encoding}
+    key = {"level": vocabulary.level, "encoding": canonical(encoding), "errors": errors}
     for known in cache.find(folder, key, sources) if folder is not None else ():
         found = cache.load(known)
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
             return text_from_facts(display_name(paths), vocabulary, *found)
-    pieces = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy)
+    stream = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy, errors)
     store = Store(folder, files)
     begins: list[int] = []
-    marks = pieces.mark and vocabulary.level == "char"  # of bytes none is unknown
+    marks = stream.mark and vocabulary.level == "char"  # no byte is unknown
     store.widen(smallest_dtype(len(vocabulary) + marks))
     try:
-        for piece in pieces:
-            store.append(piece)
-            if len(piece) == 0:
+        for chunk in stream:
+            store.append(chunk)
+            if len(chunk) == 0:
                 begins.append(store.count)
         ids = store.array()
     finally:
         store.discard()
-    return Text(pieces.name, ids, vocabulary, pieces.digest, unknown=pieces.unknown,
-                begins=begins[:-1])
+    return Text(stream.name, ids, vocabulary, stream.digest, unknown=stream.unknown,
+                begins=begins[:-1], notes=stream.source.notes, undecodable=stream.undecodable)
 
 
 def digest(paths: Sequence[str]) -> str | None:
-    """SHA-256 of the bytes of files, unpacked; None where not all can be read a second time."""
+    """SHA-256 of the bytes of files, unpacked; None if one of them cannot be read twice."""
     files, found = files_of(paths), hashlib.sha256()
     if "-" in files or not all(map(os.path.isfile, files)):
         return None
@@ -111,39 +154,3 @@ def digest(paths: Sequence[str]) -> str | None:
         for data in chunks(path):
             found.update(data)
     return found.hexdigest()
-
-
-def read_lines(
-    paths: Sequence[str], vocabulary: Vocabulary, encoding: str, skip_unknown: bool = False,
-    remedy: str = RENAME_ONLY,
-) -> Iterator[tuple[str | bytes, ndarray, int]]:
-    """The lines of files: as text without its newline, as symbols, and how many were unknown.
-
-    The newline is one of the symbols where the line has one and the vocabulary knows it.
-    """
-    knows_newline = int(vocabulary.lookup(np.array([10]))[0]) < len(vocabulary)
-
-    def line(path: str, number: int, codes: ndarray) -> tuple[str | bytes, ndarray, int]:
-        ended = len(codes) > 0 and codes[-1] == 10
-        text = codes[: len(codes) - ended]
-        symbols = codes if knows_newline else text
-        try:
-            ids = vocabulary.encode(symbols, skip_unknown)
-        except CorpusError as error:
-            raise CorpusError(f"{display_path(path)}, line {number:,}: {error}") from None
-        if vocabulary.level == "byte":
-            return text.tobytes(), ids, 0
-        decoded = text.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        return decoded, ids, vocabulary.unknown(symbols)
-
-    for path in files_of(paths):
-        number = 1
-        rest: list[ndarray] = []  # the beginning of a line that has not ended yet
-        for codes in read_codes([path], vocabulary.level, encoding, remedy=remedy):
-            begin = 0
-            for end in (np.flatnonzero(codes == 10) + 1).tolist():
-                yield line(path, number, np.concatenate([*rest, codes[begin:end]]))
-                number, rest, begin = number + 1, [], end
-            rest.append(codes[begin:])
-        if any(map(len, rest)):
-            yield line(path, number, np.concatenate(rest))

@@ -9,36 +9,36 @@ from numpy import ndarray
 
 from charrnn.text.corpus import Text
 
-CONTEXT = 128  # symbols before a part that are read first and not scored
-LARGEST_VALIDATION = 1_000_000  # characters held out, by default, of a long text
+CONTEXT = 128  # symbols before a part that are read, but not scored, before it
+LARGEST_VALIDATION = 1_000_000  # characters of a long text that are for validation by default
 
 
 @dataclass(frozen=True)
 class DocumentStarts:
-    """Where documents start inside a text, and with that where the state is reset.
+    """Where documents start inside a text, and so where the state is reset.
 
-    At each of ``positions`` (K,), in ascending order, stands the first symbol of a document. To
-    predict it, the network reads ``symbol`` from the zero state, not the character before.
+    The first symbols of the documents are at ``positions``, in ascending order. To predict such a
+    symbol, the network reads ``symbol`` from the zero state, and not the character before.
     """
 
     positions: ndarray
     symbol: int
 
     def shifted(self, by: int) -> DocumentStarts:
-        """The same places in a text that begins ``by`` symbols later."""
+        """The same document starts in the text without its first ``by`` symbols."""
         return DocumentStarts(self.positions - by, self.symbol)
 
     def apply(self, x: ndarray, following: ndarray) -> ndarray:
-        """Put ``symbol`` wherever a document starts after ``x``; say where, in bool.
+        """Put ``symbol`` wherever a document starts after ``x``; return where, as bool.
 
-        ``following`` are the positions of the symbols after those of ``x``, of its shape.
+        ``following`` are the positions of the symbols after those of ``x``, in the same shape.
         """
         reset = self.among(following)
         x[reset] = self.symbol
         return reset
 
     def among(self, positions: ndarray) -> ndarray:
-        """At which of some positions a document starts, bool of the same shape."""
+        """Whether a document starts at each of some positions, bool of the same shape."""
         if len(self.positions) == 0:
             return np.zeros(positions.shape, bool)
         nearest = np.searchsorted(self.positions, positions).clip(max=len(self.positions) - 1)
@@ -48,7 +48,7 @@ class DocumentStarts:
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a text: the symbols that are learned from or scored, and what precedes them."""
+    """A part of a text: the symbols to train on or to score, and what precedes them."""
 
     ids: ndarray  # (N,)
     context: ndarray  # symbols read before, at least one
@@ -83,11 +83,18 @@ def split(text: Text, val_fraction: float | None, reset: bool) -> tuple[Split, S
 def training_size(size: int, val_fraction: float | None) -> int:
     """How many of ``size`` symbols are for training; the others are for validation.
 
-    By default a tenth is for validation, and at most LARGEST_VALIDATION: more would take longer
-    to score, and the score is exact enough. Validation needs two symbols; where fewer are left,
-    all are for training.
+    Validation needs two symbols; if fewer would be left, all are for training.
     """
     if val_fraction is None:
-        val_fraction = min(0.1, LARGEST_VALIDATION / max(1, size))
-    train = int(size * (1 - val_fraction) + 1e-6)  # 1 - 0.9 is a little less than 0.1
+        val_fraction = default_fraction(size)
+    train = int(size * (1 - val_fraction) + 1e-6)  # in floats, 1 - 0.9 is a little less than 0.1
     return size if size - train < 2 else train
+
+
+def default_fraction(size: int) -> float:
+    """The share of ``size`` symbols that are for validation if no share was set.
+
+    A tenth, and at most LARGEST_VALIDATION symbols: more would take longer to score without a
+    noticeably more exact score.
+    """
+    return min(0.1, LARGEST_VALIDATION / max(1, size))

@@ -1,7 +1,8 @@
-"""The symbols of a text as they are read: in memory, or those of a large text in a file.
+"""The symbols of a text as they are read: in memory, or in a file if the text is large.
 
-``cache`` says what such a file holds and finds it again. While it is written it has a name of its
-own, so that nobody sees a part of one; a run that is killed leaves it to be swept by the next.
+``cache`` describes the contents of such a file and finds it again. While it is written it has a
+temporary name, so that no process sees a part of it. If a run is killed, the next one removes its
+temporary file.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from charrnn.errors import CharrnnError
 from charrnn.system import lock
 from charrnn.system.files import open_regular, permissions
 from charrnn.text import cache
-from charrnn.text.cache import MAGIC, MAX_FACTS, SEAL, file_name
+from charrnn.text.cache import FOOTER, MAGIC, MAX_FACTS, file_name
 from charrnn.text.files import Digest
 
 
 class Store:
-    """Symbols on their way: in memory, or, where there is a ``folder``, from LIMIT on in a file.
+    """The symbols read so far: in memory, or, given a ``folder``, from LIMIT on in a file.
 
-    They are appended, then translated once, then read or sealed. Raises CharrnnError where the
-    folder cannot be written. Nobody may read the file who may not read the text's own ``files``.
+    They are appended, then translated once, then the file is finished and mapped. Raises
+    CharrnnError where the folder cannot be written. Only those who may read the text's own
+    ``files`` may read the file.
     """
 
     def __init__(self, folder: Path | None, files: Sequence[str] = ()) -> None:
@@ -41,7 +43,7 @@ class Store:
         self._memory = bytearray()
         self._file: BinaryIO | None = None
         self._digest: Digest | None = None  # of the translated symbols in the file
-        self._sealed: Path | None = None  # the name that the file has got
+        self._kept: Path | None = None  # the final name of the file, once it has one
 
     @property
     def in_file(self) -> bool:
@@ -64,7 +66,7 @@ class Store:
             self._memory = bytearray()
 
     def widen(self, dtype: Any) -> None:
-        """Take symbols of ``dtype`` from now on, and turn those that are there into such."""
+        """Accept symbols of ``dtype`` from now on, and convert those that are stored already."""
         if self.dtype == dtype:
             return
         before = copy.copy(self)
@@ -73,34 +75,34 @@ class Store:
         if self.folder is not None and self._file is not None:
             self._file = self._open(self.folder)
         try:
-            for piece in before.pieces():
-                self.append(piece)
+            for chunk in before.chunks():
+                self.append(chunk)
         finally:
             if before._file is not None:
                 _remove(before._file)
 
-    def pieces(self) -> Iterator[ndarray]:
-        """All symbols, in arrays of up to cache.PIECE of them."""
+    def chunks(self) -> Iterator[ndarray]:
+        """All symbols, in arrays of up to cache.CHUNK of them."""
         if self._file is None:
             ids = self.array()
-            yield from (ids[at : at + cache.PIECE] for at in range(0, len(ids), cache.PIECE))
+            yield from (ids[at : at + cache.CHUNK] for at in range(0, len(ids), cache.CHUNK))
             return
         file, dtype = self._file, self.dtype
         file.seek(0)
-        for at in range(0, self.count, cache.PIECE):
-            count = min(cache.PIECE, self.count - at)
+        for at in range(0, self.count, cache.CHUNK):
+            count = min(cache.CHUNK, self.count - at)
             yield np.frombuffer(file.read(count * dtype.itemsize), dtype)
 
     def translate(self, to: ndarray, dtype: Any) -> None:
         """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place."""
         same = self.dtype == dtype and np.array_equal(to, np.arange(len(to)))
-        if same and self._digest is not None:  # it was done before, and nothing new has come
+        if same and self._digest is not None:  # this was done before, and nothing was added
             return
         table, written = to.astype(dtype), 0
         self._digest = Digest() if self._file else None
-        for piece in self.pieces():
+        for chunk in self.chunks():
             # "clip" is twice as fast as indexing, which looks for indices out of bounds first.
-            new = table.take(piece, mode="clip")
+            new = table.take(chunk, mode="clip")
             if self._file is None or self._digest is None:
                 self._memory[written : written + new.nbytes] = new.data
             else:
@@ -113,23 +115,22 @@ class Store:
         self.dtype = np.dtype(dtype)
 
     def array(self) -> ndarray:
-        """All symbols: in memory, or mapped from the file, whatever has become of its name.
+        """All symbols: in memory, or mapped from the file.
 
-        Where it was not sealed, nobody else finds it any more.
+        A file that was not finished has no name from now on: ``filename`` is None.
         """
         if self._file is None:
             return np.frombuffer(self._memory, self.dtype)[: self.count]
         ids = np.memmap(self._file, self.dtype, "r", shape=(self.count,))
-        if self._sealed:
-            ids.filename = os.path.abspath(self._sealed)
+        ids.filename = os.path.abspath(self._kept) if self._kept else None
         _remove(self._file)
         return ids
 
-    def seal(self, facts: dict[str, Any]) -> Path | None:
-        """Give the file of the translated symbols its end and its name.
+    def finish(self, facts: dict[str, Any]) -> Path | None:
+        """Write the facts and the footer after the translated symbols, and give the file its name.
 
-        None where there is no file, or where that cannot have the name: another user's file may
-        have it, in a folder where only its owner can replace it.
+        None if there is no file, or if it cannot get the name: in a folder with the sticky bit, a
+        file of another user with that name cannot be replaced.
         """
         if self._file is None:
             return None
@@ -138,7 +139,7 @@ class Store:
         text = json.dumps({**facts, "dtype": self.dtype.str}).encode()
         if len(text) > MAX_FACTS:
             return None
-        end = SEAL.pack(MAGIC, len(text), self._digest.digest(), hashlib.sha256(text).digest())
+        end = FOOTER.pack(MAGIC, len(text), self._digest.digest(), hashlib.sha256(text).digest())
         path = self.folder / file_name(facts["key"])
         try:
             self._file.truncate(size)
@@ -149,11 +150,11 @@ class Store:
             raise _unwritable(path, error) from None
         with suppress(OSError):
             os.replace(self._file.name, path)
-            self._sealed = path
-        return self._sealed
+            self._kept = path
+        return self._kept
 
     def discard(self) -> None:
-        """Leave no file behind, where one was begun and not sealed."""
+        """Remove the file, if there is one without its final name."""
         if self._file is not None:
             _remove(self._file)
 
@@ -186,7 +187,7 @@ def _remove(file: BinaryIO) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes left behind that were killed: what nobody holds the lock of."""
+    """Remove the temporary files of killed processes: those that no process has locked."""
     for path in folder.glob(".*.ids.tmp"):
         with suppress(OSError), open_regular(path, write=True) as file:
             new = os.fstat(file.fileno()).st_mtime > time.time() - 60  # it may not be locked yet

@@ -1,4 +1,4 @@
-"""The vocabulary: characters or bytes as integer ids; unknown ones replaced or refused."""
+"""The vocabulary: characters or bytes as integer ids; unknown ones are replaced or refused."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import CorpusError
-from charrnn.text.display import describe
+from charrnn.text.display import count, describe
 
 CODE_POINTS = sys.maxunicode + 1
-REPLACEMENT = 0xFFFD  # Unicode's own sign for a character that is not there
+REPLACEMENT = 0xFFFD  # Unicode's own sign for an unknown character
 
 
 class Vocabulary:
-    """Symbols in the order of their code points; id i stands for ``codes[i]``.
+    """Symbols in the order of their code points; id i means ``codes[i]``.
 
     ``codes`` is uint32 (V,): Unicode code points, or 0 .. 255 where ``level`` is "byte". A
-    vocabulary that ``replaces`` has U+FFFD, which stands for every character that it lacks.
+    vocabulary that ``replaces`` has U+FFFD, and uses it for every character that it lacks.
     """
 
     def __init__(self, codes: ndarray, level: str, replaces: bool = False) -> None:
@@ -29,20 +29,20 @@ class Vocabulary:
         # One entry per code point would be 1.1 million; up to the largest is enough.
         self._table = np.full(int(self.codes.max(initial=0)) + 2, len(codes), np.uint32)
         self._table[self.codes] = np.arange(len(codes))
+        self.knows_newline = 10 in self.codes
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @classmethod
     def of_bytes(cls) -> Vocabulary:
-        """Every byte there is: any file at all can be read with it."""
+        """All 256 bytes: it can read any file."""
         return cls(np.arange(256), "byte")
 
     @property
     def start(self) -> int:
-        """The symbol that is read before a text: the newline, or the first without one."""
-        newline = int(self.lookup(np.array([10]))[0])
-        return newline if newline < len(self) else 0
+        """The symbol that is read before a text: the newline, or the first symbol without one."""
+        return int(self.lookup(np.array([10]))[0]) if self.knows_newline else 0
 
     def lookup(self, codes: ndarray) -> ndarray:
         """The id of every code; V where there is none."""
@@ -56,8 +56,8 @@ class Vocabulary:
     def encode(self, codes: ndarray, skip_unknown: bool = False) -> ndarray:
         """The ids of ``codes``.
 
-        Those that are unknown are replaced by a vocabulary that does so, or left out, or else
-        a CorpusError names them.
+        Unknown ones are replaced if the vocabulary does that, or left out with ``skip_unknown``;
+        otherwise a CorpusError names them.
         """
         ids = self.lookup(codes)
         known = ids < len(self)
@@ -67,11 +67,46 @@ class Vocabulary:
             elif skip_unknown:
                 ids = ids[known]
             else:
-                raise CorpusError(unknown_message(np.asarray(codes)[~known], len(self)))
+                raise CorpusError(f"{self.unknown_message(codes)}; {self.remedy(codes)}")
         return ids.astype(self.dtype)
 
+    def unknown_message(self, codes: ndarray) -> str:
+        """Name the unknown ones of ``codes``, which has some, the most common first."""
+        unknown = np.asarray(codes)[self.lookup(codes) >= len(self)]
+        distinct, counts = np.unique(unknown, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        named = ", ".join(describe(int(code)) for code in distinct[order[:5]])
+        more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
+        kinds = f" ({len(distinct):,} distinct)" if len(distinct) < len(unknown) else ""
+        are = "is" if len(unknown) == 1 else "are"
+        return (f"{count(len(unknown), 'character')}{kinds} {are} not among the {len(self):,} that "
+                f"the model knows: {named}{more}")
+
+    def remedy(self, codes: ndarray) -> str:
+        """What to do about ``codes`` of which some are unknown."""
+        form = self.known_form(codes)
+        if form is None:
+            return "skip unknown characters with --unknown skip"
+        other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
+        return (f"the text is in {other} ({how} accents) and the model knows its characters in "
+                f"{form}: convert it, for example with uconv -x any-{form.lower()} or Python's "
+                f"unicodedata.normalize({form!r}, text)")
+
+    def known_form(self, codes: ndarray) -> str | None:
+        """The Unicode normal form, NFC or NFD, in which all of ``codes`` are known, if any."""
+        if self.level == "byte":
+            return None
+        import unicodedata  # only where a character is unknown
+
+        text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        for form in ("NFC", "NFD"):
+            normal = code_points(unicodedata.normalize(form, text), "surrogatepass")
+            if not self.unknown(normal):
+                return form
+        return None
+
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
-        """``encode`` for a string; at byte level a string stands for its UTF-8 bytes."""
+        """``encode`` for a string; at byte level for the UTF-8 bytes of a string."""
         if self.level == "byte":
             raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
@@ -79,11 +114,11 @@ class Vocabulary:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise CorpusError(f"character {error.start:,} of it is not UTF-8") from None
+            raise CorpusError(f"character {error.start + 1:,} of it is not UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:
-        """The text that ``ids`` stand for: a string, or bytes at byte level."""
+        """The text of ``ids``: a string, or bytes at byte level."""
         if self.level == "byte":
             return np.asarray(ids, np.uint8).tobytes()
         text: str = self.codes[ids].astype("<u4").tobytes().decode("utf-32-le")
@@ -103,16 +138,3 @@ def code_points(text: str, surrogates: str = "strict") -> ndarray:
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", surrogates), "<u4")
-
-
-def unknown_message(codes: ndarray, vocabulary_size: int) -> str:
-    """Say which characters the model has never seen; the commonest first."""
-    distinct, counts = np.unique(codes, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    named = ", ".join(describe(int(code)) for code in distinct[order[:5]])
-    more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
-    return (
-        f"{len(codes):,} characters ({len(distinct):,} distinct) are not among the "
-        f"{vocabulary_size:,} that the model knows: {named}{more}; "
-        "leave them out with --unknown skip"
-    )

@@ -1,4 +1,4 @@
-"""The length of a run in steps, however it was given."""
+"""The length of a run in steps, whether set in steps, epochs or minutes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from charrnn.training.step import TrainingStep
 from charrnn.training.validation import score_together
 
 MANY = 2.0**62  # steps are stored in 64 bits
-MEASURED = 64 * 1024  # symbols that are scored to measure the speed of validation
+MEASURED = 64 * 1024  # symbols to score when measuring the speed of validation
 
 
 def set_budget(run: Run, step: TrainingStep | None = None) -> None:
     """Turn the budget of the settings into the steps of ``run.checkpoint.progress``.
 
-    A new time needs a ``step`` to measure with; without one, the steps are 0 for now.
+    Minutes that are new need a ``step`` to measure the speed with; without one, the steps are 0.
     """
     config, progress, windows = run.config, run.checkpoint.progress, run.batches.windows
     before = progress.steps
@@ -25,10 +25,8 @@ def set_budget(run: Run, step: TrainingStep | None = None) -> None:
         progress.steps = config.steps
     elif config.epochs:
         progress.steps = max(1, math.ceil(min(config.epochs * windows, MANY)))
-    elif not config.max_minutes:
-        progress.steps = run.default_steps
-    elif config.max_minutes != progress.minutes:
-        # Measured once and kept: the same command finds the same number next time.
+    elif config.max_minutes and config.max_minutes != progress.minutes:
+        # Measured once and stored: the same command resumes with the same number of steps.
         if step is None:
             progress.steps = 0
             return
@@ -36,15 +34,16 @@ def set_budget(run: Run, step: TrainingStep | None = None) -> None:
         fit = int(min(60 * config.max_minutes / seconds, MANY))
         progress.steps = max(1, progress.step, fit)
     progress.minutes = config.max_minutes
+    run.checkpoint.settings["steps"] = progress.steps
     if run.resumed and before != progress.steps > progress.step:
         run.notes.append(
-            f"the budget was {before:,} steps and is {progress.steps:,} now: the rate follows "
-            "the schedule of the new total, so this is not one long run"
+            f"the budget was {before:,} steps and is now {progress.steps:,}: the learning rate "
+            "follows the schedule of the new total, so the result is not that of one long run"
         )
 
 
 def seconds_per_step(run: Run, step: TrainingStep) -> float:
-    """The time of a step with its share of validation, measured on copies for a second."""
+    """The time of a step and its share of validation, measured on copies for about a second."""
     checkpoint, share = run.checkpoint, run.processes.broadcast
     params, moments = checkpoint.last.copy(), checkpoint.moments.copy()
     state = checkpoint.state[step.sequences]

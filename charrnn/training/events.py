@@ -1,26 +1,41 @@
 """The events of a run: plain values, made by ``loop`` and shown by the command line.
 
-``train --json`` prints each as an object with the name of its class, in small letters, as
-``event``; the fields here are that format.
+``train --json`` prints each as an object with the name of its class, in lower case, as
+``event``, and the fields below as keys; beside each score in nats it has that in bits.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+# The names in bits of scores whose names in nats do not have their unit.
+BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened after ``step`` of ``steps`` updates, ``epoch`` passes."""
+    """Something that happened after ``step`` of ``steps`` updates, ``epoch`` passes.
+
+    ``elapsed_seconds`` count from the beginning of ``loop.train`` in this process, when the text
+    has been read. They differ between processes, and make no difference to equality.
+    """
 
     step: int
     steps: int
     epoch: float
+    elapsed_seconds: float = field(compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints."""
-        return {"event": type(self).__name__.lower(), **asdict(self)}
+        found: dict[str, Any] = {"event": type(self).__name__.lower()}
+        for key, value in asdict(self).items():
+            found[key] = value
+            bits_key = BITS_OF_NGRAMS.get(key, key.replace("nats_per_char", "bits_per_char"))
+            if bits_key != key:
+                found[bits_key] = None if value is None else value / math.log(2)
+        return found
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,8 @@ class Start(Event):
     val_chars: int
     left_over: int  # characters at the ends of the training text that an epoch leaves out
     dropout: float
+    weight_decay: float
+    eval_every: int  # steps
     batch_size: int
     seq_length: int
     steps_per_epoch: int
@@ -40,7 +57,7 @@ class Start(Event):
     memory_bytes: int  # of each process
     processes: int
     threads: int  # of each process
-    continued: bool
+    continued: bool  # the run is resumed: its checkpoint already has steps
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults
     notes: list[str] = field(default_factory=list)
@@ -48,7 +65,7 @@ class Start(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    nats_per_char: float  # of this window, before the update
+    nats_per_char: float  # training loss of this window, with dropout, before the update
     grad_norm: float  # before clipping
     learning_rate: float
     chars_per_second: float
@@ -56,8 +73,9 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Eval(Event):
-    nats_per_char: float | None  # None where it is not finite
-    best_nats_per_char: float | None
+    nats_per_char: float | None  # of the validation part; None where it is not finite
+    training_nats_per_char: float  # mean training loss, with dropout, since the last validation
+    best_nats_per_char: float | None  # None before the first finite validation
     improved: bool
     unigram: float  # the same text under n-grams of the training text, nats per character
     trigram: float
@@ -76,7 +94,7 @@ class Save(Event):
 @dataclass(frozen=True)
 class End(Event):
     reason: str  # "done", "patience", "stopped" or "already trained"
-    best_nats_per_char: float | None
+    best_nats_per_char: float | None  # None without a finite validation
     best_step: int
     path: str
-    signal: int | None = None
+    signal: int | None = None  # number of the signal that stopped the run

@@ -20,28 +20,30 @@ from charrnn.training.step import TrainingStep, diverged
 from charrnn.training.validation import ngram_scores, validate
 
 DIVERGED_AFTER = 100  # steps in a row with a loss of more than twice that of guessing
-SAMPLE_LENGTH = 200  # characters that are shown while training
+SAMPLE_LENGTH = 200  # characters of the samples shown during training
 
 
 def train(run: Run, signals: Signals) -> Iterator[Event]:
-    """Train until the budget or the patience is spent, or a signal asks to stop; save on the way.
+    """Train until the budget or the patience is spent, or a signal asks to stop; save meanwhile.
 
     Raises DivergedError with the last good checkpoint in place.
     """
+    begin = time.perf_counter()
     config, checkpoint, batches = run.config, run.checkpoint, run.batches
     progress, step = checkpoint.progress, TrainingStep(run, signals)
     state = checkpoint.state[step.sequences]
     set_budget(run, step)
 
-    def now() -> tuple[int, int, float]:
-        return progress.step, progress.steps, progress.step / batches.windows
+    def now() -> tuple[int, int, float, float]:
+        elapsed = time.perf_counter() - begin
+        return progress.step, progress.steps, progress.step / batches.windows, elapsed
 
     def spent() -> str | None:
         if config.patience and progress.stale >= config.patience:
             return "patience"
         return "done" if progress.step >= progress.steps else None
 
-    yield start(run)
+    yield start(run, time.perf_counter() - begin)
     compared, stop = None, None
     reason = "already trained" if run.resumed and spent() else None
     clock = time.perf_counter()
@@ -62,13 +64,14 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             if len(run.validation):
                 nats = validate(run)
                 compared = compared or ngram_scores(run)
-                yield Eval(*now(), nats, progress.best_nats, progress.stale == 0, *compared)
+                mean = progress.losses / progress.since
+                yield Eval(*now(), nats, mean, progress.best_nats, progress.stale == 0, *compared)
             note_history(run, nats, update.learning_rate)
             checkpoint.remember_sample(progress.step, sample(run))
         if config.sample_every and progress.step % config.sample_every == 0:
             yield Sample(*now(), sample(run))
         reason = "stopped" if stop is not None and not last else spent()
-        # A step from which the run may not recover is not saved unasked over a better one.
+        # A high loss may never recover: such a step replaces no better one unless asked to.
         regular = due or progress.step % config.save_every == 0
         if reason or update.gradient.save or (regular and not progress.high):
             signals.save = False
@@ -81,11 +84,11 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
               stop if reason == "stopped" else None)
 
 
-def start(run: Run) -> Start:
-    """What was found, in numbers."""
+def start(run: Run, elapsed: float = 0.0) -> Start:
+    """The first event: what the run is made of, in numbers."""
     progress, arch = run.checkpoint.progress, run.checkpoint.last.arch
     return Start(
-        progress.step, progress.steps, progress.step / run.batches.windows,
+        progress.step, progress.steps, progress.step / run.batches.windows, elapsed,
         corpus=run.text.name,
         chars=len(run.text),
         distinct=run.text.distinct,
@@ -94,6 +97,8 @@ def start(run: Run) -> Start:
         val_chars=len(run.validation),
         left_over=run.batches.left_over,
         dropout=run.dropout,
+        weight_decay=run.config.decay,
+        eval_every=run.eval_every,
         batch_size=run.batches.B,
         seq_length=run.batches.T,
         steps_per_epoch=run.batches.windows,
@@ -109,7 +114,7 @@ def start(run: Run) -> Start:
 
 
 def count_step(run: Run, loss: float, grad_norm: float) -> None:
-    """Add an update to the progress of the run; DivergedError where the loss stays high."""
+    """Count an update in the progress of the run; DivergedError if the loss stays high."""
     progress = run.checkpoint.progress
     progress.step += 1
     progress.losses += loss
@@ -134,8 +139,8 @@ def note_history(run: Run, nats: float | None, rate: float) -> None:
 def save(run: Run) -> None:
     """Write the checkpoint; before the first finite validation the last weights are the best.
 
-    What the last update made is looked at first: a file never holds what is not finite, nor
-    weights that are not those of all processes.
+    What the last update changed is checked first: a file never holds numbers that are not
+    finite, nor weights that differ between the processes.
     """
     checkpoint, processes = run.checkpoint, run.processes
     processes.check_equal({"sum of weights": zlib.crc32(checkpoint.last.flat.data)})
@@ -152,7 +157,7 @@ def save(run: Run) -> None:
 
 
 def sample(run: Run) -> str:
-    """A short sample of the weights as they are, the same whenever it is asked for."""
+    """A short sample of the present weights; the same step gives the same sample."""
     checkpoint, vocabulary = run.checkpoint, run.checkpoint.vocabulary
     seed = (run.config.seed + checkpoint.progress.step) % 2**63
     pieces = sampling.samples(
@@ -160,6 +165,6 @@ def sample(run: Run) -> str:
     )
     try:
         text = vocabulary.decode(np.concatenate([ids for _, ids in pieces]))
-    except DivergedError as error:  # the run may yet recover
+    except DivergedError as error:  # the run may still recover
         return str(error)
     return text if isinstance(text, str) else text.decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""The memory that a run takes, estimated before it is taken.
+"""An estimate of a run's memory, before any of it is allocated.
 
-Counted is what grows with the settings and the text, beside what Python and NumPy take. What is
-not in memory at the same time counts as the largest of it.
+It counts what grows with the settings and the text, but not what Python and NumPy themselves
+take. Of buffers that are never in memory at the same time, only the largest counts.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from charrnn.text.batches import Batches
 from charrnn.training.run import shard_count
 from charrnn.training.validation import COUNTED
 
-PER_THREAD = 500_000  # bytes of its stack, and of its share of the heap and of BLAS
-MANY_SYMBOLS = 1000  # of a vocabulary; what larger ones cost, a higher min_count may save
+PER_THREAD = 500_000  # bytes: a thread's stack, and its part of the heap and of BLAS
+MANY_SYMBOLS = 1000  # a larger vocabulary may be reduced by a higher min_count
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What the memory of a run depends on; ``bytes`` is the estimate, of each process."""
+    """What a run's memory depends on; ``bytes`` is the estimate per process."""
 
     arch: Architecture
     batches: Batches
-    moments: int  # vectors that the optimizer keeps
+    moments: int  # vectors of moments that the optimizer keeps
     threads: int = 1
     processes: int = 1
     deterministic: bool = False
-    train: int = 0  # symbols to learn from
-    validation: int = 0  # symbols to validate on
+    train: int = 0  # symbols of the training text
+    validation: int = 0  # symbols of the validation text
     texts: int = 0  # bytes of the texts themselves
-    inherited: int = 0  # bytes of the checkpoint that the run begins from
+    inherited: int = 0  # bytes of the checkpoint that the run starts from
 
     @property
     def bytes(self) -> int:
-        """The parameters (last, best, moments, a gradient for each shard), the activations of
-        each thread, and the most that anything takes for a while."""
+        """Bytes of the parameters (last, best, moments, a gradient per shard), the activations of
+        each thread, and the largest of the temporary buffers."""
         arch, item = self.arch, np.dtype(self.arch.dtype).itemsize
         of_all = shard_count(self.batches, self.threads, self.processes, self.deterministic)
         shards, B = of_all // self.processes, self.batches.B // self.processes
@@ -48,18 +48,18 @@ class Demand:
         gradients = shards * (3 if self.deterministic and self.processes > 1 else 1)  # allreduce
         kept = (2 + self.moments + gradients) * arch.size
         kept += threads * Activations.entries(arch, self.batches.T, widest)
-        for_a_while = max(
-            2 * arch.size,  # of the optimizer
+        temporary = max(
+            2 * arch.size,  # the optimizer
             threads * self._pass(self.batches.T * widest) + 4 * B * arch.output_size,  # dropout
             self._scoring(),
             self._sampling(),
             self._counting() // item,
         )
-        training = item * (kept + for_a_while) + self.threads * PER_THREAD
-        return self.texts + max(training, self._beginning() + self.inherited)
+        training = item * (kept + temporary) + self.threads * PER_THREAD
+        return self.texts + max(training, self._initializing() + self.inherited)
 
     def remedies(self) -> str:
-        """The settings to change where there is not so much, those first that cost most of it."""
+        """The settings to change if memory is too small: first those that would halve it."""
         arch, options = self.arch, []
         few = dataclasses.replace(arch, vocabulary_size=min(MANY_SYMBOLS, arch.vocabulary_size))
         half = self.bytes / 2
@@ -78,36 +78,36 @@ class Demand:
         return self.arch.cell.n_blocks * self.arch.hidden_size
 
     def _pass(self, N: int) -> int:
-        """Numbers that reading N symbols forward and backward takes besides: W_xh and the biases
-        added up, W_hh laid out anew, the gradient by each symbol sorted."""
+        """Numbers in the temporary buffers of one forward and backward pass over N symbols: the
+        sum of W_xh and the biases, a copy of W_hh, and the sorted or one-hot input gradient."""
         H, kH, V = self.arch.hidden_size, self._block, self.arch.vocabulary_size
         return max(V * kH, H * kH + N * (kH + V * (V <= 128)))
 
     def _scoring(self) -> int:
-        """Numbers that validation takes: activations, and scores, for each thread with a block."""
+        """Numbers that validation takes: activations and scores, for each thread with a block."""
         arch = self.arch
         segments, width = scoring.shares(self.validation)
         threads = min(self.threads, -(-segments // width))
         steps, widths = scoring.steps_at_once(arch.vocabulary_size), Activations.widths(arch)
         read = sum(widths[name] for name in ("states", "saved", "a", "logits"))
-        scores = 4 * width * scoring.SEGMENT  # of double precision, and the symbols
+        scores = 4 * width * scoring.SEGMENT  # double precision, and the symbols
         return threads * ((steps + 1) * width * read + scores + self._pass(0))
 
     def _sampling(self) -> int:
-        """Numbers that a sample takes: the weights laid out anew, and copies on the way there."""
+        """Numbers that sampling takes: the joined weights, and the copies made to join them."""
         arch = self.arch
         H, V, kH = arch.hidden_size, arch.vocabulary_size, self._block
         return (arch.layers + 2) * (H + 1) * (2 * kH + V) + V * kH
 
     def _counting(self) -> int:
-        """Bytes that the n-grams take with which validation is compared."""
+        """Bytes of the n-gram models to which the validation score is compared."""
         if self.validation == 0:
             return 0
         counted = min(self.train, COUNTED) + min(self.validation, COUNTED)
         return 96 * counted + 24 * min(self.arch.vocabulary_size**3, 8 * counted)
 
-    def _beginning(self) -> int:
-        """Bytes that the first parameters take, drawn in double precision, matrix by matrix."""
+    def _initializing(self) -> int:
+        """Bytes of the initial parameters, drawn in double precision, matrix by matrix."""
         arch, item = self.arch, np.dtype(self.arch.dtype).itemsize
         V, H = arch.vocabulary_size, arch.hidden_size
         return 2 * item * arch.size + 8 * max(V * arch.output_size, 5 * H * H)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
-from charrnn.config.settings import Config, changed
+from charrnn.config.settings import Config
 from charrnn.errors import CorpusError, UsageError
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, initialize
@@ -21,15 +21,17 @@ from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.display import display_list, printable_name
-from charrnn.text.files import files_of
+from charrnn.text.display import count
 from charrnn.text.split import Split, split, whole
+from charrnn.training import defaults
 from charrnn.training.memory import Demand
+from charrnn.training.notes import take_notes
 from charrnn.training.processes import Alone, ProcessGroup, workers
 from charrnn.training.resume import (
     check_fits,
     check_inputs_survive,
     digest_of_documents,
+    explicit,
     inherit_architecture,
     inherit_weights,
     resume_settings,
@@ -40,8 +42,8 @@ from charrnn.training.run import Request, Run
 def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
     """Read the texts; start, resume or inherit; refuse what cannot be done.
 
-    Where several processes train together, all refuse what one of them has to refuse, and
-    what they have found has to be the same.
+    If several processes train together, an error of one of them is raised by all, and so is a
+    difference between what they have found.
     """
     processes = processes or ProcessGroup(Alone())
     run = processes.together(lambda: _prepare(request, processes))
@@ -52,8 +54,8 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
         "text": run.checkpoint.origin["corpus"],
         "division of the text into files": run.checkpoint.documents,
         "validation text": run.checkpoint.origin["val"],
-        "checkpoint to begin from": run.checkpoint.origin["init_from"],
-        "checkpoint to go on from": run.checkpoint.digest,
+        "checkpoint to start from": run.checkpoint.origin["init_from"],
+        "checkpoint to resume": run.checkpoint.digest,
         "number of threads": run.checkpoint.threads,
     })
     return run
@@ -75,10 +77,11 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     documents = digest_of_documents([text, val_text] if val_text else [text])
     if request.path.exists() and not request.overwrite:
         checkpoint = storage.load(request.path)
-        config = resume_settings(request, config, checkpoint, origin, documents)
-
-    train, validation = _parts(text, val_text, config)
-    batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
+        config = resume_settings(
+            request, config, checkpoint, origin, documents,
+            lambda config: _divide(text, val_text, config)[0],
+        )
+    config, train, validation, batches = _divide(text, val_text, config)
     _check_shares(batches, processes.size, config.deterministic)
 
     arch = storage.architecture(dataclasses.asdict(config), len(text.vocabulary))
@@ -91,7 +94,9 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     )
     _check_memory(demand, processes.on_this_machine)
     if checkpoint is None:
-        checkpoint = _new_checkpoint(config, text, origin, documents, arch, batches.B, init_from)
+        checkpoint = _new_checkpoint(
+            config, explicit(request), text, origin, documents, arch, batches.B, init_from
+        )
     else:
         check_fits(request.path, checkpoint, text.vocabulary, batches.B)
 
@@ -107,7 +112,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
-    _take_notes(run, request)
+    take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
 
@@ -115,9 +120,9 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
 def _read_texts(
     request: Request, config: Config, init_from: Checkpoint | None, processes: ProcessGroup
 ) -> tuple[Text, Text | None]:
-    """The text and that of ``--val``, in one vocabulary, which has that of ``init_from``, too."""
+    """The text and that of ``--val``, in one vocabulary, which includes that of ``init_from``."""
     options = TextOptions(config.level, config.encoding, config.min_count,
-                          request.cache or request.path.parent)
+                          request.cache or request.path.parent, config.errors)
     more, val = [corpus.NO_CODES], None
     if init_from:
         more.append(init_from.vocabulary.codes)
@@ -129,8 +134,8 @@ def _read_texts(
     if val is not None:
         ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
         val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
-    elif request.val is not None:  # rare characters are such in the text, not in this one
-        val = reader.read([request.val], vocabulary, config.encoding)
+    elif request.val is not None:  # characters are rare by their number in the training text
+        val = reader.read([request.val], vocabulary, config.encoding, errors=config.errors)
     if val is not None and len(val) == 0:
         raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
     return text, val
@@ -139,7 +144,10 @@ def _read_texts(
 def _read_corpus(
     paths: Sequence[str], options: TextOptions, more: ndarray, processes: ProcessGroup
 ) -> Text:
-    """The text, in every process; a large one is encoded by one of those that share a folder."""
+    """The text, in every process; a large one is encoded by one of those that share a folder.
+
+    Only the first process reads it at first: a large text is then in a file that others map.
+    """
     def read_if(chosen: bool) -> Text | None:
         return processes.together(lambda: corpus.read(paths, options, more) if chosen else None)
 
@@ -148,6 +156,17 @@ def _read_corpus(
         # Other machines may see the file that the first process made, or not.
         text = read_if(processes.first_here and not processes.is_first) or text
     return text or corpus.read(paths, options, more, verify=False)
+
+
+def _divide(
+    text: Text, val_text: Text | None, config: Config
+) -> tuple[Config, Split, Split, Batches]:
+    """The training and the validation part and the batches, and the settings with the defaults
+    that follow from them."""
+    config = defaults.before_split(config, len(text), val_text is not None)
+    train, validation = _parts(text, val_text, config)
+    batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
+    return defaults.after_split(config, train, validation, batches), train, validation, batches
 
 
 def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Split]:
@@ -160,29 +179,29 @@ def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Sp
     if len(train) < 2:
         held_out = ""
         if len(text) > len(train):
-            held_out = f", of which {len(validation):,} are held out"
-        raise CorpusError(f"{text.name} has {len(text):,} characters{held_out}: at least 2 are "
-                          "needed to train on")
+            held_out = f", of which {len(validation):,} are for validation"
+        raise CorpusError(f"{text.name} has {count(len(text), 'character')}{held_out}: at least 2 "
+                          "are needed to train on")
     return train, validation
 
 
 def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None:
-    """Raise UsageError where the processes would not all have as much to do."""
+    """Raise UsageError unless the batch can be divided equally among the processes."""
     shares, least, why = batches.B, 1, ""
     if deterministic and batches.B % processes == 0:
         shares, least = batches.max_shards, batches.SEQUENCES_PER_SHARD
         many = "s" * (shares > 1)
-        why = f" are summed in {shares} shard{many} with --deterministic, which"
+        why = f", summed in {shares} shard{many} because of --deterministic,"
     if shares % processes:
         raise UsageError(
-            f"{batches.B} lanes{why} cannot be shared evenly by {processes} processes: choose a "
-            f"--batch-size that is a multiple of {least * processes}, for which the text has "
-            "to be long enough"
+            f"a batch of {batches.B} sequences{why} cannot be divided evenly among {processes} "
+            f"processes: choose a --batch-size that is a multiple of {least * processes}, for "
+            "which the text must be long enough"
         )
 
 
 def _check_memory(demand: Demand, processes: int) -> None:
-    """Raise UsageError where so many processes on this machine need more than there is."""
+    """Raise UsageError if so many processes on this machine need more memory than is free."""
     needed, available = demand.bytes * processes, available_memory()
     if available is not None and needed > available:
         raise UsageError(
@@ -192,16 +211,16 @@ def _check_memory(demand: Demand, processes: int) -> None:
 
 
 def _new_checkpoint(
-    config: Config, text: Text, origin: dict[str, str | None], documents: str,
+    config: Config, named: list[str], text: Text, origin: dict[str, str | None], documents: str,
     arch: Architecture, B: int, init_from: Checkpoint | None,
 ) -> Checkpoint:
-    """The run before its first step."""
+    """A new run before its first step."""
     params = initialize(arch, generator(config.seed, Purpose.PARAMETERS))
     if init_from:
         inherit_weights(params, text.vocabulary, init_from)
     return Checkpoint(
         settings=dataclasses.asdict(config),
-        changed=list(changed(config)),
+        explicit=named,
         vocabulary=text.vocabulary,
         best=params.copy(),
         last=params,
@@ -211,38 +230,15 @@ def _new_checkpoint(
         corpus=text.name,
         origin=origin,
         documents=documents if config.borders == "reset" else None,
+        undecodable=text.undecodable,
     )
-
-
-def _take_notes(run: Run, request: Request) -> None:
-    """What a user should know before the first step."""
-    batches, config, text = run.batches, run.config, run.text
-    files = files_of(request.corpora)
-    if len(files) > 1:
-        run.notes.append(f"{len(files):,} files are read as one text: {display_list(files)}")
-    if text.unknown:
-        run.notes.append(f"{text.unknown:,} characters, each of a kind that occurs less than "
-                         f"{config.min_count} times, are U+FFFD")
-    if isinstance(text.ids, np.memmap):
-        run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
-                         f"in {printable_name(str(text.ids.filename))}")
-    shrunk = [
-        f"{key} shrinks from {asked} to {fits}"
-        for key, asked, fits in (("batch_size", config.batch_size, batches.B),
-                                 ("seq_length", config.seq_length, batches.T))
-        if fits < asked
-    ]
-    if shrunk:
-        run.notes.append(f"the text is short: {', '.join(shrunk)}")
-    if not len(run.validation):
-        run.notes.append("nothing is held out: no validation, and the last weights are the best")
 
 
 def _threads(
     config: Config, checkpoint: Checkpoint | None, processes: int, default_threads: int
 ) -> int:
-    """How many threads share the batch: a run resumes with those it had, unless the settings or
-    the processes are others."""
+    """How many threads share the batch: a run resumes with as many as it had, unless the setting
+    or the number of processes is another."""
     resumed = checkpoint is not None and checkpoint.progress.step > 0
     if checkpoint and resumed and checkpoint.processes == processes and not config.deterministic:
         return config.threads or checkpoint.threads
@@ -250,12 +246,12 @@ def _threads(
 
 
 def _set_workers(run: Run, threads: int) -> None:
-    """Note how many threads share the batch, and say where the last bits will differ."""
+    """Store how many threads share the batch, with a note if the last bits will differ."""
     checkpoint, processes = run.checkpoint, run.processes.size
     before = checkpoint.threads, checkpoint.processes
     checkpoint.threads, checkpoint.processes = threads, processes
     if run.resumed and before != (threads, processes) and not run.config.deterministic:
         run.notes.append(
             f"the run so far used {workers(*before)} and now uses {workers(threads, processes)}: "
-            "the result will not be bit for bit that of one run"
+            "the result will differ in its last bits from that of an uninterrupted run"
         )

@@ -1,9 +1,10 @@
-"""The processes that train together, by MPI: allgather, broadcast, allreduce.
+"""The processes that train together over MPI: allgather, broadcast, allreduce.
 
-``mpiexec -n 4 charrnn train corpus.txt`` starts four processes that do the same, each with its
-own sequences of the batch. Their gradients are summed in every step (an all-reduce), so that
-all make the same update and hold the same weights; only the first prints and writes. A process
-on its own is a group of one, with nothing to send: the rest of the program knows no other case.
+``mpiexec -n 4 charrnn train corpus.txt`` starts four processes that run the same program, each
+on its own sequences of the batch. An all-reduce sums their gradients in every step, so that all
+processes make the same update and have the same weights. Only the first one prints and writes
+files. A single process is a group of size 1 that sends nothing, so the rest of the program needs
+no special case for it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class Alone:
-    """The communicator of one process: there is nobody to send a buffer to."""
+    """The communicator of a single process, which never sends a buffer."""
 
     rank, size = 0, 1
 
@@ -33,11 +34,11 @@ class Alone:
 
 
 class ProcessGroup:
-    """The processes of a run, ``size`` of them; this one is number ``rank``.
+    """The ``size`` processes of a run; this process is number ``rank``.
 
-    Every method is collective: all processes have to call it, in the same order. ``comm`` is
-    a communicator of mpi4py, of which allgather, Allgatherv, Allreduce and Alltoallv are used,
-    and ``in_place`` what says to the third that it receives where it sends.
+    Every method except ``share`` is collective: all processes must call it, in the same order.
+    ``comm`` is a communicator of mpi4py, of which allgather, Allgatherv, Allreduce and Alltoallv
+    are used; ``in_place`` is MPI.IN_PLACE, for Allreduce.
     """
 
     def __init__(self, comm: Any, in_place: Any = None) -> None:
@@ -47,26 +48,29 @@ class ProcessGroup:
         self.size: int = comm.size
         machines = self.allgather((platform.node(), machine.affinity()))
         here = [cores for name, cores in machines if name == platform.node()]
-        self.on_this_machine = len(here)  # processes, with this one
-        self.cores = max(1, len(frozenset().union(*here)) // len(here))  # for each of them
+        self.on_this_machine = len(here)  # number of processes, including this one
+        self.cores = max(1, len(frozenset().union(*here)) // len(here))  # per process
         self.first_here = self.rank == [name for name, _ in machines].index(platform.node())
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that prints and writes."""
+        """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
     def allgather(self, value: T) -> list[T]:
-        """The values of all processes, in their order."""
+        """The values of all processes, ordered by rank."""
         values: list[T] = self._comm.allgather(value)
         return values
 
     def broadcast(self, value: T) -> T:
-        """The value of the first process, in all of them."""
+        """The value of the first process, returned in all processes."""
         return self.allgather(value if self.is_first else None)[0]  # type: ignore[return-value]
 
     def together(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns here; or, in all processes, the first error that one raised."""
+        """Run ``work`` in every process; returns this process's result.
+
+        If it raises CharrnnError in some process, all processes raise that of the lowest rank.
+        """
         result, error = None, None
         try:
             result = work()
@@ -76,41 +80,41 @@ class ProcessGroup:
             error = raised
         for rank, found in enumerate(self.allgather(error)):
             if found is not None:
-                first = error if error and rank == self.rank else found  # with its traceback
+                first = error if error and rank == self.rank else found  # this one has a traceback
                 first.raised_by_all = True
                 raise first
         return result  # type: ignore[return-value]
 
     def check_equal(self, facts: dict[str, Any]) -> None:
-        """Raise UsageError in all processes where ``facts`` are not those of the first."""
-        every = self.allgather(facts)
-        for rank, found in enumerate(every):
-            for name, first in every[0].items():
+        """Raise UsageError in all processes if ``facts`` differ from those of the first."""
+        gathered = self.allgather(facts)
+        for rank, found in enumerate(gathered):
+            for name, first in gathered[0].items():
                 if found.get(name) != first:
                     raise UsageError(
-                        f"process {rank} of {self.size} has another {name} than process 0 "
-                        f"({found.get(name)!s:.60}, {first!s:.60}): start all of them with the "
+                        f"process {rank} of {self.size} differs from process 0 in the {name} "
+                        f"({found.get(name)!s:.60}, {first!s:.60}): start all processes with the "
                         "same command, files and versions"
                     )
 
     def share(self, items: Any) -> Any:
-        """The share of this process in ``items``, of which each has as many."""
+        """This process's part of ``items``, whose number is divisible by ``size``."""
         count = len(items) // self.size
         return items[self.rank * count : (self.rank + 1) * count]
 
     def allgather_rows(self, rows: ndarray) -> ndarray:
-        """The rows (n, ...) of all processes stacked, in all of them."""
+        """The ``rows`` (n, ...) of all processes, stacked by rank: (size * n, ...)."""
         if self.size == 1:
             return rows
-        every = np.empty((self.size * len(rows), *rows.shape[1:]), rows.dtype)
-        self._comm.Allgatherv(np.ascontiguousarray(rows), every)
-        return every
+        stacked = np.empty((self.size * len(rows), *rows.shape[1:]), rows.dtype)
+        self._comm.Allgatherv(np.ascontiguousarray(rows), stacked)
+        return stacked
 
     def allreduce(self, parts: ndarray) -> ndarray:
-        """The sum of the rows of ``parts`` (s, N) of all processes, (N,), in all of them.
+        """The sum (N,) of the rows of ``parts`` (s, N) over all processes, in all processes.
 
-        The first row becomes the sum. Each process adds up its own rows before, so the last
-        bits depend on the number of processes.
+        The sum overwrites the first row. Each process sums its own rows first, so the result
+        depends on the number of processes in the last bits.
         """
         total = _sum(parts)
         if self.size > 1:
@@ -118,11 +122,11 @@ class ProcessGroup:
         return total
 
     def allreduce_in_order(self, parts: ndarray) -> ndarray:
-        """``allreduce``, but row by row: first those of the first process, in their order.
+        """``allreduce`` with a fixed order of summation: row by row, ordered by rank.
 
-        The same rows give the same bits, whoever has them. Each process receives a stretch of
-        the columns of all rows, adds it up and passes it on: s times the traffic of ``allreduce``.
-        The sum lies in memory that the next call uses again.
+        The result has the same bits however the rows are distributed over processes. Each process
+        receives a block of columns of all rows, sums it and sends the sum to all: s times the
+        traffic of ``allreduce``. The next call overwrites the result.
         """
         if self.size == 1:
             return _sum(parts)
@@ -131,14 +135,14 @@ class ProcessGroup:
         widths = np.diff(edges)
         sent = self._buffer("sent", (s * N,), parts.dtype)
         np.concatenate([parts[:, a:b].ravel() for a, b in pairwise(edges)], out=sent)
-        stretch = self._buffer("stretch", (self.size * s, widths[self.rank]), parts.dtype)
-        self._comm.Alltoallv([sent, s * widths], [stretch, [s * widths[self.rank]] * self.size])
+        block = self._buffer("block", (self.size * s, widths[self.rank]), parts.dtype)
+        self._comm.Alltoallv([sent, s * widths], [block, [s * widths[self.rank]] * self.size])
         total = self._buffer("total", (N,), parts.dtype)
-        self._comm.Allgatherv(_sum(stretch), [total, widths])
+        self._comm.Allgatherv(_sum(block), [total, widths])
         return total
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any) -> ndarray:
-        """Memory that stays: to get it anew in every step takes longer than to send it."""
+        """A buffer that is kept for later steps: allocating it can take longer than sending it."""
         buffer = self._buffers.get(name)
         if buffer is None or buffer.shape != shape or buffer.dtype != dtype:
             buffer = self._buffers[name] = np.empty(shape, dtype)
@@ -146,7 +150,7 @@ class ProcessGroup:
 
 
 def _sum(rows: ndarray) -> ndarray:
-    """The sum of the rows, from the first to the last, in the place of the first."""
+    """The sum of ``rows`` (s, N), added in order; it overwrites the first row."""
     total: ndarray = rows[0]
     for row in rows[1:]:
         total += row
@@ -154,38 +158,38 @@ def _sum(rows: ndarray) -> ndarray:
 
 
 def join() -> ProcessGroup:
-    """The processes that a launcher started with this one; alone where none did.
+    """The group of processes that a launcher started; a group of 1 without a launcher.
 
-    Raises UsageError where they cannot find each other.
+    Raises UsageError if the processes cannot communicate.
     """
     size = launcher.launched()[1]
     if size == 1:
         return ProcessGroup(Alone())
     try:
-        with warnings.catch_warnings():  # of another launcher: that is looked at below
+        with warnings.catch_warnings():  # of a foreign launcher, which is checked below
             warnings.simplefilter("ignore", RuntimeWarning)
             from mpi4py import MPI
     except ModuleNotFoundError:
         raise UsageError(
-            f"{size} processes were started together, and mpi4py, by which they would talk, is "
+            f"a launcher started {size} processes, but mpi4py, which they need to communicate, is "
             "not installed: pip install mpi4py mpich (docs/scaling.md)"
         ) from None
     except (ImportError, RuntimeError, OSError) as error:
         raise UsageError(
-            f"{size} processes were started together, and mpi4py finds no MPI library "
-            f"({error}): load the module of your MPI, or pip install mpich"
+            f"a launcher started {size} processes, but mpi4py finds no MPI library "
+            f"({error}): load the environment module of your MPI, or pip install mpich"
         ) from None
     comm = MPI.COMM_WORLD
     if comm.size != size:
         library = MPI.Get_library_version().splitlines()[0]
         raise UsageError(
-            f"the launcher started {size} processes, and MPI finds {comm.size}: mpi4py uses "
-            f"{library}, which is not the launcher's; use the mpiexec that belongs to it"
+            f"the launcher started {size} processes, but MPI finds {comm.size}: mpi4py uses "
+            f"{library}, which is not the launcher's; use the mpiexec of that library"
         )
     return ProcessGroup(comm, MPI.IN_PLACE)
 
 
 def workers(threads: int, processes: int) -> str:
-    """So many threads, of so many processes, in words."""
-    some = f"{threads} thread{'s' * (threads > 1)}"
-    return some if processes == 1 else f"{processes} processes of {some}"
+    """The number of processes and of threads per process, in words."""
+    each = f"{threads} thread{'s' * (threads > 1)}"
+    return each if processes == 1 else f"{processes} processes of {each}"

@@ -1,22 +1,24 @@
-"""What a run takes over from a checkpoint, and which checkpoints are refused."""
+"""What a run takes over from a checkpoint, and which checkpoints it refuses."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charrnn.config.parsing import check_min_count
-from charrnn.config.settings import FIELDS, MAY_CHANGE, Config, changed, option_name
+from charrnn.config.parsing import check_bytes
+from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.corpus import Text
+from charrnn.text.display import printable_name
 from charrnn.text.files import OWN, files_of
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.run import Request
@@ -25,19 +27,19 @@ INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
 
 
 def check_inputs_survive(request: Request) -> None:
-    """Raise UsageError where the checkpoint would replace what it is made from."""
+    """Raise UsageError if the checkpoint would replace one of its inputs, or become one."""
     texts = files_of([*request.corpora, *([request.val] if request.val else [])])
     inputs = (*texts, request.init_from, request.config_file)
     for folder in map(Path, filter(os.path.isdir, request.corpora)):
         inside = folder.resolve() in request.path.resolve().parents
         if inside and request.path.suffix not in OWN:
-            raise UsageError(f"{request.path} lies in {folder}, and the next run would read it as "
-                             "a text: call it .npz, or put it elsewhere with -o")
+            raise UsageError(f"{request.path} is in {folder}, so the next run would read it as a "
+                             "text: give it the ending .npz, or choose another folder with -o")
     for source in inputs:
         both_exist = source and request.path.exists() and Path(source).exists()
         if both_exist and request.path.samefile(str(source)):
-            raise UsageError(f"{source} would be replaced by the checkpoint: name another "
-                             "file with -o")
+            raise UsageError(f"{source} would be replaced by the checkpoint: choose another file "
+                             "with -o")
 
 
 def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
@@ -51,12 +53,13 @@ def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
             )
     inherited: dict[str, Any] = {key: init_from.settings[key] for key in INHERITED}
     config = dataclasses.replace(request.config, **inherited)
-    check_min_count(config)
+    check_bytes(config)
     return config
 
 
 def inherit_weights(params: Parameters, vocabulary: Vocabulary, init_from: Checkpoint) -> None:
-    """Give ``params`` the best weights of ``init_from``; new characters keep their new rows."""
+    """Copy the best weights of ``init_from`` to ``params``; rows of new characters stay as they
+    are."""
     rows = vocabulary.lookup(init_from.vocabulary.codes)
     for name, old in init_from.best.named.items():
         new = params.named[name]
@@ -69,8 +72,10 @@ def inherit_weights(params: Parameters, vocabulary: Vocabulary, init_from: Check
 
 
 def digest_of_documents(texts: Sequence[Text]) -> str:
-    """SHA-256 of the positions at which files begin inside the texts, counted on from one to the
-    next: what the bytes of the texts do not tell, and matters where borders reset the state."""
+    """SHA-256 of the positions at which files begin inside the texts, as if these were one text.
+
+    The bytes of the texts do not show these positions, which matter if borders reset the state.
+    """
     positions, before = [], 0
     for text in texts:
         begins = np.unique(np.array(text.begins, "<i8"))
@@ -79,46 +84,102 @@ def digest_of_documents(texts: Sequence[Text]) -> str:
     return hashlib.sha256(np.concatenate(positions).tobytes()).hexdigest()
 
 
+def explicit(request: Request) -> list[str]:
+    """The settings that a config file or an option sets; null in a file sets none."""
+    return [key for key in FIELDS
+            if key in request.given and getattr(request.config, key) is not None]
+
+
 def resume_settings(
     request: Request, config: Config, checkpoint: Checkpoint, origin: dict[str, str | None],
-    documents: str,
+    documents: str, with_defaults: Callable[[Config], Config],
 ) -> Config:
     """The settings with which ``checkpoint`` resumes, or UsageError where it is another run's.
 
-    A setting named neither then nor now keeps its value, even if its default has changed since.
-    ``checkpoint`` takes over the settings that may change, and the digest of ``documents`` where
-    it is of a time when there was none.
+    A setting that was set neither then nor now keeps its value, even if its default has changed
+    since. ``config`` are the settings of now; ``with_defaults`` fills in those that are None from
+    the texts of now. ``checkpoint`` takes over the settings that may change, and the digest of
+    ``documents`` if it has none because it was written before there was one.
     """
-    differences = []
-    kept: dict[str, Any] = {}
-    for key in [key for key in FIELDS if key not in MAY_CHANGE]:
-        asked, has = getattr(config, key), checkpoint.settings[key]
-        if asked != has and (key in request.given or key in checkpoint.changed):
-            differences.append(f"{key} {has} there, {asked} now")
-        kept[key] = has
-    for key, what in (("corpus", "the text"), ("val", "the validation text"),
-                      ("init_from", "the checkpoint it began from")):
-        if origin[key] != checkpoint.origin[key]:
-            differences.append(f"{what} is not the same")
-    reset = kept["borders"] == "reset" and checkpoint.documents is not None
+    now, then = set(explicit(request)), set(checkpoint.explicit)
+    stored: dict[str, Any] = {
+        key: value for key, value in checkpoint.settings.items()
+        if key not in MAY_CHANGE or key not in _reset(now, then)
+    }
+    same_texts = (origin["corpus"], origin["val"]) == (
+        checkpoint.origin["corpus"], checkpoint.origin["val"])
+    resumed = dataclasses.replace(config, **stored)
+    # A run of before has no value for some defaults, which are computed as they always were.
+    known = with_defaults(resumed) if same_texts else resumed
+    differences, different = [], set()
+    for key in FIELDS:
+        if key in MAY_CHANGE or key not in now | then:
+            continue
+        has, asked = getattr(known, key), getattr(config, key)
+        if asked is None and same_texts:
+            unset: dict[str, Any] = {key: None}
+            asked = getattr(with_defaults(dataclasses.replace(resumed, **unset)), key)
+        if asked != has:
+            different.add(key)
+            differences.append(f"{key} {_shown(has, key not in then)} there, "
+                               f"{_shown(asked, key not in now)} now")
+    differences += _different_origin(origin, checkpoint.origin)
+    reset = known.borders == "reset" and checkpoint.documents is not None
     if reset and origin == checkpoint.origin and documents != checkpoint.documents:
-        differences.append("the same text is divided into files differently")
+        differences.append("the text is divided into files differently")
     if differences:
-        raise UsageError(
-            f"{request.path} holds another run ({'; '.join(differences)}): "
-            "give this one its own file with -o, or replace that one with --overwrite"
-        )
-    config = dataclasses.replace(config, **kept)
-    checkpoint.documents = documents if config.borders == "reset" else None
-    checkpoint.settings = dataclasses.asdict(config)
-    now = changed(config)
-    checkpoint.changed = [key for key in FIELDS if key in
-                          (now if key in MAY_CHANGE else checkpoint.changed)]
-    return config
+        raise UsageError(f"{request.path} holds another run ({'; '.join(differences)}): "
+                         + _ways_on(request, checkpoint, origin, different & now))
+    checkpoint.documents = documents if known.borders == "reset" else None
+    checkpoint.settings = dataclasses.asdict(known)
+    checkpoint.explicit = [key for key in FIELDS if key in (now if key in MAY_CHANGE else then)]
+    return known
+
+
+def _reset(now: set[str], then: set[str]) -> set[str]:
+    """The settings that may change and are those of now: set now, or then and not any more.
+
+    The budgets are one: each of them replaces the others.
+    """
+    reset = now | then
+    return reset | set(BUDGETS) if reset & set(BUDGETS) else reset
+
+
+def _shown(value: Value, default: bool) -> str:
+    """A value of a setting in a message, never None."""
+    if value is None:
+        return "at its default"
+    return f"{value} (default)" if default else f"{value}"
+
+
+def _different_origin(
+    now: dict[str, str | None], then: dict[str, str | None]
+) -> Iterator[str]:
+    """What is not the same about the files that two runs are made from, by their digests."""
+    if now["corpus"] != then["corpus"]:
+        yield "the text differs"
+    for key, what in (("val", "the validation text"),
+                      ("init_from", "the checkpoint to start from")):
+        option = option_name(key)
+        if now[key] != then[key]:
+            yield (f"{what} differs" if now[key] and then[key]
+                   else f"{option} there, none now" if then[key] else f"{option} now, none there")
+
+
+def _ways_on(
+    request: Request, checkpoint: Checkpoint, origin: dict[str, str | None], named: set[str]
+) -> str:
+    """What to do where a checkpoint is another run's; ``named`` are settings that differ."""
+    name = shlex.quote(printable_name(request.path))
+    # The new run could have the weights, if it does not ask for others.
+    inherits = not named & set(INHERITED) and origin["init_from"] == checkpoint.origin["init_from"]
+    start = f" (and --init-from {name} to start from its weights)" if inherits else ""
+    return f"use -o NEW.npz to keep both{start}, or --overwrite to replace it"
 
 
 def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: int) -> None:
-    """Raise CheckpointError where a file says that it is of this run, and its arrays are not."""
+    """Raise CheckpointError if the metadata of a file is that of this run, and its arrays are
+    not."""
     misfits = []
     if not np.array_equal(checkpoint.vocabulary.codes, vocabulary.codes):
         misfits.append(f"its {len(checkpoint.vocabulary):,} symbols are not the "
@@ -126,5 +187,5 @@ def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: in
     if len(checkpoint.state) != B:
         misfits.append(f"it has the state of {len(checkpoint.state):,} sequences, not of {B:,}")
     if misfits:
-        raise CheckpointError(f"{path} does not fit this run, and was not written by it: "
-                              f"{' and '.join(misfits)}; replace it with --overwrite")
+        raise CheckpointError(f"{path} does not fit this run and was not written by it: "
+                              f"{' and '.join(misfits)}; use --overwrite to replace it")

@@ -1,7 +1,8 @@
-"""A run: what was asked for, and everything that training needs."""
+"""A run: the request for it, and everything that training needs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,75 +11,78 @@ from charrnn.config.settings import Config
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text
+from charrnn.text.files import is_compressed
 from charrnn.text.split import Split
 from charrnn.training.processes import ProcessGroup
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of ``train``."""
+    """What ``train`` is asked to do, by the command line or by Python."""
 
     corpora: Sequence[str]
     path: Path  # of the checkpoint
     config: Config
-    given: frozenset[str] = frozenset()  # settings that a file or an option named
+    given: frozenset[str] = frozenset()  # settings that a config file or an option names
     val: str | None = None
     init_from: Path | None = None
     overwrite: bool = False
     config_file: str | None = None
-    default_threads: int = 1  # where neither the settings nor the run so far name a number
+    default_threads: int = 1  # if neither the settings nor the run so far have a number
     cache: Path | None = None  # for large texts; by default the folder of the checkpoint
 
 
 @dataclass
 class Run:
-    """Everything that training needs; ``checkpoint`` is what changes on the way."""
+    """Everything that training needs; only ``checkpoint`` and ``notes`` change."""
 
-    config: Config
+    config: Config  # with the defaults that follow from the text
     path: Path
     text: Text
     train: Split
-    validation: Split  # empty where nothing is held out
+    validation: Split  # empty where there is no validation
     batches: Batches
     checkpoint: Checkpoint
-    memory: int  # bytes that training takes, estimated
+    memory: int  # estimated bytes that training takes
     resumed: bool  # the checkpoint already holds steps
     processes: ProcessGroup
     notes: list[str] = field(default_factory=list)
 
     @property
     def eval_every(self) -> int:
-        """Steps between validations: as set, else so many that they cost little.
-
-        Scoring is more than twice as fast as training; reading five times as much in
-        training as in validation keeps the latter below a tenth of the time.
-        """
-        chars_per_step = self.batches.T * self.batches.B
-        return self.config.eval_every or max(50, -(-5 * len(self.validation) // chars_per_step))
+        """Steps between validations."""
+        assert self.config.eval_every is not None, "filled in by training.defaults"
+        return self.config.eval_every
 
     @property
     def dropout(self) -> float:
-        """As set, else 0.3 up to 67,000 characters to learn from, falling to none at 4 million.
-
-        Measured best, beside the default weight decay: 0.25 for 76,000, 0.1 for 300,000, 0 to
-        0.02 for 900,000 (docs/experiments.md).
-        """
-        if self.config.dropout is not None:
-            return self.config.dropout
-        return round(min(0.3, 20_000 / len(self.train)), 2)
-
-    @property
-    def default_steps(self) -> int:
-        """The budget of a run that names none: 6,000 steps, at most 30 epochs."""
-        return min(6000, 30 * self.batches.windows)
+        """Share of the states that training hides from the layers above."""
+        assert self.config.dropout is not None, "filled in by training.defaults"
+        return self.config.dropout
 
 
 def shard_count(batches: Batches, threads: int, processes: int, deterministic: bool) -> int:
     """Into how many shards all processes divide the batch, each with a gradient of its own.
 
-    As many as there are threads in all processes, or, where the run is to be the same for any
-    number of them, as many as there can be.
+    As many as there are threads in all processes; if the result must not depend on their number,
+    as many as possible.
     """
     if deterministic:
         return batches.max_shards
     return processes * max(1, min(threads, batches.max_shards // processes))
+
+
+def checkpoint_path(out: str | None, corpora: Sequence[str]) -> Path:
+    """The checkpoint that ``out`` names: a file, or a folder for CORPUS.npz, which may not exist
+    yet if the name ends in a slash. By default the folder is checkpoints/.
+
+    CORPUS is the name of the first text and the number of the others.
+    """
+    if out is not None and not (os.path.isdir(out) or out.endswith(("/", os.sep))):
+        return Path(out)
+    first = Path(os.path.abspath(corpora[0]))
+    stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
+    if is_compressed(first.name) and not first.is_dir():
+        stem = Path(stem).stem
+    more = f"+{len(corpora) - 1}" if len(corpora) > 1 else ""
+    return Path("checkpoints" if out is None else out) / f"{stem}{more}.npz"

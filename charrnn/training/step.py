@@ -1,4 +1,4 @@
-"""One update: the gradient of a window, shared by threads and processes; clip; optimizer."""
+"""One update: the gradient of a window, over threads and processes; clipping; the optimizer."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from charrnn.nn.rng import Purpose, generator, uniform_rows
 from charrnn.system.signals import Signals, from_sums
 from charrnn.training.run import Run, shard_count
 
-TAIL = 5  # numbers that ride along with a gradient: the loss, and what signals asked for
+TAIL = 5  # numbers after the gradient that are summed with it: the loss and pending signals
 
 
 class Gradient(NamedTuple):
-    """Gradient and loss of a window, summed over the whole batch; the state is this process's."""
+    """Gradient and loss of a window for the whole batch, and the state of this process's part."""
 
     flat: ndarray  # (P,), valid until the next step
-    loss: float  # nats/char
+    loss: float  # mean over the batch, nats/char
     state: ndarray  # (B, S*L*H) after the window, of this process's sequences
-    chars: int  # that were read
-    stop: int | None  # the signal that asked one of the processes to stop
-    save: bool  # whether one of them was asked to save
+    chars: int  # characters of the window, in the whole batch
+    stop: int | None  # the signal, received by one of the processes, that requests a stop
+    save: bool  # whether one of the processes received a signal that requests a save
 
 
 class Update(NamedTuple):
-    """An update that was made."""
+    """The result of one update."""
 
-    gradient: Gradient
+    gradient: Gradient  # after clipping, and overwritten by the optimizer
     grad_norm: float  # before clipping
-    learning_rate: float
+    learning_rate: float  # the rate that was used
 
 
 class TrainingStep:
-    """What is needed for one update after the other: buffers, and the settings that matter.
+    """Computes updates, with the buffers and threads that they reuse.
 
-    The batch is divided into shards, each with a gradient of its own, and the gradients are
+    The batch is divided into shards. Each shard has its own gradient, and the gradients are
     summed.
     """
 
@@ -55,8 +55,8 @@ class TrainingStep:
         self.run, self.batches, self.config = run, run.batches, run.config
         self.signals = signals or Signals()
         self.optimize = OPTIMIZERS[run.config.optimizer].update
-        # Each thread works on its own sequences, with BLAS on one thread: for the small
-        # products of the loop over time that is faster than BLAS sharing out each of them.
+        # Each thread works on its own sequences, with BLAS on one thread: for the small products
+        # of the loop over time this is faster than several BLAS threads for each product.
         threads, processes = run.checkpoint.threads, run.processes.size
         shards = shard_count(run.batches, threads, processes, self.config.deterministic)
         group = run.processes
@@ -64,24 +64,24 @@ class TrainingStep:
         edges = run.processes.share([*pairwise(B * shard // shards for shard in range(shards + 1))])
         self.sequences = slice(edges[0][0], edges[-1][1])  # the sequences of this process
         self.shards = [slice(a - self.sequences.start, b - self.sequences.start) for a, b in edges]
-        width = -(-(arch.size + TAIL) // 16) * 16  # of whole cache lines
-        self.parts = np.zeros((len(edges), width), arch.dtype)  # a gradient for each shard
+        width = -(-(arch.size + TAIL) // 16) * 16  # whole cache lines
+        self.parts = np.zeros((len(edges), width), arch.dtype)  # each shard's gradient and tail
         self.grads = [Parameters(arch, part[: arch.size]) for part in self.parts]
         self.threads = min(threads, len(edges))
         widest = max(b - a for a, b in edges)
         self.activations = [Activations(arch, run.batches.T, widest) for _ in range(self.threads)]
-        self.others = ThreadPoolExecutor(self.threads)  # starts its threads when they have work
+        self.others = ThreadPoolExecutor(self.threads)  # starts threads only when they have work
 
     def update(
         self, params: Parameters, moments: ndarray, state: ndarray, step: int, steps: int
     ) -> Update:
-        """Update ``params`` and ``moments`` in place by step number ``step``, 1 .. ``steps``.
+        """Update ``params`` and ``moments`` in place in step number ``step``, 1 .. ``steps``.
 
-        ``state`` (B, S*L*H) is that of this process's sequences. Raises DivergedError, nothing
-        updated, where the loss or the norm of the gradient is not finite.
+        ``state`` (B, S*L*H) is that of this process's sequences. Raises DivergedError, with
+        nothing updated, if the loss or the norm of the gradient is not finite.
         """
         config = self.config
-        with np.errstate(over="ignore", invalid="ignore"):  # looked at here, and before a save
+        with np.errstate(over="ignore", invalid="ignore"):  # checked here and before each save
             gradient = self.gradient(params, state, step)
             norm = clip(gradient.flat, config.clip_norm, config.clip_value)
             if not (math.isfinite(gradient.loss) and math.isfinite(norm)):
@@ -95,12 +95,13 @@ class TrainingStep:
         return Update(gradient, norm, rate)
 
     def gradient(self, params: Parameters, state: ndarray, step: int) -> Gradient:
-        """Read the window of ``step`` from ``state``, that of this process's sequences.
+        """Loss and gradient of the window of ``step``, read from the carried ``state``.
 
-        The loss and the gradient are summed in a fixed order over the shards.
+        ``state`` (B, S*L*H) is that of this process's sequences. The loss and the gradient are
+        summed over the shards in a fixed order.
         """
         epoch, index = divmod(step - 1, self.batches.windows)
-        if index == 0:  # an epoch starts with nothing read
+        if index == 0:  # an epoch starts from the zero state
             state = np.zeros_like(state)
         offset = epoch_offset(self.config.seed, epoch, self.batches.max_offset)
         x, y, reset = self.batches.window(index, offset, self.sequences)
@@ -120,7 +121,7 @@ class TrainingStep:
                 tail[0] = cross_entropy(logits, y[:, rows], chars)
                 backward(params, x[:, rows], logits, activations, self.grads[shard], masked, resets)
 
-        # This thread takes the first part itself: one thread less to wake up.
+        # This thread does the first part of the work itself: one thread fewer to wake up.
         try:
             others = [self.others.submit(work, thread) for thread in range(1, self.threads)]
         except RuntimeError:
@@ -134,10 +135,11 @@ class TrainingStep:
         return Gradient(flat, float(tail[0]), after, chars, stop, save)
 
     def dropout_mask(self, step: int) -> ndarray | None:
-        """Zeros, and what keeps the mean, for the sequences of this process, (B, L*H).
+        """The dropout mask of a step for the sequences of this process, (B, L*H).
 
-        One mask holds for all time steps of a window: it hides units instead of blurring all
-        of them (Gal & Ghahramani 2016), and costs T times fewer random numbers.
+        Its entries are 0 with probability p, else 1/(1-p), so that the mean of h is unchanged.
+        None without dropout. All time steps of a window share one mask, so a unit is dropped for
+        the whole window (Gal & Ghahramani 2016); this takes T times fewer random numbers.
         """
         p = self.run.dropout
         if p == 0:
@@ -151,17 +153,17 @@ class TrainingStep:
 
 @functools.lru_cache(maxsize=1)
 def epoch_offset(seed: int, epoch: int, max_offset: int) -> int:
-    """Where the sequences begin in an epoch, so that its windows cut the text elsewhere."""
+    """The offset of an epoch's windows in the text, drawn from 0 .. ``max_offset``."""
     return int(generator(seed, Purpose.WINDOW_OFFSET, epoch).integers(max_offset + 1))
 
 
 def diverged(run: Run, step: int, what: str) -> DivergedError:
-    """The error to raise when a run is beyond help, with what to do about it."""
+    """The error for a run that diverged at ``step``; its message has the cause and remedies."""
     config = run.config
     clipping = "" if config.clip_norm else ", or clip with --clip-norm 1"
-    kept = "no checkpoint was written yet"
+    kept = "no checkpoint has been written"
     if run.path.exists():
-        kept = f"{run.path} is as it was last saved"
+        kept = f"{run.path} is unchanged since its last save"
     return DivergedError(
         f"training diverged at step {step:,} ({what}): lower {option_name('learning_rate')} "
         f"(now {config.learning_rate:g}){clipping}; {kept}"

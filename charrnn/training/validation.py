@@ -1,4 +1,4 @@
-"""Validation: the score of the validation part, the best weights kept, n-grams beside it."""
+"""Validation: score the validation part, keep the best weights, compare with n-grams."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from charrnn.nn.parameters import Parameters
 from charrnn.text.split import Split
 from charrnn.training.run import Run
 
-COUNTED = 1_000_000  # symbols of which trigrams are counted, in a tenth of a second
+COUNTED = 1_000_000  # symbols whose n-grams are counted, which takes a tenth of a second
 
 
 def score_together(run: Run, params: Parameters, part: Split) -> Score:
-    """The score of a part, shared by threads and processes; the same for any number of them."""
+    """The score of a part, computed by all threads and processes; the same for any number."""
     processes = run.processes
     share = slice(processes.rank, None, processes.size)
     blocks = score_blocks(params, part, run.checkpoint.threads, share)
     scores = processes.allgather([block.score for block in blocks])
-    # The blocks are dealt out like cards, and summed in their order.
+    # Process r scored blocks r, r + size, ...; all are summed in the order of the text.
     rounds = itertools.zip_longest(*scores, fillvalue=NO_SCORE)
     return sum(itertools.chain.from_iterable(rounds), start=NO_SCORE)
 
 
 def validate(run: Run) -> float | None:
-    """Score the validation part, nats per character, and keep the weights if they are the best.
+    """Score the validation part, in nats per character; keep the weights if it is a new best.
 
-    None where a state overflows on the way, as that of relu units may, in texts much longer
-    than the windows they learn from; a later step may recover.
+    None if a state overflows, as that of relu units may in a text much longer than the training
+    windows; a later step may recover.
     """
     checkpoint, progress = run.checkpoint, run.checkpoint.progress
     nats = score_together(run, checkpoint.last, run.validation).nats_per_char

@@ -1,4 +1,4 @@
-"""Diagnostics: predictions, units and gradients, against the equations and against counts."""
+"""Diagnostics: predictions, units and gradients, against the equations and exact counts."""
 
 from __future__ import annotations
 
@@ -33,52 +33,54 @@ def test_a_trace_follows_the_equations_symbol_by_symbol(params, before):
         z, state = step(params, np.array([symbol]), state)
     for t, symbol in enumerate(part.ids):
         p = np.exp(z[0]) / np.exp(z[0]).sum()
-        order = np.argsort(-p, kind="stable")[: diagnostics.LIKELIEST]
-        np.testing.assert_array_equal(trace.likeliest[t], order)
-        np.testing.assert_allclose(trace.chances[t], p[order], rtol=1e-10)
+        order = np.argsort(-p, kind="stable")[: diagnostics.MOST_LIKELY]
+        np.testing.assert_array_equal(trace.most_likely[t], order)
+        np.testing.assert_allclose(trace.probabilities[t], p[order], rtol=1e-10)
         assert trace.bits[t] == pytest.approx(-math.log2(p[symbol]))
-        assert trace.guess[t] == p.argmax()
+        assert trace.prediction[t] == p.argmax()
         z, state = step(params, np.array([symbol]), state)
         np.testing.assert_allclose(trace.states[t], state[0], rtol=1e-10)
-    assert trace.likeliest.shape == trace.chances.shape == (150, diagnostics.LIKELIEST)
+    assert trace.most_likely.shape == trace.probabilities.shape == (150, diagnostics.MOST_LIKELY)
 
 
 @pytest.mark.parametrize("rows", [64, 100, 149])
 @pytest.mark.parametrize("before", [1, 63, 64, 65, 128])
-def test_a_trace_is_the_same_however_many_logits_are_held_at_once(
+def test_a_trace_does_not_depend_on_how_many_logits_are_in_memory_at_once(
     params, monkeypatch, before, rows
 ):
     part = Split(symbols(300), symbols(before, seed=1))
     whole = diagnostics.trace(params, part)
     monkeypatch.setattr(diagnostics, "AT_ONCE", 6 * rows)
     monkeypatch.setattr(diagnostics, "PASSAGE", 130)
-    pieces = diagnostics.trace(params, part)
-    for name in ("bits", "guess", "states"):
-        np.testing.assert_allclose(getattr(pieces, name), getattr(whole, name), rtol=1e-12)
-    np.testing.assert_array_equal(pieces.likeliest, whole.likeliest[:130])
-    np.testing.assert_allclose(pieces.chances, whole.chances[:130], rtol=1e-12)
+    parts = diagnostics.trace(params, part)
+    for name in ("bits", "prediction", "states"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12)
+    np.testing.assert_array_equal(parts.most_likely, whole.most_likely[:130])
+    np.testing.assert_allclose(parts.probabilities, whole.probabilities[:130], rtol=1e-12)
 
 
-def test_of_a_large_vocabulary_less_is_looked_at_and_the_passage_in_any_case(params, monkeypatch):
+def test_with_a_large_vocabulary_fewer_symbols_are_analyzed_but_never_less_than_the_passage(
+    params, monkeypatch
+):
     assert [diagnostics.looked_at(V) for V in (1, 4096, 8192, 10**6)] == [
         12_000, 12_000, 6_000, 1_000]
     monkeypatch.setattr(diagnostics, "LARGE", 3)
     monkeypatch.setattr(diagnostics, "LOOKED_AT", 100)
     monkeypatch.setattr(diagnostics, "PASSAGE", 40)
     trace = diagnostics.trace(params, Split(symbols(200), symbols(1)))
-    assert (len(trace.bits), len(trace.states), len(trace.likeliest)) == (50, 50, 40)
+    assert (len(trace.bits), len(trace.states), len(trace.most_likely)) == (50, 50, 40)
 
 
-def test_the_likeliest_are_those_of_a_stable_sort_whatever_is_equal():
+def test_the_most_likely_symbols_are_those_of_a_stable_sort_also_with_ties():
     p = np.random.default_rng(3).integers(0, 4, (200, 9)) / 4
-    order, chances = diagnostics.likeliest(p)
+    order, theirs = diagnostics.most_likely(p)
     np.testing.assert_array_equal(order, np.argsort(-p, axis=1, kind="stable")[:, :5])
-    np.testing.assert_array_equal(chances, np.take_along_axis(p, order, axis=1))
-    assert diagnostics.likeliest(p[:, :3])[0].shape == (200, 3)
+    np.testing.assert_array_equal(theirs, np.take_along_axis(p, order, axis=1))
+    assert diagnostics.most_likely(p[:, :3])[0].shape == (200, 3)
 
 
 @pytest.mark.parametrize("V", [6, 50, 5000])
-def test_the_gradients_of_a_large_vocabulary_are_those_of_a_small_one(monkeypatch, V):
+def test_reach_is_the_same_with_the_vocabulary_narrowed(monkeypatch, V):
     made = initialize(Architecture(V, 7, 2, "tanh", "float64"), np.random.default_rng(5))
     ids = np.random.default_rng(1).integers(0, V, 600)
     monkeypatch.setattr(diagnostics, "LARGE", V)
@@ -95,7 +97,7 @@ def test_a_document_inside_a_text_is_read_from_the_zero_state(params):
     np.testing.assert_allclose(whole.states[80:], alone.states, rtol=1e-10)
 
 
-def test_gradients_reach_as_far_back_as_differences_do(params, monkeypatch):
+def test_reach_equals_the_norms_of_numerical_gradients(params, monkeypatch):
     monkeypatch.setattr(diagnostics, "REACH", 5)
     monkeypatch.setattr(diagnostics, "PLACES", 1)
     ids = symbols(40).astype(np.intp)
@@ -120,7 +122,7 @@ def test_gradients_reach_as_far_back_as_differences_do(params, monkeypatch):
     assert diagnostics.reach(params, ids[:8]) == []
 
 
-def test_the_shortest_text_that_gradients_are_followed_in_has_one_place(params, monkeypatch):
+def test_the_shortest_text_with_a_reach_has_one_position(params, monkeypatch):
     monkeypatch.setattr(diagnostics, "REACH", 5)
     ids = symbols(40).astype(np.intp)
     shortest = diagnostics.reach(params, ids[:12])
@@ -130,31 +132,32 @@ def test_the_shortest_text_that_gradients_are_followed_in_has_one_place(params, 
     assert diagnostics.reach(params, ids[:11]) == []
 
 
-def test_features_are_what_a_person_sees():
+def test_features_describe_what_a_reader_sees():
     text = 'Ab (c)\n  "Hi", 7\n'
     seen = diagnostics.features(text)
-    assert seen["place in the line"].tolist() == [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    columns = [1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert seen["position in the line"].tolist() == columns
     assert seen["indentation"].tolist() == [0] * 7 + [1] + [2] * 8 + [0]
     assert "".join("x" if q else "." for q in seen["inside quotes"]) == ".........xxx....."
     assert "".join("x" if q else "." for q in seen["inside brackets"]) == "...xx............"
     assert "".join("x" if q else "." for q in seen["end of a word"]) == ".x..x......x....."
-    assert "".join("x" if q else "." for q in seen["capital"]) == "x.........x......"
+    assert "".join("x" if q else "." for q in seen["capital letter"]) == "x.........x......"
     assert "digit" in seen and "digit" not in diagnostics.features("no figures")
     assert diagnostics.features("") == {}
 
 
-def test_the_most_telling_unit_of_a_feature_is_found_with_its_correlation():
+def test_the_most_correlated_unit_of_a_feature_is_found_with_its_correlation():
     rng = np.random.default_rng(0)
     column = rng.normal(size=500).astype(np.float32)
     states = rng.normal(size=(500, 8))
     states[:, 3] = -2 * column + rng.normal(0, 0.1, 500)
     states[:, 5] = 1.0  # a unit that never changes
-    (name, unit, r), = diagnostics.telling_units(states, {"it": column})
+    (name, unit, r), = diagnostics.correlated_units(states, {"it": column})
     assert (name, unit) == ("it", 3)
     assert r == pytest.approx(np.corrcoef(states[:, 3], column)[0, 1])
 
 
-def test_activations_survive_packing_to_half_a_level():
+def test_packing_rounds_states_to_the_nearest_of_16_levels():
     states = np.random.default_rng(0).uniform(-1, 1, (7, 3))
     packed, scale = diagnostics.packed(states)
     raw = np.frombuffer(packed, np.uint8).reshape(3, 4)
@@ -162,11 +165,11 @@ def test_activations_survive_packing_to_half_a_level():
     np.testing.assert_allclose((levels / 7.5 - 1) * scale, states.T, atol=scale / 15 + 1e-9)
 
 
-def test_confusions_costs_and_worst_places_are_counted():
+def test_confusions_hardest_symbols_and_worst_positions_are_exact():
     trace = diagnostics.Trace(
         ids=np.array([0, 0, 1, 2, 0]), bits=np.array([1.0, 2.0, 8.0, 0.5, 3.0]),
-        likeliest=np.zeros((0, 3)), chances=np.zeros((0, 3)), guess=np.array([1, 1, 1, 0, 0]),
-        states=np.zeros((5, 1)),
+        most_likely=np.zeros((0, 3)), probabilities=np.zeros((0, 3)),
+        prediction=np.array([1, 1, 1, 0, 0]), states=np.zeros((5, 1)),
     )
     assert diagnostics.confusions(trace) == [(0, 1, 2), (2, 0, 1)]
     assert diagnostics.hardest(trace) == [(1, 8.0, 1), (0, 2.0, 3), (2, 0.5, 1)]

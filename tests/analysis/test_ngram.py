@@ -1,4 +1,4 @@
-"""n-grams, against the definition written out with dictionaries, and against known figures."""
+"""n-grams, against a naive reference implementation with dictionaries, and known figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def by_definition(train, text, context, V, order):
     tables = {}
     for k in range(1, order + 1):
         counts = occurrences[k]
-        if k < order:  # how many different symbols stand before
+        if k < order:  # the number of different preceding symbols
             counts = Counter(gram[1:] for gram in occurrences[k + 1])
             counts = Counter({gram: counts[gram] for gram in occurrences[k]})
         following = defaultdict(dict)
@@ -55,12 +55,12 @@ def by_definition(train, text, context, V, order):
         left = sum(D[min(c, 3)] for c in after.values())
         return (count - D[min(count, 3)] + left * lower) / total
 
-    stretch = [*context, *text]
+    passage = [*context, *text]
     result = []
-    for i in range(len(context), len(stretch)):
-        before = stretch[max(0, i - order + 1) : i]
+    for i in range(len(context), len(passage)):
+        before = passage[max(0, i - order + 1) : i]
         k = len(before) + 1
-        result.append(p(k, before, stretch[i]) if k == order else None)
+        result.append(p(k, before, passage[i]) if k == order else None)
     return result
 
 
@@ -77,7 +77,7 @@ def test_probabilities_follow_the_definition(train, text, order):
 
 
 @given(symbols, st.integers(1, 5))
-def test_probabilities_of_all_symbols_add_up_to_one(train, order):
+def test_the_probabilities_of_all_symbols_sum_to_one(train, order):
     context = np.array(train[:order])
     total = sum(np.exp(-np.array(list(
         nats_by_order(np.array(train), Split(np.array([symbol]), context), 6, order))))
@@ -85,7 +85,7 @@ def test_probabilities_of_all_symbols_add_up_to_one(train, order):
     np.testing.assert_allclose(total, 1, rtol=1e-12)
 
 
-def test_a_higher_order_changes_nothing_below_it():
+def test_a_higher_order_does_not_change_the_lower_ones():
     rng = np.random.default_rng(0)
     train, text = rng.integers(0, 4, 500), rng.integers(0, 4, 50)
     part = Split(text, train[-9:])
@@ -95,7 +95,7 @@ def test_a_higher_order_changes_nothing_below_it():
         np.testing.assert_array_equal(few[-1], many[order - 1])
 
 
-def test_tables_and_sorting_count_the_same(monkeypatch):
+def test_tables_and_sorting_give_the_same_counts(monkeypatch):
     rng = np.random.default_rng(1)
     train, text = rng.integers(0, 9, 3000), rng.integers(0, 9, 100)
     part = Split(text, train[-5:])
@@ -106,7 +106,7 @@ def test_tables_and_sorting_count_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize("length", range(1, 10))
-def test_texts_shorter_than_the_order_have_scores_too(length):
+def test_texts_shorter_than_the_order_have_scores(length):
     train = np.random.default_rng(0).integers(0, 4, 300)
     found = list(nats_by_order(train, Split(train[:length], train[:1]), 4, 8))
     assert len(found) == 8
@@ -121,7 +121,7 @@ def test_only_the_end_of_a_long_text_is_counted(monkeypatch):
     assert nats[0] > nats[1]
 
 
-def test_few_symbols_and_large_vocabularies_have_scores_too():
+def test_texts_of_few_symbols_and_large_vocabularies_have_scores():
     part = Split(np.array([3, 4]), np.array([3]))
     (first,) = nats_by_order(np.array([3]), part, 5000, 8)
     assert first[0] < first[1] < np.inf
@@ -132,7 +132,7 @@ def test_few_symbols_and_large_vocabularies_have_scores_too():
 
 
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason="make corpora/shakespeare.txt was not run")
-def test_the_figures_of_tiny_shakespeare():
+def test_tiny_shakespeare_has_the_documented_scores():
     text = corpus.read([str(SHAKESPEARE)], corpus.TextOptions("char", "utf-8"))
     train, validation = split(text, 0.1, reset=False)
     means = [nats.mean() for nats in nats_by_order(train.ids, validation, 65, 7)]

@@ -1,4 +1,4 @@
-"""Copying is found wherever it is, and nowhere else."""
+"""Every verbatim copy is found, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def naive(sample, text, width):
 
 
 @given(words, words, st.integers(1, 9), st.sampled_from([1, 3, 8, 1000]))
-def test_the_result_is_that_of_a_search_for_every_passage(sample, text, width, chunk):
+def test_the_result_equals_that_of_a_naive_search(sample, text, width, chunk):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(novelty, "WIDTH", width)
         patched.setattr(novelty, "CHUNK", chunk)
@@ -50,23 +50,23 @@ def test_a_passage_is_found_across_chunks_and_a_changed_letter_ends_it(monkeypat
     assert result.share == result.found / 281
 
 
-def test_what_is_no_symbol_of_the_text_ends_a_passage():
+def test_an_unknown_symbol_in_the_text_ends_a_passage():
     sample = np.array([0, 1, 2] * 20, np.uint8)
     text = np.array([0, 256, 1, 256, 2, 256] * 20, np.uint16)
     assert copied(sample, text).longest == 1
     assert copied(sample, text).found == 0
 
 
-def test_collisions_change_nothing(monkeypatch):
+def test_hash_collisions_cause_no_false_match(monkeypatch):
     monkeypatch.setattr(novelty, "_hashes", lambda symbols, width: np.zeros(
         len(symbols) - width + 1, np.uint64))
     monkeypatch.setattr(novelty, "WIDTH", 3)
     result = copied(ids("xxabc"), ids("zabcz"))
-    assert result.longest <= 3  # one place stands for all that share a hash
+    assert result.longest <= 3  # only one position per hash is compared
     assert copied(ids("xyz"), ids("abc")).longest == 0
 
 
-def test_a_text_that_repeats_itself_takes_no_more_memory_than_another():
+def test_a_repetitive_text_takes_no_more_memory_than_another():
     tracemalloc.start()
     result = copied(np.zeros(3000, np.uint8), np.zeros(200_000, np.uint8))
     peak = tracemalloc.get_traced_memory()[1]
@@ -76,6 +76,6 @@ def test_a_text_that_repeats_itself_takes_no_more_memory_than_another():
 
 
 @pytest.mark.parametrize(("sample", "text"), [("", "abc"), ("abc", ""), ("", "")])
-def test_nothing_copies_nothing(sample, text):
+def test_an_empty_sample_or_text_has_no_copies(sample, text):
     result = copied(ids(sample), ids(text))
     assert (result.longest, result.found, result.share) == (0, 0, 0.0)

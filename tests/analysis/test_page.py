@@ -1,4 +1,4 @@
-"""The report page: it is complete, small and harmless."""
+"""The report page: it is complete and small, and no text can act as HTML or as a script."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_page_is_complete_and_no_text_in_it_ends_a_script(tmp_path, settings
         assert key in data
 
 
-def test_what_turns_lines_around_is_escaped_and_a_name_stays_in_its_line(tmp_path):
+def test_bidirectional_controls_are_escaped_and_a_name_stays_on_one_line(tmp_path):
     checkpoint = a_checkpoint("\n\rab\x1b\x9b\u202e\u200c", encoding="latin-1")
     checkpoint.settings["encoding"] = "latin\n1"
     checkpoint.samples = [[3, "a\x9b\u202e\u200c\r\n"]]
@@ -60,13 +60,13 @@ def test_what_turns_lines_around_is_escaped_and_a_name_stays_in_its_line(tmp_pat
     assert not re.search("[\x1b\x9b\u202e]", "".join(row[0] + row[2] for row in data["worst"]))
 
 
-def test_nothing_is_fetched_from_anywhere():
+def test_the_page_loads_nothing_from_elsewhere():
     template = page.TEMPLATE.read_text(encoding="utf-8")
     assert re.findall(r"https?://[^\"' ]+", template) == ["http://www.w3.org/2000/svg"]
     assert not re.search(r"\b(src|href)=|@import|url\(|fetch\(|XMLHttp", template)
 
 
-def test_with_default_settings_it_is_less_than_a_megabyte():
+def test_with_default_settings_the_page_is_smaller_than_a_megabyte():
     arch = Architecture(65, 256, 2)
     checkpoint = a_checkpoint()
     checkpoint.best = initialize(arch, np.random.default_rng(0))
@@ -78,12 +78,12 @@ def test_with_default_settings_it_is_less_than_a_megabyte():
     assert data_of(html)["units"]["count"] == 512
 
 
-def test_of_a_large_network_the_most_telling_units_can_be_picked(monkeypatch):
+def test_of_a_large_network_the_most_correlated_units_can_be_selected(monkeypatch):
     monkeypatch.setattr(page, "UNITS", 4)
     checkpoint = a_checkpoint("\nabcdef gh", hidden_size=6, layers=2)
     checkpoint.best = Parameters(checkpoint.best.arch, np.random.default_rng(1).normal(
         size=checkpoint.best.arch.size).astype(np.float32))
     ids = np.random.default_rng(0).integers(0, 10, 400).astype(np.uint8)
-    units = page.seen(checkpoint, Split(ids, np.array([0])))["units"]
+    units = page.analyzed(checkpoint, Split(ids, np.array([0])))["units"]
     assert units["count"] == 4
-    assert all(0 <= unit < 4 for _, unit, _ in units["telling"][:4])
+    assert all(0 <= unit < 4 for _, unit, _ in units["correlated"][:4])

@@ -1,9 +1,12 @@
-"""The score so far: a bar without end on a terminal, elsewhere a line now and then."""
+"""The progress of an evaluation: a live bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from charrnn.cli import bar
-from charrnn.inference.scoring import Score
+from charrnn.cli.live_bar import LiveBar
+from charrnn.inference.scoring import Score, Scored
 
 
 def test_the_score_so_far_is_shown_every_few_seconds(monkeypatch, capsys):
@@ -13,9 +16,8 @@ def test_the_score_so_far_is_shown_every_few_seconds(monkeypatch, capsys):
         for chars in range(1000, 13_000, 1000):
             now[0] += 1
             show(Score(chars, chars * 1.5, 0))
-    said = capsys.readouterr().err.splitlines()
-    assert said == [f"so far 1.5000 nats/char, 2.1640 bits/char, {n:,} characters"
-                    for n in (5000, 10_000)]
+    assert capsys.readouterr().err.splitlines() == [
+        f"so far 2.1640 bits/char (1.5000 nats/char), {n:,} characters" for n in (5000, 10_000)]
 
 
 def test_on_a_terminal_the_score_so_far_is_one_line_that_changes(monkeypatch, capsys):
@@ -24,13 +26,11 @@ def test_on_a_terminal_the_score_so_far_is_one_line_that_changes(monkeypatch, ca
     now, shown = [100.0], []
 
     class Bar:
-        n = 0
-
-        def set_postfix_str(self, text, refresh):
-            shown.append(text)
+        n, details = 0, []
 
         def update(self, count):
             self.n += count
+            shown.extend(self.details)
 
         def close(self):
             shown.append(self.n)
@@ -40,5 +40,22 @@ def test_on_a_terminal_the_score_so_far_is_one_line_that_changes(monkeypatch, ca
         for chars in (1000, 2000, 3000, 4000):
             now[0] += 5.1 if chars == 2000 else 0.3
             show(Score(chars, chars * 1.5, 0))
-    assert shown == ["1.5000 nats/char, 2.1640 bits/char"] * 3 + [4000]
+    assert shown == ["2.1640 bits/char (1.5000 nats/char)"] * 3 + [4000]
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_evaluation_shows_a_bar_on_a_terminal_and_nothing_elsewhere(monkeypatch, capsys):
+    blocks = [Scored(np.zeros(n), np.zeros(n, bool)) for n in (3, 4)]
+    made = []
+
+    def live_bar(unit, total):
+        made.append(LiveBar(unit, total))
+        return made[0]
+
+    monkeypatch.setattr(bar, "live_bar", live_bar)
+    assert list(bar.scoring_bar(blocks, 7)) == blocks
+    assert (made, capsys.readouterr().err) == ([], "")
+    monkeypatch.setattr(bar, "stderr_is_terminal", lambda: True)
+    assert list(bar.scoring_bar(blocks, 7)) == blocks
+    assert made[0].n == 7
+    assert "100%" in capsys.readouterr().err

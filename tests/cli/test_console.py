@@ -1,10 +1,11 @@
-"""What is written: raw where a program reads it, harmless where a person does."""
+"""What is written: raw for a program, harmless and wrapped for a person."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,13 +47,13 @@ def ended(*texts, terminal, level):
     return b"".join(pieces)
 
 
-WILD = "a\x1b[2Jb\x07\x00\r\n\t\x85\u202ec\U0001f600é"
+HARMFUL = "a\x1b[2Jb\x07\x00\r\n\t\x85\u202ec\U0001f600é"
 
 
 def test_control_characters_are_shown_on_a_terminal_and_do_nothing():
-    shown = written(WILD, terminal=True).decode()
+    shown = written(HARMFUL, terminal=True).decode()
     assert shown == "a\\x1b[2Jb\\x07\\x00\r\n\t\\x85\\u202ec\U0001f600é"
-    assert shown == printable(WILD)
+    assert shown == printable(HARMFUL)
 
 
 @pytest.mark.parametrize("level", ["char", "byte"])
@@ -60,14 +61,14 @@ def test_control_characters_are_shown_on_a_terminal_and_do_nothing():
     ("a\r\nb\r\r\n", "a\r\nb\\r\r\n"), ("\rab", "\\rab"), ("a\r", "a\\r\n"), ("\r", "\\r\n"),
     ("\r\n", "\r\n"),
 ])
-def test_a_return_waits_for_the_newline_that_it_may_belong_to(text, shown, level):
+def test_a_cr_waits_for_the_newline_that_may_follow(text, shown, level):
     data = text.encode() if level == "byte" else text
     assert ended(data, terminal=True, level=level).decode().removesuffix("\n") == (
         shown.removesuffix("\n"))
     assert ended(data, terminal=False, level=level).startswith(text.encode())
 
 
-def test_what_a_sample_leaves_unfinished_stays_in_it():
+def test_an_unfinished_character_at_the_end_of_a_sample_stays_in_that_sample():
     euro = "€".encode()
     shown = ended(b"a" + euro[:2], euro[2:], b"\r", b"\nb", terminal=True, level="byte").decode()
     assert shown == "a\ufffd\n\ufffd\n\\r\n\nb\n"
@@ -91,8 +92,30 @@ def test_every_line_on_standard_error_is_escaped(capsys):
     assert capsys.readouterr().err == "a\\x1b[2J\\x9b\\u202e\\udcff\tb\r\nc\u200c\u3000\n"
 
 
+@pytest.mark.parametrize(("size", "width"), [(30, 29), (0, 79), (None, 79)])
+def test_a_message_is_wrapped_on_a_terminal_and_stays_one_line_elsewhere(
+    monkeypatch, capsys, size, width
+):
+    def get_terminal_size(descriptor):
+        if size is None:
+            raise OSError
+        return os.terminal_size((size, 24))
+
+    message = "words " * 15 + "\x1b[2J"
+    console.say(message)
+    assert capsys.readouterr().err == message.replace("\x1b", "\\x1b") + "\n"
+    monkeypatch.setattr(console, "stderr_is_terminal", lambda: True)
+    monkeypatch.setattr(console, "os", SimpleNamespace(get_terminal_size=get_terminal_size))
+    monkeypatch.setattr(type(sys.stderr), "fileno", lambda self: 2, raising=False)
+    console.say(message)
+    assert console.stderr_width() == width
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1 and width - 6 < max(map(len, lines)) <= width
+    assert " ".join(" ".join(lines).split()) == message.replace("\x1b", "\\x1b")
+
+
 def test_a_pipe_gets_every_character_as_it_is():
-    assert written(WILD, terminal=False) == WILD.encode()
+    assert written(HARMFUL, terminal=False) == HARMFUL.encode()
 
 
 def test_bytes_are_shown_as_the_characters_they_make_and_piped_as_they_are():
@@ -126,7 +149,7 @@ class Refusing(io.RawIOBase):
     (BrokenPipeError(32, "Broken pipe"), ReaderGone, None),
     (OSError(28, "No space left on device"), CharrnnError, "standard output: No space left"),
 ])
-def test_what_refuses_to_be_written_to_is_told_apart_from_a_reader_that_is_gone(
+def test_a_failing_output_is_distinguished_from_a_reader_that_is_gone(
     monkeypatch, error, raised, words
 ):
     raw = Refusing(error)
@@ -137,18 +160,18 @@ def test_what_refuses_to_be_written_to_is_told_apart_from_a_reader_that_is_gone(
     raw.write = len  # let go of what is still buffered
 
 
-def test_a_closed_standard_output_is_said_and_closed_standard_error_is_silent(monkeypatch):
+def test_a_closed_standard_output_is_an_error_and_a_closed_standard_error_is_not(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     with pytest.raises(CharrnnError, match="closed"):
         console.write(b"text")
-    console.say("nobody hears it")
+    console.say("nobody reads it")
     assert not console.stdout_is_terminal()
     assert not console.stderr_is_terminal()
     console.silence_stdout()
 
 
-def test_what_is_still_buffered_can_be_made_to_go_nowhere(monkeypatch, tmp_path):
+def test_what_is_still_buffered_can_be_discarded(monkeypatch, tmp_path):
     with open(tmp_path / "out", "w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         file.write("buffered")

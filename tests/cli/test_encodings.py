@@ -1,9 +1,10 @@
-"""Texts that are not UTF-8: what a model of one reads, and how, in every command."""
+"""Texts that are not UTF-8, or not all of them: how every command reads them."""
 
 from __future__ import annotations
 
 import json
 import lzma
+import unicodedata
 
 import pytest
 from commands import TINY, run_charrnn, shell
@@ -54,7 +55,7 @@ def test_what_a_model_writes_it_can_read(home):
 def test_the_text_of_the_run_is_read_as_it_was_in_training(home):
     folder, encoding = home
     expected, said = score("own.txt", cwd=folder)
-    assert expected[1] == len(TEXT) and "trained on most of this text" in said
+    assert expected[1] == len(TEXT) and "trained on this text" in said
     assert "UTF-8" not in said
     assert score("packed.txt.xz", cwd=folder) == (expected, said)
     assert score("same.txt", cwd=folder)[0] == expected
@@ -86,8 +87,12 @@ def test_what_is_neither_is_refused_with_both_names(home, more):
     assert (result.returncode, result.stdout) == (1, b"")
     line = result.stderr.decode()
     assert line.count("\n") == 1
-    assert line.startswith("charrnn: more.txt: byte ")
-    assert f"name the right --encoding; the model was trained on {encoding} text" in line
+    assert f"--encoding {encoding}" in line
+    if encoding == "utf-16":
+        assert line.startswith("charrnn: more.txt is UTF-16 text, by its byte order mark: ")
+    else:
+        assert line.startswith("charrnn: more.txt: byte ")
+        assert line.endswith("; the model was trained on latin-1 text\n")
 
 
 def test_texts_beside_the_one_that_is_scored_are_recognised_as_well(home):
@@ -126,7 +131,7 @@ def test_an_encoding_without_a_text_is_refused(home):
     for command in (["sample"], ["report"]):
         result = run_charrnn(*command, "-m", "own.npz", "--encoding", "utf-8", cwd=folder)
         assert result.returncode == UsageError.exit_code
-        assert b"--encoding is for " in result.stderr
+        assert b"--encoding and --errors are for " in result.stderr
     result = run_charrnn("eval", "own.txt", "--encoding", "klingon", cwd=folder)
     assert result.returncode == 2 and b"'klingon' is not an encoding of text" in result.stderr
 
@@ -147,3 +152,145 @@ def test_a_pipe_is_not_read_to_recognise_it(home):
     assert result.returncode == 0, result.stderr
     result = shell("charrnn eval <(cat other.txt) -m own.npz --json", cwd=folder)
     assert json.loads(result.stdout)["chars"] == len(OTHER)
+
+
+DAMAGED = TEXT.encode() + b"\xff \xe2\x82\n" + OTHER.encode()  # two sequences
+
+
+@pytest.fixture(scope="module", params=["replace", "skip"])
+def damaged(request, tmp_path_factory):
+    """How errors are handled, and a folder with a damaged text and a model of it."""
+    folder, errors = tmp_path_factory.mktemp("damaged"), request.param
+    (folder / "own.txt").write_bytes(DAMAGED)
+    (folder / "more.txt").write_bytes(b"\xff" + OTHER.encode())
+    (folder / "val.txt").write_bytes(OTHER.encode() + b"\xff")
+    (folder / "other.txt").write_text(OTHER, encoding="utf-8")
+    result = run_charrnn("train", "own.txt", *TINY, "--steps", "20", "--errors", errors,
+                         "-o", "own.npz", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert f"note: {note(2, errors)}\n" in result.stderr.decode()
+    return folder, errors
+
+
+def note(number, errors):
+    were = "was" if number == 1 else "were"
+    what = "replaced by U+FFFD" if errors == "replace" else "skipped"
+    return f"{number} undecodable byte sequence{'s' * (number != 1)} {were} {what}"
+
+
+def length(data, errors):
+    return len(data.decode("utf-8", "replace" if errors == "replace" else "ignore"))
+
+
+def test_bytes_that_cannot_be_decoded_are_refused_with_the_way_out(damaged):
+    folder, _ = damaged
+    for command in (["train", "own.txt", "-o", "new.npz"], ["eval", "more.txt", "-m", "own.npz"],
+                    ["eval", "more.txt", "-m", "own.npz", "--per-line"],
+                    ["report", "more.txt", "-m", "own.npz"],
+                    ["eval", "-", "-m", "own.npz"],
+                    ["sample", "-m", "own.npz", "--novelty", "more.txt"]):
+        result = run_charrnn(*command, cwd=folder, stdin=DAMAGED)
+        assert (result.returncode, result.stdout) == (1, b"")
+        assert result.stderr.count(b"\n") == 1 and b"--errors replace" in result.stderr
+
+
+def test_the_text_of_the_run_is_read_past_the_same_places_unasked(damaged):
+    folder, errors = damaged
+    for more in ([], ["--split", "val"], ["--dynamic"]):
+        result = run_charrnn("eval", "own.txt", "-m", "own.npz", *more, "--json", cwd=folder)
+        assert result.returncode == 0, result.stderr
+        found = json.loads(result.stdout)
+        assert found["undecodable"] == 2
+        if not more:
+            assert found["chars"] == length(DAMAGED, errors)
+        assert f"note: {note(2, errors)}\n" in result.stderr.decode()
+
+
+@pytest.mark.parametrize("more", [[], ["--per-line"], ["--surprisal"], ["--dynamic"],
+                                  ["--baselines", "--train-text", "own.txt"]])
+def test_another_text_is_read_past_them_where_that_is_asked_for(damaged, more):
+    folder, errors = damaged
+    result = run_charrnn("eval", "more.txt", "-m", "own.npz", "--errors", errors, *more, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    said = result.stderr.decode()
+    assert said.count(f"note: {note(1, errors)}\n") == 1
+    assert said.count(f"note: own.txt: {note(2, errors)}\n") == ("--train-text" in more)
+    if more == ["--surprisal"]:
+        expected = length((folder / "more.txt").read_bytes(), errors)
+        assert result.stdout.count(b"\n") == expected
+
+
+def test_standard_input_a_prime_a_page_and_a_text_to_compare_with_are_too(damaged):
+    folder, errors = damaged
+    ask = ["-m", "own.npz", "--errors", errors]
+    result = run_charrnn("eval", "-", *ask, "--json", cwd=folder, stdin=DAMAGED)
+    assert json.loads(result.stdout)["undecodable"] == 2
+    result = run_charrnn("sample", "--prime-file", "more.txt", "--novelty", "own.txt", *ask,
+                         "--length", "5", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    said = result.stderr.decode()
+    assert f"note: {note(1, errors)}\n" in said and f"note: own.txt: {note(2, errors)}\n" in said
+    assert ("\ufffd" in result.stdout.decode()) == (errors == "replace")
+    result = run_charrnn("report", "more.txt", *ask, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert f"note: {note(1, errors)}\n" in result.stderr.decode()
+    result = run_charrnn("report", "own.txt", "-m", "own.npz", cwd=folder)
+    assert f"note: {note(2, errors)}\n" in result.stderr.decode()
+
+
+def test_a_validation_text_and_a_first_checkpoint_follow_the_run(damaged):
+    folder, errors = damaged
+    result = run_charrnn("train", "more.txt", "--val", "val.txt", "--init-from", "own.npz",
+                         "--errors", errors, "--batch-size", "4", "--seq-length", "16", "--steps",
+                         "3", "-o", "next.npz", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    said = result.stderr.decode()
+    assert f"note: {note(1, errors)}\n" in said and f"note: val.txt: {note(1, errors)}\n" in said
+
+
+def test_u_fffd_that_the_model_never_saw_is_an_unknown_character(home):
+    folder, _ = home
+    (folder / "bad.txt").write_bytes(OTHER.encode() + b"\xff\n")
+    ask = ["bad.txt", "-m", "own.npz", "--encoding", "utf-8", "--errors"]
+    result = run_charrnn("eval", *ask, "replace", cwd=folder)
+    assert result.returncode == 1 and "'\ufffd' (U+FFFD), is not among" in result.stderr.decode()
+    expected = score("other.txt", "--encoding", "utf-8", cwd=folder)[0][1] + 1  # a newline
+    result = run_charrnn("eval", *ask, "skip", "--json", cwd=folder)
+    assert json.loads(result.stdout)["chars"] == expected
+
+
+def test_errors_of_bytes_are_refused(damaged):
+    folder, errors = damaged
+    result = run_charrnn("train", "own.txt", "--level", "byte", "--errors", errors, cwd=folder)
+    assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+    assert b"bytes are not decoded; leave it out at byte level" in result.stderr
+    for command in (["sample"], ["report"]):
+        result = run_charrnn(*command, "-m", "own.npz", "--errors", errors, cwd=folder)
+        assert result.returncode == 2 and b"--encoding and --errors are for " in result.stderr
+
+
+def test_a_prime_in_another_normal_form_is_named(home):
+    folder, _ = home
+    for option in ("--prime", "--stop"):
+        result = run_charrnn("sample", "-m", "own.npz", option, "a\u0308", cwd=folder)
+        assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+        assert b"is in NFD" in result.stderr and b"uconv -x any-nfc" in result.stderr
+    (folder / "nfd.txt").write_text(unicodedata.normalize("NFD", OTHER), encoding="utf-8")
+    for more in ([], ["--per-line"]):
+        result = run_charrnn("eval", "nfd.txt", "-m", "own.npz", "--encoding", "utf-8", *more,
+                             cwd=folder)
+        assert result.returncode == 1 and b"is in NFD" in result.stderr
+
+
+def test_what_a_run_prints_into_the_folder_of_its_texts_is_not_read_by_the_next(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text(OTHER, encoding="utf-8")
+    train = "charrnn train texts --hidden-size 8 --steps 5 -o a.npz"
+    result = shell(f"{train} 2>texts/run.log && {train} --json --overwrite >texts/run.jsonl",
+                   cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    result = shell("charrnn train texts --hidden-size 8 --steps 5 -o a.npz", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    said = result.stderr.decode()
+    assert "note: not read, since charrnn wrote them: texts/run.jsonl, texts/run.log\n" in said
+    assert "already trained" in said

@@ -85,7 +85,7 @@ def trained(place):
     return place
 
 
-def test_a_run_is_shown_without_what_its_names_and_its_text_would_do(place):
+def test_a_run_is_shown_with_its_names_and_its_text_escaped(place):
     shown, said, code = on_terminal(*TRAIN, "-o", f"shown{EVIL_MODEL}", "--sample-every", "3",
                                     "--json", cwd=place)
     assert code == 0, said
@@ -141,7 +141,7 @@ def test_a_run_is_shown_without_what_its_names_and_its_text_would_do(place):
     ["eval", "other.txt", "--split", EVIL],
     ["--debug", "eval", f"{EVIL}.missing", "-m", EVIL_MODEL],
 ], ids=lambda args: " ".join(args).replace(EVIL, "EVIL").encode("unicode_escape").decode())
-def test_whatever_steers_a_terminal_is_escaped_in_whatever_is_said(trained, args):
+def test_control_characters_are_escaped_in_every_message(trained, args):
     shown, said, code = on_terminal(*args, cwd=trained)
     assert code in (0, 1, 2), said
     assert not steering(re.sub(r"\x1b\[[0-9;]*m", "", shown))
@@ -160,7 +160,7 @@ def test_a_live_bar_shows_nothing_from_outside(trained):
     assert not steering(re.sub(r"\r|\x1b\[A", "", shown)), "but what moves the bar"
 
 
-def test_the_command_that_samples_can_be_copied_whatever_the_name(trained):
+def test_the_printed_sample_command_can_be_copied_whatever_the_name(trained):
     result = run_charrnn(*TRAIN, "-o", EVIL_MODEL, cwd=trained)
     command = result.stderr.decode().splitlines()[-1].partition("charrnn ")[2]
     copied = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} {command} --length 5"],
@@ -168,7 +168,7 @@ def test_the_command_that_samples_can_be_copied_whatever_the_name(trained):
     assert copied.returncode == 0, (command, copied)
 
 
-def test_what_is_in_a_lock_does_nothing_to_a_terminal(trained):
+def test_the_content_of_a_lock_is_escaped(trained):
     import fcntl
 
     shutil.copy(trained / EVIL_MODEL, trained / "locked.npz")
@@ -210,7 +210,7 @@ def test_a_foreign_checkpoint_does_nothing_to_a_terminal_or_a_page(foreign, args
     assert code in (0, 1, 2)
     assert not steering(re.sub(r"\x1b\[[0-9;]*m", "", shown))
     assert not steering(said)
-    assert "mistake" not in said
+    assert "internal error" not in said
     if args[0] == "report":
         assert code == 0, said
         page = (foreign / "report.html").read_text(encoding="utf-8")

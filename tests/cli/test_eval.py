@@ -21,14 +21,14 @@ from charrnn.text.split import Split
 
 
 def test_the_score_of_training_is_the_score_of_eval(home):
-    said = (home / "trained.txt").read_text()
+    messages = (home / "trained.txt").read_text()
     result = run_charrnn("eval", "corpus.txt", "--split", "val", "--json", cwd=home)
     assert result.returncode == 0, result.stderr
     score = json.loads(result.stdout)
-    assert f"best validation {score['nats_per_char']:.4f} nats/char" in said
+    assert f"best validation {score['bits_per_char']:.4f} bits/char" in messages
     assert set(score) == {
-        "text", "split", "dynamic", "chars", "unknown_chars", "nats_per_char", "bits_per_char",
-        "perplexity", "accuracy", "checkpoint", "version",
+        "text", "split", "dynamic", "chars", "unknown_chars", "undecodable", "nats_per_char",
+        "bits_per_char", "perplexity", "accuracy", "checkpoint", "version",
     }
     assert score["bits_per_char"] == pytest.approx(score["nats_per_char"] / math.log(2))
     assert score["perplexity"] == pytest.approx(math.exp(score["nats_per_char"]))
@@ -56,6 +56,38 @@ def test_eval_of_the_corpus_warns_that_it_was_trained_on(home):
     assert b"trained on" not in run_charrnn("eval", "corpus.txt", "--split", "val", cwd=home).stderr
 
 
+def notes_of(result):
+    assert result.returncode == 0, result
+    return [line for line in result.stderr.decode().splitlines() if line.startswith("note: ")]
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ([], "; --split val scores the validation part alone"),
+    (["--val-fraction", "0"], ", all of it"),
+    (["--val", "val.txt"], "; it was validated on another file"),
+    (["--val", "a.txt"], ", and was validated on it"),
+], ids=["tail", "none", "file", "itself"])
+def test_the_note_on_the_training_text_fits_how_the_run_was_validated(tmp_path, settings, words):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "val.txt").write_text(TEXT[:500])
+    trained = run_charrnn("train", "a.txt", *TINY, "--steps", "2", *settings, cwd=tmp_path)
+    assert trained.returncode == 0, trained
+    expected = [f"note: the model was trained on this text{words}"]
+    for more in ([], ["--split", "all"], ["--surprisal"], ["--json"]):
+        assert notes_of(run_charrnn("eval", "a.txt", *more, cwd=tmp_path)) == expected, more
+    assert notes_of(run_charrnn("eval", "a.txt", "--split", "train", cwd=tmp_path)) == []
+    validated = notes_of(run_charrnn("eval", "val.txt", cwd=tmp_path))
+    assert ["used to choose the best weights" in line for line in validated] == (
+        [True] if "val.txt" in settings else [])
+
+
+def test_a_run_without_a_validation_part_has_none_to_score(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    run_charrnn("train", "a.txt", *TINY, "--steps", "2", "--val-fraction", "0", cwd=tmp_path)
+    result = run_charrnn("eval", "a.txt", "--split", "val", cwd=tmp_path)
+    assert "it has no validation part; the model was trained on all of it" in one_line(result, 1)
+
+
 def test_a_split_of_another_text_is_refused(home):
     (home / "new.txt").write_text("sieben Brücken\n")
     one_line(run_charrnn("eval", "new.txt", "--split", "val", cwd=home), 2)
@@ -69,7 +101,7 @@ def test_eval_of_stdin_is_eval_of_the_file(home):
     assert a["nats_per_char"] == b["nats_per_char"]
 
 
-def test_unknown_characters_are_named_or_left_out(home):
+def test_unknown_characters_are_named_or_skipped(home):
     result = run_charrnn("eval", "-", cwd=home, stdin="sieben ☃ 7\n".encode())
     assert "'☃' (U+2603)" in result.stderr.decode() and result.returncode == 1
     result = run_charrnn("eval", "-", "--unknown", "skip", "--json", cwd=home,
@@ -99,7 +131,7 @@ def test_states_that_overflow_are_an_error_and_no_score(home, tmp_path):
         assert b"nan" not in result.stdout
 
 
-def test_dynamic_evaluation_says_so_and_leaves_the_checkpoint_alone(home, tmp_path):
+def test_dynamic_evaluation_is_labelled_and_does_not_change_the_checkpoint(home, tmp_path):
     run = checkpoint.load(home / "checkpoints/corpus.npz")
     run.last.flat[:] = 0  # the best weights are meant, and these are not they
     path = tmp_path / "a.npz"
@@ -139,13 +171,16 @@ def test_baselines_are_a_table_with_the_model_below_and_json_with_the_same_figur
     lines = result.stdout.decode().splitlines()
     names = [line.split()[0] for line in lines[2:-1]]
     assert names == ["uniform", *(f"{k}-gram" for k in range(1, 9)), "lzma", "corpus"]
-    table = {line.split()[0]: float(line.split()[1]) for line in lines[2:-1]}
+    rows = {line.split()[0]: [float(word) for word in line.split()[1:]] for line in lines[2:-1]}
+    assert all(bits == pytest.approx(nats / math.log(2), abs=1e-4) for bits, nats in rows.values())
+    table = {name: nats for name, (bits, nats) in rows.items()}
     assert table["uniform"] == pytest.approx(math.log(len(set(TEXT))), abs=1e-4)
     assert table["1-gram"] > table["8-gram"]
     result = run_charrnn("eval", "corpus.txt", "--split", "val", "--baselines", "--json", cwd=home)
     found = json.loads(result.stdout)
     for name, nats in found["baselines"].items():
         assert table[name] == pytest.approx(nats, abs=6e-5)
+        assert found["baselines_bits_per_char"][name] == pytest.approx(nats / math.log(2))
     assert table["corpus"] == pytest.approx(found["nats_per_char"], abs=6e-5)
 
 
@@ -173,7 +208,7 @@ def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_sco
     assert sum(hit == "1" for _, hit, _ in rows) / len(rows) == pytest.approx(score["accuracy"])
     shown = "".join(symbol for _, _, symbol in rows).replace("\\n", "\n")
     assert shown == TEXT[len(TEXT) - len(rows) :]
-    assert "goes with" in one_line(
+    assert "combined with --split" in one_line(
         run_charrnn("eval", "corpus.txt", "--surprisal", "--json", cwd=home), 2)
 
 
@@ -197,17 +232,17 @@ def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours
     assert ("\t" in shown) != colours
 
 
-def test_that_only_the_end_of_a_long_text_is_counted_is_said(home, monkeypatch, capsys):
+def test_a_note_is_printed_where_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
     monkeypatch.setattr(ngram, "MAX_COUNTED", 1000)
     monkeypatch.chdir(home)
     arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",
                  "checkpoints/corpus.npz"]
     cli.main(arguments, standalone_mode=False)
-    said = capsys.readouterr().err
-    assert "the baselines count the last 1,000" in said
+    messages = capsys.readouterr().err
+    assert "the baselines count the last 1,000" in messages
 
 
-def test_a_file_to_validate_on_is_no_split_of_the_corpus(tmp_path):
+def test_a_validation_file_is_not_a_split_of_the_corpus(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "b.txt").write_text(TEXT[:500])
     assert run_charrnn("train", "a.txt", "--val", "b.txt", *TINY, "--steps", "3", "-o", "a.npz",
@@ -242,7 +277,8 @@ def test_how_a_score_is_shown_does_not_change_it(shelf, borders, unknown):
         result = run_charrnn(*args, *more, "--json", cwd=shelf)
         assert result.returncode == 0, result.stderr
         found = json.loads(result.stdout)
-        found.pop("baselines", None)
+        for key in ("baselines", "baselines_bits_per_char"):
+            found.pop(key, None)
         return found
 
     expected = score()

@@ -1,4 +1,4 @@
-"""Scores as tables, JSON and colours: right where they are numbers, harmless on a terminal."""
+"""Scores and numbers as tables, JSON, colours and words."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ def symbols(text):
     return vocabulary.encode(codes), vocabulary
 
 
-def test_the_table_names_every_baseline_and_says_how_far_the_model_is_from_the_best():
+def test_the_table_compares_the_model_with_the_best_baseline():
     lines = list(format.baseline_table(iter([("uniform", 2.0), ("2-gram", 1.0)]), "mine", 0.75))
     assert len({len(line) for line in lines[:-1]}) == 1, "the columns are aligned"
-    assert lines[2].split() == ["2-gram", "1.0000", f"{1 / LN2:.4f}"]
-    assert lines[3].split() == ["mine", "0.7500", f"{0.75 / LN2:.4f}"]
-    assert lines[-1] == "0.2500 nats/char below the best of them"
+    assert lines[0].split() == ["bits/char", "nats/char"]
+    assert lines[2].split() == ["2-gram", f"{1 / LN2:.4f}", "1.0000"]
+    assert lines[3].split() == ["mine", f"{0.75 / LN2:.4f}", "0.7500"]
+    assert lines[-1] == f"{0.25 / LN2:.4f} bits/char better than the best baseline"
     worse = list(format.baseline_table([("uniform", 2.0)], "mine", 3.0))
-    assert worse[-1].startswith("1.0000 nats/char above")
+    assert worse[-1] == f"{1 / LN2:.4f} bits/char worse than the best baseline"
+    same = list(format.baseline_table([("uniform", 2.0)], "mine", 2.00001))
+    assert same[-1] == "as good as the best baseline"
 
 
 @pytest.mark.parametrize(("environment", "expected"), [
     ({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({}, False),
     ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "xterm", "NO_COLOR": ""}, True),
 ])
-def test_colours_are_for_terminals_that_have_them_and_people_who_want_them(environment, expected):
+def test_colours_need_a_terminal_that_has_them_and_no_user_who_refuses_them(environment, expected):
     assert format.coloured(environment) is expected
 
 
@@ -54,7 +57,7 @@ def test_under_its_colours_the_text_is_the_text():
 
 @pytest.mark.parametrize("level", ["char", "byte"])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_a_return_has_no_cell_before_a_newline_whose_bits_it_shares(level, size):
+def test_a_cr_before_a_newline_is_not_shown_and_adds_its_bits_to_the_newline(level, size):
     text = "a\r\nb\r\r\n\rc\t\r\n\r"
     ids, vocabulary = symbols(text)
     if level == "byte":
@@ -74,7 +77,7 @@ def test_json_has_no_control_characters():
     assert json.loads(line) == {"text": "a\x7f\x1b\x9b\u202e\ud800"}
 
 
-def test_each_shade_stands_in_the_legend_and_begins_where_the_one_before_ends():
+def test_each_shade_is_in_the_legend_and_begins_where_the_previous_one_ends():
     legend = format.legend()
     for high, background, text in format.SHADES:
         assert f"\x1b[38;5;{text};48;5;{background}m" in legend
@@ -105,8 +108,29 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest_and_ends_with_the_last(
     assert many[-1] == "█"
 
 
-def test_json_has_no_numbers_that_are_none():
+def test_numbers_that_json_does_not_have_are_null():
     numbers = [format.json_number(number) for number in (1.5, math.inf, math.nan)]
     assert numbers == [1.5, None, None]
     row = json.loads(format.line_row("", Score(0, 0.0, 0), 0, True))
     assert row["bits_per_char"] is None
+
+
+def test_scores_are_printed_in_bits_first():
+    assert format.in_bits(1.508) == "2.1756 bits/char (1.5080 nats/char)"
+    line = str(Score(1234, 1234 * 1.508, 617))
+    assert line == ("2.1756 bits/char (1.5080 nats/char), perplexity 4.518, accuracy 50.00 %, "
+                    "1,234 characters")
+    assert str(Score(1, 1.0, 0)).endswith(", 1 character")
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 steps"), (1, "1 step"), (6000, "6,000 steps")])
+def test_one_thing_is_singular(count, words):
+    assert format.counted(count, "step") == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (None, "?"), (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"),
+    (3599.7, "1 h 0 min"), (9000, "2 h 30 min"), (90_000, "1 d 1 h"), (1e9, "11,574 d 1 h"),
+])
+def test_a_duration_has_its_two_largest_units(seconds, words):
+    assert format.duration(seconds) == words

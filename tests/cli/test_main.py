@@ -44,7 +44,7 @@ from charrnn.config.settings import FIELDS, option_name
     ["train", "corpus.txt", "--encoding", "klingon"],
     ["nonsense"],
 ])
-def test_what_is_asked_wrongly_is_one_line_and_exit_2(home, args):
+def test_a_usage_error_is_one_line_and_exit_2(home, args):
     one_line(run_charrnn(*args, cwd=home), 2)
 
 
@@ -68,7 +68,7 @@ def test_a_closed_stdout_is_one_line(home):
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
                                     {"LC_ALL": "C"}])
-def test_text_is_utf8_whatever_the_locale(home, locale):
+def test_text_is_utf8_in_every_locale(home, locale):
     result = run_charrnn("sample", "--prime", "Ü", "--length", "0", cwd=home, env=locale)
     assert result.stdout == "Ü".encode()
     result = run_charrnn("sample", "--prime", "☃", cwd=home, env=locale)
@@ -76,10 +76,12 @@ def test_text_is_utf8_whatever_the_locale(home, locale):
 
 
 def test_every_command_has_help_and_every_setting_an_option(home):
-    assert charrnn.__version__ in run_charrnn("--version", cwd=home).stdout.decode()
-    for command in ([], ["train"], ["sample"], ["eval"], ["report"]):
+    for option in ("--version", "-V"):
+        assert charrnn.__version__ in run_charrnn(option, cwd=home).stdout.decode()
+    for command in ([], *([name] for name in program.cli.commands)):
         result = run_charrnn(*command, "--help", cwd=home)
-        assert result.returncode == 0 and len(result.stdout) > 200
+        assert result.returncode == 0 and len(result.stdout) > 100
+        assert run_charrnn("help", *command, cwd=home).stdout == result.stdout
     text = run_charrnn("train", "--help", cwd=home).stdout.decode()
     for key, field in FIELDS.items():
         assert option_name(key) in text
@@ -90,6 +92,32 @@ def test_without_a_command_the_help_is_shown(home):
     result = run_charrnn(cwd=home)
     assert result.returncode == 2
     assert result.stderr.decode().startswith("Usage: charrnn") and result.stderr.count(b"\n") > 10
+
+
+@pytest.mark.parametrize("columns", ["50", "80", "100"])
+def test_the_help_shows_every_summary_in_full(home, columns):
+    shown = run_charrnn("--help", cwd=home, env={"COLUMNS": columns}).stdout.decode()
+    commands = shown.partition("Commands:\n")[2]
+    names = [line.split()[0] for line in commands.splitlines() if line[2] != " "]
+    assert names == list(program.cli.commands)
+    assert names[:4] == ["train", "sample", "eval", "report"] and names[-1] == "help"
+    for name, command in program.cli.commands.items():
+        assert f"{name} {command.short_help}" in " ".join(commands.split()), name
+    assert all(len(line) < int(columns) for line in commands.splitlines())
+
+
+def test_quiet_commands_print_errors_and_nothing_else_on_standard_error(home, tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    model = ["-m", home / "checkpoints/corpus.npz"]
+    text = tmp_path / "a.txt"
+    for args in (["sample", *model], ["eval", text, *model], ["eval", text, *model, "--dynamic"],
+                 ["eval", text, *model, "--split", "val", "--baselines"], ["report", *model],
+                 ["sample", *model, "--novelty", text, "--prime", "\\n", "--unknown", "skip"]):
+        for option in ("-q", "--quiet"):
+            result = run_charrnn(*args, option, cwd=tmp_path)
+            assert (result.returncode, result.stderr) == (0, b""), args
+            assert result.stdout or args[0] == "report"
+    one_line(run_charrnn("sample", "-q", "-m", "missing.npz", cwd=tmp_path), 2)
 
 
 def test_closed_stderr_puts_nothing_on_stdout(tmp_path):
@@ -114,14 +142,14 @@ def after_interrupt(error):
 
 @pytest.mark.parametrize(("raised", "code", "words"), [
     (KeyboardInterrupt(), 130, ""),
-    (MemoryError(), 1, "charrnn: there is not enough memory for this"),
+    (MemoryError(), 1, "charrnn: there is not enough memory"),
     (OSError(5, "Input/output error", "a.txt"), 1, "charrnn: a.txt: Input/output error"),
     (RuntimeError("can't start new thread"), 1, "raise its limit on processes (ulimit -u)"),
     (after_interrupt(ImportError("numpy")), 130, ""),
     (after_interrupt(OSError(28, "No space left on device")), 130, ""),
-    (ZeroDivisionError("by\nnothing"), 1, "a mistake in charrnn, ZeroDivisionError: by nothing;"),
+    (ZeroDivisionError("by\nnothing"), 1, "internal error, ZeroDivisionError: by nothing; please"),
 ])
-def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsys, raised, code,
+def test_every_exception_becomes_one_line_and_an_exit_code(monkeypatch, capsys, raised, code,
                                                               words):
     def fail(**_):
         raise raised
@@ -131,12 +159,12 @@ def test_whatever_is_raised_becomes_one_line_and_an_exit_code(monkeypatch, capsy
     monkeypatch.setattr(sys, "argv", ["charrnn", "eval"])
     with pytest.raises(SystemExit) as caught:
         program.main()
-    said = capsys.readouterr().err
+    messages = capsys.readouterr().err
     assert caught.value.code == code
-    assert words in said and said.count("\n") == (1 if words else 0)
+    assert words in messages and messages.count("\n") == (1 if words else 0)
 
 
-def test_where_no_thread_can_be_started_it_is_one_line(home):
+def test_a_refused_thread_is_one_line(home):
     code = ("import sys, threading\n"
             "def start(self): raise RuntimeError(\"can't start new thread\")\n"
             "threading.Thread.start = start\n"
@@ -150,11 +178,11 @@ def test_where_no_thread_can_be_started_it_is_one_line(home):
     assert not (home / "other.npz").exists()
 
 
-@pytest.mark.parametrize(("args", "said"), [
+@pytest.mark.parametrize(("args", "messages"), [
     (["train", "a"], True), (["--debug", "train", "a"], True), (["eval", "train"], False),
     (["sample", "-m", "train"], False), (["--debug", "eval", "train"], False),
 ])
-def test_only_a_run_that_was_stopped_speaks_of_its_first_step(monkeypatch, capsys, args, said):
+def test_only_an_interrupted_run_mentions_its_first_step(monkeypatch, capsys, args, messages):
     def stopped(**_):
         raise SystemExit(143)
 
@@ -163,7 +191,7 @@ def test_only_a_run_that_was_stopped_speaks_of_its_first_step(monkeypatch, capsy
     with pytest.raises(SystemExit) as caught:
         program.main()
     assert caught.value.code == 143
-    assert ("stopped before the first step" in capsys.readouterr().err) == said
+    assert ("stopped before the first step" in capsys.readouterr().err) == messages
 
 
 # charrnn, started with interrupts blocked, which are let through once its first line has run.
@@ -208,11 +236,11 @@ def test_an_interrupt_at_any_moment_of_the_start_is_quiet(home, tmp_path, args):
                 assert process.stdout.readline() == b"here\n"
             time.sleep(0.3 * (moment / 24) ** 1.5)
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=20)[1].decode()
+            messages = process.communicate(timeout=20)[1].decode()
         codes.append(process.returncode)
-        for word in ("Traceback", "mistake", "ignored", "Error"):
-            assert word not in said, (moment, said)
-        assert said.count("\n") <= 2, (moment, said)  # the seed, and the end of the line of ^C
+        for word in ("Traceback", "internal", "ignored", "Error"):
+            assert word not in messages, (moment, messages)
+        assert messages.count("\n") <= 2, (moment, messages)  # the seed, and the newline after ^C
         path.unlink(missing_ok=True)
     assert set(codes) <= {130, 0}, codes
     assert codes[0] == 130
@@ -223,5 +251,5 @@ def test_an_interrupt_at_any_moment_of_the_start_is_quiet(home, tmp_path, args):
     ["sample", "--temperature", "1" * 20_000 + "x"], ["sample", "--count", "1" * 20_000],
     ["eval", "--split", "x" * 20_000, "a.txt"], ["x" * 20_000], ["train", "--" + "x" * 20_000],
 ], ids=lambda arguments: arguments[0][:8])
-def test_what_is_wrong_is_said_briefly_however_long_it_is(tmp_path, arguments):
+def test_an_error_message_is_short_however_long_the_input(tmp_path, arguments):
     assert len(one_line(run_charrnn(*arguments, cwd=tmp_path), 2)) < 600

@@ -1,42 +1,229 @@
-"""The progress of a run on a terminal: a live bar, and the lines above it."""
+"""The progress of a run: the lines it prints, and what fits on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from commands import COMMAND, ENVIRONMENT, TEXT, TINY
 
+from charrnn.cli import progress
+from charrnn.cli.progress import (
+    TrainingDisplay,
+    end_text,
+    is_selected,
+    shell_word,
+    start_lines,
+    validation_text,
+)
+from charrnn.cli.wrapping import columns
+from charrnn.training.events import End, Eval, Save, Start, Step
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals of its own")
-@pytest.mark.parametrize("columns", [0, 100])
-def test_a_terminal_shows_a_live_bar_above_which_the_lines_stay(tmp_path, columns):
+LN2 = 0.6931471805599453
+START = Start(
+    0, 6000, 0.0, 0.0, corpus="play.txt", chars=1_115_394, distinct=65, level="char",
+    train_chars=1_003_854, val_chars=111_540, left_over=100, dropout=0.02, weight_decay=0.1,
+    eval_every=273, batch_size=64, seq_length=32, steps_per_epoch=490, parameters=216_961,
+    memory_bytes=30_000_000, processes=1, threads=2, continued=False, path="play.npz",
+    settings={"hidden_size": 256, "learning_rate": 0.004}, notes=["a note"],
+)
+EVAL = Eval(400, 6000, 2.05, 10.0, 2.1755 * LN2, 2.0312 * LN2, 2.1755 * LN2, True,
+            unigram=4.0 * LN2, trigram=2.7505 * LN2)
+END = End(6000, 6000, 12.0, 99.0, "done", 2.1755 * LN2, 5460, "play.npz")
+
+
+def test_a_run_introduces_itself():
+    assert start_lines(START) == [
+        "play.txt: 1,115,394 characters, 65 distinct; 1,003,854 training, 111,540 validation",
+        "model: 216,961 parameters, about 30 MB",
+        "training: 6,000 steps (12.2 epochs) of 64 x 32 characters, dropout 0.02, weight decay "
+        "0.1; validation every 273 steps",
+        "settings: hidden_size 256, learning_rate 0.004",
+        "note: a note",
+    ]
+
+
+def test_one_of_a_kind_is_singular_and_what_there_is_not_is_not_mentioned():
+    start = dataclasses.replace(START, chars=1, level="byte", steps=1, steps_per_epoch=1,
+                                val_chars=0, settings={}, notes=[])
+    text, _, training = start_lines(start)
+    assert text.startswith("play.txt: 1 byte, ")
+    assert training == ("training: 1 step (1 epoch) of 64 x 32 bytes, dropout 0.02, "
+                        "weight decay 0.1")
+    timed = start_lines(dataclasses.replace(START, steps=0, processes=2))[2]
+    assert timed.startswith("training: as many steps as the time allows of 64 x 32")
+    assert timed.endswith("; 2 processes of 2 threads")
+
+
+BEST = "validation 2.1755 bits/char (1.5079 nats/char), training 2.0312 bits/char, "
+
+
+@pytest.mark.parametrize(("changes", "before", "expected"), [
+    ({}, None, BEST + "new best; 0.575 bits/char better than trigrams"),
+    ({}, 2.2 * LN2, BEST + "new best; change -0.0245 bits/char; "
+                           "0.575 bits/char better than trigrams"),
+    ({"improved": False, "best_nats_per_char": 2.17 * LN2}, 2.17 * LN2,
+     BEST + "best 2.1700 bits/char; change +0.0055 bits/char; "
+            "0.575 bits/char better than trigrams"),
+    ({"trigram": 2.0 * LN2}, None, BEST + "new best; 0.175 bits/char worse than trigrams"),
+    ({"trigram": 1.0 * LN2, "unigram": 2.0 * LN2}, None,
+     BEST + "new best; 0.175 bits/char worse than unigrams"),
+    ({"nats_per_char": None, "improved": False}, 2.2 * LN2,
+     "validation overflowed: lower --learning-rate, training 2.0312 bits/char, "
+     "best 2.1755 bits/char"),
+])
+def test_a_validation_has_labels_and_units(changes, before, expected):
+    assert validation_text(dataclasses.replace(EVAL, **changes), before) == expected
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({}, "done: 6,000 steps"),
+    ({"reason": "stopped", "step": 1234},
+     "stopped after step 1,234 of 6,000; run the same command to resume"),
+    ({"reason": "patience", "step": 1234},
+     "stopped early after step 1,234 of 6,000: patience ran out without a new best"),
+    ({"reason": "already trained"}, "already trained: 6,000 steps are done"),
+    ({"reason": "already trained", "step": 7000},
+     "already trained: 7,000 steps are done; the budget is 6,000"),
+    ({"reason": "already trained", "step": 1234},
+     "already trained: patience ran out at step 1,234 of 6,000"),
+])
+def test_the_end_of_a_run_has_its_reason(changes, expected):
+    assert end_text(dataclasses.replace(END, **changes)) == expected
+
+
+def test_the_last_lines_have_the_best_score_and_the_next_command(capsys):
+    TrainingDisplay(quiet=False).show(dataclasses.replace(END, path="my play.npz"))
+    assert capsys.readouterr().err.splitlines() == [
+        "done: 6,000 steps; best validation 2.1755 bits/char (1.5079 nats/char) at step 5,460",
+        "checkpoint: my play.npz",
+        "generate text: charrnn sample -m 'my play.npz'",
+    ]
+
+
+@pytest.mark.parametrize(("name", "word"), [
+    ("a.npz", "a.npz"), ("it's.npz", "'it'\"'\"'s.npz'"), ("a\nb", "$'a\\012b'"),
+])
+def test_a_file_name_is_quoted_for_a_shell(name, word):
+    assert shell_word(name) == word
+
+
+def test_steps_are_selected_by_their_number_and_other_events_always():
+    steps = [Step(number, 9, 0.0, 0.0, 1.0, 1.0, 0.1, 1.0) for number in range(1, 10)]
+    selected = {every: [step.step for step in steps if is_selected(step, every)]
+                for every in (0, 1, 4)}
+    assert selected == {0: [], 1: [*range(1, 10)], 4: [4, 8]}
+    others = [START, EVAL, END, Save(1, 9, 0.0, 0.0, "play.npz")]
+    assert all(is_selected(event, every) for event in others for every in (0, 1, 4))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_bar_and_the_lines_share_one_estimate_of_the_time_left(terminal, monkeypatch, capsys):
+    class Bar:
+        def __getattr__(self, name):
+            return lambda *args: None
+
+    bar, now = Bar(), [0.0]
+    monkeypatch.setattr(progress, "stderr_is_terminal", lambda: terminal)
+    monkeypatch.setattr(progress, "live_bar", lambda *args: bar)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    display = TrainingDisplay(quiet=False)
+    display.show(START)
+    now[0] = 6.0  # the second of validation still to come is not known of yet
+    display.show(Step(5727, 6000, 0.0, 9.0, 2.0 * LN2, 1.0, 0.1, 2048.0))
+    display.show(dataclasses.replace(EVAL, step=5733, steps=6000, elapsed_seconds=10.0))
+    display.show(Step(5734, 6000, 0.0, 11.0, 2.0 * LN2, 1.0, 0.1, 2048.0))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step")]
+    left = [line.rpartition("; ")[2].rpartition(", ")[2] for line in lines]
+    if terminal:
+        assert (len(lines), bar.seconds_left) == (1, 266 + 1)
+        assert bar.details == ["training 2.000 bits/char", "2,048 chars/s"]
+        assert " left" not in lines[0]
+    else:
+        assert left == ["4 min 33 s left", "4 min 28 s left"]
+        assert lines[0].startswith("step 5,727/6,000: training 2.000 bits/char, 2,048 chars/s, ")
+
+
+def on_a_terminal(args, cwd, width, later=None, code=0):
+    """What a command writes to a terminal of so many columns; ``later``, once the bar is shown.
+
+    A terminal with 0 columns does not know its size.
+    """
     import fcntl
     import pty
     import struct
     import termios
 
-    def seen(*args):
-        ours, theirs = pty.openpty()
+    def resize(columns):
         size = struct.pack("HHHH", 30 if columns else 0, columns, 0, 0)
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
-        with subprocess.Popen([*COMMAND, "train", "a.txt", *TINY, "--steps", "40", *args],
-                              cwd=tmp_path, stderr=theirs, env=ENVIRONMENT) as process:
-            os.close(theirs)
-            text = b""
-            with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
-                while data := os.read(ours, 4096):
-                    text += data
-            os.close(ours)
-        assert process.returncode == 0
-        return text.decode()
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, size)
 
+    ours, theirs = pty.openpty()
+    resize(width)
+    with subprocess.Popen([*COMMAND, *args], cwd=cwd, stderr=theirs, env=ENVIRONMENT) as process:
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
+            while data := os.read(ours, 4096):
+                text += data
+                if later is not None and b" left" in text:
+                    resize(later)
+                    later = None
+        os.close(ours)
+    assert process.returncode == code
+    return text.decode()
+
+
+def rows(text):
+    """All that stood in a row of the terminal at some time."""
+    return [row for row in re.split(r"[\r\n]", text) if row]
+
+
+NAME = "ein langer Name 模型.npz"
+RUN = ["train", "a.txt", *TINY, "-o", NAME]
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="terminals of its own")
+
+
+@POSIX
+@pytest.mark.parametrize("size", [0, 120, 80, 50, 30])
+def test_a_terminal_shows_a_live_bar_above_which_the_lines_stay(tmp_path, size):
     (tmp_path / "a.txt").write_text(TEXT)
-    assert "% " not in seen("--dry-run")
-    shown = seen("--eval-every", "20")
-    assert "step 40/40" in shown and "bits/char" in shown and " left" in shown
-    assert shown.count("validation") == 3, "two of the run and one of its end"
-    assert "\r" in shown
+    assert "% " not in on_a_terminal([*RUN, "--steps", "40", "--dry-run"], tmp_path, size)
+    shown = on_a_terminal([*RUN, "--steps", "40", "--eval-every", "20"], tmp_path, size)
+    bars = [row for row in rows(shown) if re.match(r" *\d+%", row)]
+    assert bars and all(row.rstrip().endswith(" left") for row in bars)
+    assert ("chars/s" in shown) == (size in (0, 80, 120))
+    unwrapped = " ".join(shown.split())
+    assert unwrapped.count("validation ") == 5, "two of the start, two of the run, one of the end"
+    for message in ("dropout 0.3, weight decay 0.1; validation every 20 steps",
+                    "(epoch 0.71): validation ", ", new best; change -", "done: 40 steps; best"):
+        assert message in unwrapped, "no word is broken"
+    assert f"charrnn sample -m '{NAME}'\r\n" in shown, "it can be copied"
+    too_long = [row for row in rows(shown) if columns(row) >= (size or 80)]
+    assert all(row.strip() == f"charrnn sample -m '{NAME}'" for row in too_long)
+    assert len(too_long) == (size == 30)
+
+
+@POSIX
+@pytest.mark.parametrize(("width", "later"), [(120, 50), (50, 120)])
+def test_the_bar_and_the_lines_follow_the_size_of_the_window(tmp_path, width, later):
+    (tmp_path / "a.txt").write_text(TEXT)
+    shown = on_a_terminal([*RUN, "--steps", "6000", "--eval-every", "3000"], tmp_path, width, later)
+    end = shown[shown.index("step 6,000/6,000 (epoch") :]
+    assert later // 2 < max(map(columns, rows(end))) < later
+
+
+@POSIX
+def test_an_error_is_wrapped_on_a_terminal_and_one_line_elsewhere(tmp_path):
+    args = ["eval", "a.txt", "-m", "a folder/that does not exist/model.npz"]
+    ran = subprocess.run([*COMMAND, *args], cwd=tmp_path, capture_output=True, env=ENVIRONMENT)
+    message = ran.stderr.decode()
+    assert message.count("\n") == 1
+    shown = on_a_terminal(args, tmp_path, 40, code=ran.returncode)
+    assert shown.count("\n") > 1 and max(map(columns, rows(shown))) < 40
+    assert shown.split() == message.split()

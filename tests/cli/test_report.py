@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -25,19 +27,40 @@ def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
     result = run_charrnn("report", "-o", "own.html", cwd=home)
     assert result.returncode == 0
     assert "the model wrote itself" in (home / "own.html").read_text(encoding="utf-8")
-    for args in (["corpus.txt", "-o", "corpus.txt"], ["-o", "checkpoints/corpus.npz"], ["-o", "."]):
+    for args in (["corpus.txt", "-o", "corpus.txt"], ["-o", "checkpoints/corpus.npz"]):
         before = (home / "corpus.txt").read_bytes()
         one_line(run_charrnn("report", *args, cwd=home), 2)
         assert (home / "corpus.txt").read_bytes() == before
     (home / "notes.txt").write_text("not to be lost")
-    assert "is no page" in one_line(run_charrnn("report", "-o", "notes.txt", cwd=home), 2)
+    assert "is not a page" in one_line(run_charrnn("report", "-o", "notes.txt", cwd=home), 2)
     assert (home / "notes.txt").read_text() == "not to be lost"
     again = run_charrnn("report", "-o", "own.html", cwd=home)
     assert again.returncode == 0, "a page may be replaced by another"
     (home / "nothing.txt").write_text("")
     assert "nothing to look at" in one_line(run_charrnn("report", "nothing.txt", cwd=home), 1)
-    assert "cannot be written" in one_line(
-        run_charrnn("report", "-o", "no/such/folder.html", cwd=home), 1)
+    assert "corpus.txt cannot be written" in one_line(
+        run_charrnn("report", "-o", "corpus.txt/page.html", cwd=home), 2)
+
+
+@pytest.mark.parametrize(("out", "path"), [
+    ("new/folder/page.html", "new/folder/page.html"), ("folder/", "folder/report.html"),
+    (".", "report.html"),
+])
+def test_a_report_creates_its_folder(home, tmp_path, out, path):
+    model = ["-m", home / "checkpoints/corpus.npz"]
+    result = run_charrnn("report", *model, "-o", out, cwd=tmp_path)
+    assert result.returncode == 0, result
+    assert result.stderr.decode().startswith(f"{path}: ")
+    assert (tmp_path / path).read_bytes().startswith(b"<!doctype html>")
+
+
+def test_a_report_goes_to_standard_output(home, tmp_path):
+    args = ["report", home / "corpus.txt", "-m", home / "checkpoints/corpus.npz"]
+    printed = run_charrnn(*args, "-o", "-", cwd=tmp_path)
+    assert (printed.returncode, printed.stderr) == (0, b"")
+    assert os.listdir(tmp_path) == []
+    assert run_charrnn(*args, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "report.html").read_bytes() == printed.stdout
 
 
 # A command in a process of its own, which is small: Linux counts a parent's memory as its child's.
@@ -69,13 +92,13 @@ PAGE = b"<!doctype html>\n<html>\n<head>\n<title>charrnn report</title>\n</head>
 
 @pytest.mark.parametrize("content", [b"<!doctype html>\n<title>My page</title>\n", b"text",
                                      PAGE[1:], PAGE[:20] + b" " * 5000 + PAGE[20:]], ids=range(4))
-def test_a_page_that_charrnn_did_not_write_is_kept(home, tmp_path, content):
+def test_a_file_that_is_not_a_page_of_charrnn_is_kept(home, tmp_path, content):
     (tmp_path / "page.html").write_bytes(content)
     (tmp_path / "link.html").symlink_to("page.html")
     for name in ("page.html", "link.html"):
         result = run_charrnn("report", "-m", home / "checkpoints/corpus.npz", "-o", name,
                              cwd=tmp_path)
-        assert "is no page of charrnn" in one_line(result, 2)
+        assert "is not a page of charrnn" in one_line(result, 2)
     assert (tmp_path / "page.html").read_bytes() == content
 
 
@@ -88,7 +111,7 @@ def test_a_page_that_is_an_input_is_kept_whatever_it_is_called(home, tmp_path):
     (tmp_path / "folder").symlink_to("texts")
     os.link(page, tmp_path / "hard.html")
     model = ["-m", home / "checkpoints/corpus.npz", "--unknown", "skip"]
-    for text in (["texts"], ["folder"], [home / "corpus.txt", "texts/deep"], [page], ["link.html"]):
+    for text in ([home / "corpus.txt", page], [page], ["link.html"]):
         for out in (page, "link.html", "hard.html", "folder/deep/page.html"):
             one_line(run_charrnn("report", *text, *model, "-o", out, cwd=tmp_path), 2)
     one_line(run_charrnn("report", "-", *model, "-o", page, cwd=tmp_path, stdin=b""), 1)
@@ -96,9 +119,20 @@ def test_a_page_that_is_an_input_is_kept_whatever_it_is_called(home, tmp_path):
         result = subprocess.run([*COMMAND, "report", "-", *map(str, model), "-o", str(page)],
                                 stdin=file, capture_output=True, cwd=tmp_path, timeout=60)
     assert "would be replaced" in one_line(result, 2)
-    assert "lies in texts" in one_line(
-        run_charrnn("report", "texts", *model, "-o", "folder/new.html", cwd=tmp_path), 2)
     assert page.read_bytes() == PAGE and os.listdir(page.parent) == ["page.html"]
+
+
+def test_a_page_among_the_texts_is_not_one_of_them_the_next_time(home, tmp_path):
+    (tmp_path / "texts").mkdir()
+    shutil.copy(home / "corpus.txt", tmp_path / "texts/corpus.txt")
+    command = ["report", "texts", "-m", home / "checkpoints/corpus.npz", "-o", "texts/new.html"]
+    first = run_charrnn(*command, cwd=tmp_path)
+    assert (first.returncode, first.stderr.count(b"note: ")) == (0, 0)
+    page = (tmp_path / "texts/new.html").read_bytes()
+    again = run_charrnn(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert b"note: not read, since charrnn wrote them: texts/new.html\n" in again.stderr
+    assert (tmp_path / "texts/new.html").read_bytes() == page
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX only")
@@ -110,7 +144,7 @@ def test_on_a_full_disk_the_old_page_stays_and_a_link_stays_a_link(home, tmp_pat
         full = subprocess.run(
             command, cwd=tmp_path, capture_output=True, timeout=60,
             preexec_fn=lambda room=room: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)))
-        assert "cannot be written: File too large; the one from before is kept" in one_line(full, 1)
+        assert "cannot be written: File too large; the old file is kept" in one_line(full, 1)
         assert (tmp_path / "page.html").read_bytes() == PAGE
         assert sorted(os.listdir(tmp_path)) == ["link.html", "page.html"]
     written = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, umask=0o027)
@@ -121,18 +155,20 @@ def test_on_a_full_disk_the_old_page_stays_and_a_link_stays_a_link(home, tmp_pat
     assert sorted(os.listdir(tmp_path)) == ["link.html", "page.html"]
 
 
-def test_a_report_on_a_run_with_nothing_held_out_shows_what_was_learned_from(home, tmp_path):
+def test_a_report_on_a_run_without_validation_shows_the_training_text(home, tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     trained = run_charrnn("train", "a.txt", *TINY, "--steps", "3", "--val-fraction", "0",
                           "-o", "a.npz", cwd=tmp_path)
     assert trained.returncode == 0, trained
     result = run_charrnn("report", "a.txt", "-m", "a.npz", cwd=tmp_path)
     assert result.returncode == 0, result
-    assert "nothing was held out" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
+    assert data["best"] is None and "".join(data["text"]) == TEXT[:1000]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
-def test_names_that_are_no_text_do_not_stop_a_report_or_a_table(tmp_path):
+def test_file_names_that_are_not_unicode_do_not_stop_a_report_or_a_table(tmp_path):
     name = os.fsdecode(b"b\xff.txt")
     (tmp_path / name).write_text(TEXT)
     model = os.fsdecode(b"m\xff.npz")

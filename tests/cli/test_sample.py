@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
 from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn
 
 
-def test_sample_writes_the_prime_and_then_as_many_characters_as_asked(home):
+def test_a_sample_is_the_prime_and_the_requested_number_of_characters(home):
     result = run_charrnn("sample", "--prime", "sieb", "--length", "50", "--seed", "3", cwd=home)
     text = result.stdout.decode()
     assert text.startswith("sieb") and len(text) == 54
@@ -16,13 +17,13 @@ def test_sample_writes_the_prime_and_then_as_many_characters_as_asked(home):
     assert again.stdout == result.stdout
 
 
-def test_the_seed_that_sample_names_repeats_the_sample(home):
+def test_the_printed_seed_repeats_the_sample(home):
     first = run_charrnn("sample", "--length", "80", cwd=home)
     seed = first.stderr.decode().split("seed ")[1].split()[0]
     assert run_charrnn("sample", "--length", "80", "--seed", seed, cwd=home).stdout == first.stdout
 
 
-def test_sample_many_is_a_line_each_and_stops_before_the_stop_text(home):
+def test_each_of_several_samples_is_a_line_that_ends_before_the_stop_text(home):
     result = run_charrnn("sample", "--count", "4", "--stop", "\n", "--length", "300", cwd=home)
     lines = result.stdout.decode().split("\n")
     assert lines[-1] == "" and len(lines) == 5
@@ -37,18 +38,58 @@ def test_sample_primes_from_a_file_and_from_stdin(home):
     assert from_file.stdout == from_stdin.stdout == from_option.stdout != b""
 
 
-def test_a_prime_with_unknown_characters_is_refused_or_left_out(home):
+def test_unknown_characters_of_a_prime_are_refused_or_skipped(home):
     assert "'☃' (U+2603)" in one_line(run_charrnn("sample", "--prime", "a☃", cwd=home), 2)
     result = run_charrnn("sample", "--prime", "d☃u", "--unknown", "skip", "--length", "1",
                          cwd=home)
     assert result.stdout.decode().startswith("du")
 
 
+@pytest.mark.parametrize("option", ["--prime", "--stop"])
+def test_a_typed_backslash_n_gets_a_hint(home, tmp_path, option):
+    line = one_line(run_charrnn("sample", option, "hel\\n", cwd=home), 2)
+    assert "U+005C" in line
+    assert f"for a newline, write {option} $'...\\n...'" in line
+    assert "for a tab" in one_line(run_charrnn("sample", option, "a\\tb", cwd=home), 2)
+    (tmp_path / "a.txt").write_text(TEXT + "\\newline \\n \\t\n" * 20)
+    assert run_charrnn("train", "a.txt", *TINY, "--steps", "2", cwd=tmp_path).returncode == 0
+    for text, hint in (("sieben\\n", True), ("\\nJahre", True), ("\\t", True),
+                       ("\\newline", False), ("sieben\n", False)):
+        result = run_charrnn("sample", option, text, "--length", "1", cwd=tmp_path)
+        assert result.returncode == 0, result
+        assert (f"note: {option} contains a backslash" in result.stderr.decode()) == hint, text
+
+
+def test_a_sample_of_one_ends_with_a_newline_only_on_a_terminal_or_if_generated(home):
+    args = ["sample", "--prime", "sieb", "--length", "0"]
+    assert run_charrnn(*args, cwd=home).stdout == b"sieb"
+    assert run_charrnn(*args, "--count", "2", cwd=home).stdout == b"sieb\nsieb\n"
+
+
+def test_lengths_and_counts_are_whole_numbers_in_any_notation(home):
+    for length in ("2e1", "2_0", "20"):
+        result = run_charrnn("sample", "--length", length, cwd=home)
+        assert len(result.stdout.decode()) == 20, length
+    for wrong, words in (("1.5", "'1.5' is not a whole number"), ("-1", "at least 0"),
+                         ("many", "'many' is not a whole number"), ("1e99", "at most 9")):
+        assert words in one_line(run_charrnn("sample", "--length", wrong, cwd=home), 2)
+    assert "above 0 and at most 1" in one_line(run_charrnn("sample", "--top-p", "1.1", cwd=home), 2)
+    assert "'hot' is not a number" in one_line(
+        run_charrnn("sample", "--temperature", "hot", cwd=home), 2)
+
+
+def test_a_prime_file_that_cannot_be_used_is_one_line(home):
+    (home / "unknown.txt").write_text("a☃")
+    for name, words in (("missing", "no such file"), ("unknown.txt", "U+2603")):
+        line = one_line(run_charrnn("sample", "--prime-file", name, cwd=home), 2)
+        assert words in line
+
+
 def test_stop_texts_with_unknown_characters_are_refused(home):
     assert "☃" in one_line(run_charrnn("sample", "--stop", "☃", cwd=home), 2)
 
 
-def test_a_file_that_is_no_checkpoint_is_one_line_and_exit_1(home):
+def test_a_file_that_is_not_a_checkpoint_is_one_line_and_exit_1(home):
     assert "not a charrnn checkpoint" in one_line(
         run_charrnn("sample", "-m", "corpus.txt", cwd=home), 1
     )
@@ -69,18 +110,19 @@ def test_a_sample_of_any_length_streams(home):
     assert len(result.stdout) == 5
 
 
-def test_what_a_sample_copies_is_said_on_standard_error(home):
+def test_copied_passages_are_shown_on_standard_error(home):
     result = run_charrnn("sample", "--length", "300", "--count", "2", "--temperature", "0.3",
                          "--novelty", "corpus.txt", cwd=home)
     assert result.returncode == 0
-    said = result.stderr.decode().splitlines()[1:]
-    assert len(said) == 2
-    assert said[0].startswith("sample 1: the longest passage that stands in corpus.txt has ")
-    assert "of its windows of 20 characters" in said[1] and " of 281 do" in said[1]
+    messages = result.stderr.decode().splitlines()[1:]
+    assert len(messages) == 2
+    assert messages[0].startswith(
+        "sample 1: the longest passage that also occurs in corpus.txt has ")
+    assert "of the sample's 281 windows of 20 characters occur there" in messages[1]
     assert b"windows" not in result.stdout
 
 
-def test_no_passage_is_copied_across_a_character_that_the_model_does_not_know(home, tmp_path):
+def test_no_copied_passage_spans_a_character_unknown_to_the_model(home, tmp_path):
     (tmp_path / "256.txt").write_text("".join(map(chr, range(0x100, 0x200))) * 9)
     trained = run_charrnn("train", "256.txt", *TINY, "--steps", "2", "-o", "256.npz", cwd=tmp_path)
     assert trained.returncode == 0, trained
@@ -89,12 +131,12 @@ def test_no_passage_is_copied_across_a_character_that_the_model_does_not_know(ho
         result = run_charrnn("sample", "-m", model, "--novelty", "split.txt", "--length", "200",
                              "--temperature", "0.5", cwd=home)
         assert result.returncode == 0, result
-        said = result.stderr.decode().splitlines()[-1]
-        longest = int(said.partition(" has ")[2].split()[0])
-        assert longest <= 1 and " 0 of 181 do (0.0%)" in said, said
+        messages = result.stderr.decode().splitlines()[-1]
+        longest = int(messages.partition(" has ")[2].split()[0])
+        assert longest <= 1 and " 0 of the sample's 181 windows " in messages, messages
 
 
-def test_a_text_to_compare_with_is_read_before_anything_is_written(home):
+def test_a_text_for_comparison_is_read_before_anything_is_printed(home):
     one_line(run_charrnn("sample", "--novelty", "missing.txt", cwd=home), 2)
     one_line(run_charrnn("sample", "--novelty", "-", "--prime-file", "-", cwd=home), 2)
     for wrong in (["--per-line"], ["--dynamic"]):

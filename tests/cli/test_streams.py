@@ -45,20 +45,20 @@ def test_a_checkpoint_is_named_after_what_was_packed(tmp_path):
     assert (tmp_path / "checkpoints" / "verse.npz").exists()
 
 
-def test_a_checkpoint_does_not_replace_a_file_of_the_folder_it_learns(home):
-    for name, words in (("b.txt", b"lies in shelf"), ("new", b"lies in shelf")):
+def test_a_checkpoint_does_not_replace_a_file_of_the_training_folder(home):
+    for name, words in (("b.txt", b"is in shelf"), ("new", b"is in shelf")):
         result = run_charrnn("train", "shelf", "-o", f"shelf/{name}", *SHORT, cwd=home)
         assert result.returncode == 2
         assert words in result.stderr
 
 
-def test_a_folder_that_holds_its_own_checkpoint_is_learned_again_and_again(tmp_path):
+def test_a_folder_that_contains_its_own_checkpoint_is_the_same_text_again(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT * 10)
     assert run_charrnn("train", ".", *SHORT, cwd=tmp_path).returncode == 0
     assert b"already trained" in run_charrnn("train", ".", *SHORT, cwd=tmp_path).stderr
 
 
-def test_a_text_that_never_ends_is_scored_until_somebody_interrupts(home):
+def test_an_endless_text_is_scored_until_it_is_interrupted(home):
     with start_charrnn("eval", "-", "--json", cwd=home) as process:
         for _ in range(4):
             process.stdin.write((TEXT * 700).encode())
@@ -104,7 +104,7 @@ def test_a_prime_is_written_as_it_is_read(home):
     assert len(rest.decode()) == len("Am ") + 5
 
 
-def test_a_prime_stands_before_each_of_several_samples(home):
+def test_each_of_several_samples_starts_with_the_prime(home):
     result = run_charrnn("sample", "--prime-file", "-", "--length", "3", "--count", "3", cwd=home,
                          stdin=b"Wort")
     lines = result.stdout.decode().split("Wort")
@@ -150,11 +150,12 @@ def test_baselines_and_novelty_see_the_text_as_the_model_does(rare):
     assert run_charrnn("sample", *prime, cwd=rare[0]).returncode == 0
 
 
-def test_where_everything_is_rare_nothing_can_be_learned(rare):
+def test_a_text_in_which_every_character_is_rare_is_refused(rare):
     result = run_charrnn("train", "rare.txt", *SHORT, "--min-count", "10000", "-o", "b.npz",
                          cwd=rare[0])
     assert result.returncode == 1
-    assert b"no character occurs 10,000 times, the commonest does 600 times" in result.stderr
+    assert (b"no character occurs 10,000 times, the most common one occurs 600 times"
+            in result.stderr)
 
 
 def test_a_model_of_bytes_has_no_rare_characters_to_start_from(home):

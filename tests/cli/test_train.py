@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn, shell
 
+from charrnn.config.settings import FIELDS
 
-def test_train_says_what_it_found_and_what_it_made(home):
+
+def test_train_prints_what_it_found_and_what_it_made(home):
     said = (home / "trained.txt").read_text()
     assert f"{len(TEXT):,} characters, {len(set(TEXT))} distinct" in said
     assert "parameters" in said
@@ -26,7 +28,7 @@ def test_train_says_what_it_found_and_what_it_made(home):
     assert sorted(path.name for path in (home / "checkpoints").iterdir()) == ["corpus.npz"]
 
 
-def test_train_again_says_already_trained(home):
+def test_train_again_prints_already_trained(home):
     result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", cwd=home)
     assert result.returncode == 0
     assert b"already trained" in result.stderr
@@ -34,10 +36,10 @@ def test_train_again_says_already_trained(home):
 
 def test_train_with_other_settings_is_refused(home):
     result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--seed", "9", cwd=home)
-    assert "seed 1 there, 9 now" in one_line(result, 2)
+    assert "seed 1 (default) there, 9 now" in one_line(result, 2)
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
+def test_a_dry_run_prints_what_would_be_done_and_does_nothing(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     result = run_charrnn("train", "a.txt", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0
@@ -48,11 +50,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_dry_run_says_how_a_run_would_resume(home):
+def test_a_dry_run_prints_how_a_run_would_resume(home):
     again = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--dry-run", cwd=home)
     assert b"already trained: 60 steps are done" in again.stderr
     longer = run_charrnn("train", "corpus.txt", *TINY, "--steps", "90", "--dry-run", cwd=home)
-    assert b"would go on after step 60" in longer.stderr
+    assert b"would resume after step 60" in longer.stderr
 
 
 def test_train_json_is_one_object_per_event(tmp_path):
@@ -66,10 +68,27 @@ def test_train_json_is_one_object_per_event(tmp_path):
     assert set(kinds) == {"start", "step", "eval", "sample", "save", "end"}
     for event in events:
         assert event["steps"] == 10
-        assert {"step", "epoch"} <= set(event)
+        assert {"step", "epoch", "elapsed_seconds"} <= set(event)
     step = events[kinds.index("step")]
-    assert {"nats_per_char", "grad_norm", "learning_rate", "chars_per_second"} <= set(step)
+    assert {"nats_per_char", "bits_per_char", "grad_norm", "learning_rate",
+            "chars_per_second"} <= set(step)
     assert events[-1]["best_nats_per_char"] == events[kinds.index("eval")]["nats_per_char"]
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [*range(1, 11)]), (4, [4, 8]), (0, [])])
+def test_json_every_prints_fewer_steps_and_all_other_events(tmp_path, every, steps):
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = run_charrnn("train", "a.txt", *TINY, "--steps", "10", "--eval-every", "5", "--json",
+                         "--json-every", every, "--quiet", cwd=tmp_path)
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["step"] for event in events if event["event"] == "step"] == steps
+    assert [event["event"] for event in events if event["event"] != "step"] == [
+        "start", "eval", "save", "eval", "save", "end"]
+
+
+def test_json_every_without_json_is_refused(tmp_path):
+    assert "add --json" in one_line(
+        run_charrnn("train", "a.txt", "--json-every", "5", cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"abc\xff"])
@@ -97,7 +116,7 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
     assert (tmp_path / "checkpoints/a.npz").exists()
     args = ["train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2"]
     result = run_charrnn(*args, cwd=tmp_path)
-    assert result.returncode == 0 and b"continuing" in result.stderr
+    assert result.returncode == 0 and b"resumed after step" in result.stderr
     assert run_charrnn(*args, "-o", "whole.npz", cwd=tmp_path).returncode == 0
     whole = (tmp_path / "whole.npz").read_bytes()
     assert (tmp_path / "checkpoints/a.npz").read_bytes() == whole
@@ -118,7 +137,7 @@ def in_a_terminal_that_closes(folder, steps, ignoring):
                           stdout=slave, stderr=slave, env=ENVIRONMENT) as process:
         os.close(slave)
         shown = b""
-        while b"chars/s" not in shown:  # the bar
+        while b" left" not in shown:  # the bar
             shown += os.read(master, 1000)
         os.close(master)  # the kernel sends HUP, and so does a shell
         process.send_signal(signal.SIGHUP)
@@ -130,7 +149,7 @@ def test_a_terminal_that_closes_saves(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     assert in_a_terminal_that_closes(tmp_path, 1_000_000, ignoring=False) == 129
     result = run_charrnn("train", "a.txt", *TINY, "--steps", "1000000", "--dry-run", cwd=tmp_path)
-    assert b"would go on after step" in result.stderr
+    assert b"would resume after step" in result.stderr
 
 
 @POSIX
@@ -280,3 +299,48 @@ def test_the_checkpoint_is_read_by_numpy_alone(home):
         meta = json.loads(file["meta"].tobytes())
         assert meta["settings"]["hidden_size"] == 8
         assert file["W_hh0"].shape == (8, 8)
+
+
+def test_a_folder_given_with_out_gets_the_checkpoint(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "-q", "-o"]
+    for _ in range(2):  # the second time the folder exists
+        result = run_charrnn(*command, "new/runs/", cwd=tmp_path)
+        assert (result.returncode, result.stderr) == (0, b"")
+    assert run_charrnn(*command, "new/runs", cwd=tmp_path).returncode == 0
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["runs", "a.npz"]
+    sample = ["sample", "--length", "5", "-m", "new/runs/a.npz"]
+    assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
+
+
+def test_a_checkpoint_without_the_ending_npz_is_written_and_found_as_it_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "-o", "model"]
+    assert run_charrnn(*command, cwd=tmp_path).returncode == 0
+    assert b"already trained" in run_charrnn(*command, cwd=tmp_path).stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model"}
+    sample = ["sample", "--length", "5", "-m", "model"]
+    assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
+
+
+def test_a_refused_run_shows_how_to_start_from_the_weights(home):
+    result = run_charrnn("train", "corpus.txt", *TINY, "--steps", "60", "--learning-rate", "1e-4",
+                         cwd=home)
+    line = one_line(result, 2)
+    assert "(learning_rate 0.004 (default) there, 0.0001 now)" in line
+    assert "(and --init-from checkpoints/corpus.npz to start from its weights)" in line
+
+
+def test_a_config_with_a_setting_of_another_program_is_refused_with_a_hint(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "c.yaml").write_text("rnn_size: 5\n")
+    result = run_charrnn("train", "a.txt", "-c", "c.yaml", cwd=tmp_path)
+    assert "'rnn_size' is not a setting; did you mean hidden_size?" in one_line(result, 2)
+
+
+def test_the_help_of_every_setting_is_short(tmp_path):
+    result = run_charrnn("train", "--help", cwd=tmp_path, env={"COLUMNS": "80"})
+    lines = result.stdout.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    for field in FIELDS.values():
+        assert len(field.metadata["help"]) + len(field.metadata["rule"]) <= 120, field.name

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config.parsing import NUMBER, parse, resolve
+from charrnn.config.parsing import NUMBER, nearest, parse, resolve, whole_number
 from charrnn.config.settings import BUDGETS, FIELDS, Config, option_name
 from charrnn.errors import UsageError
 
@@ -19,8 +19,39 @@ NUMBERS = [key for key in FIELDS if str(FIELDS[key].type).startswith(("int", "fl
 WHOLE = [key for key in NUMBERS if "int" in str(FIELDS[key].type)]
 
 
-def test_thousands_may_be_marked():
-    assert parse("steps", "10_000") == 10000
+@pytest.mark.parametrize(("text", "value"), [
+    ("10_000", 10_000), ("1e6", 10**6), ("1E6", 10**6), ("1.5e3", 1500), ("+2e0", 2),
+    ("20e-1", 2), ("9223372036854775807e0", 2**63 - 1), ("1_0e2", 1000),
+])
+def test_a_whole_number_may_be_spelled_with_underscores_or_an_exponent(text, value):
+    found = parse("steps", text)
+    assert found == value
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("text", ["1.5e0", "1e-1", "15e-1", "0e0", "10000000000000000001e-1",
+                                  "1e-400", "1e-9999999999999999999999"])
+def test_an_exponent_that_leaves_a_fraction_is_not_a_whole_number(text):
+    with pytest.raises(UsageError, match="is not a whole number"):
+        parse("steps", text)
+
+
+@pytest.mark.parametrize("text", ["1e19", "9223372036854775808e0", "1e400",
+                                  "1e9999999999999999999999"])
+def test_an_exponent_that_gives_too_much_is_out_of_range(text):
+    with pytest.raises(UsageError, match="out of range: at most 9223372036854775807"):
+        parse("steps", text)
+
+
+def test_a_whole_number_has_the_limits_that_it_is_asked_for():
+    assert whole_number("-3", -5, 5) == -3
+    assert whole_number("-5e0") == -5
+    with pytest.raises(UsageError, match=r"^6 is out of range: at least -5 and at most 5$"):
+        whole_number("6", -5, 5)
+    with pytest.raises(UsageError, match=r"^-1 is out of range: at least 0$"):
+        whole_number("-1", 0)
+    with pytest.raises(UsageError, match=r"^-1e99 is out of range: at least 0$"):
+        whole_number("-1e99", 0)
 
 
 @pytest.mark.parametrize("key", NUMBERS)
@@ -45,8 +76,8 @@ def test_what_is_neither_true_nor_false_is_refused(text):
 
 
 @pytest.mark.parametrize("key", WHOLE)
-@pytest.mark.parametrize("text", ["2.0", "1e3", "010"])
-def test_a_whole_number_has_no_point_no_exponent_and_no_leading_zero(key, text):
+@pytest.mark.parametrize("text", ["2.0", "1.5e0", "010"])
+def test_a_whole_number_has_no_fraction_and_no_leading_zero(key, text):
     with pytest.raises(UsageError, match="whole number"):
         parse(key, text)
 
@@ -82,6 +113,31 @@ def test_numbers_match_what_they_did_when_there_were_two_ways_to(text):
     assert bool(NUMBER.fullmatch(text)) == bool(re.fullmatch(before, text))
 
 
+OPTIONS = [*map(option_name, FIELDS), "--out", "--val", "--init-from", "--overwrite", "--quiet"]
+
+
+@pytest.mark.parametrize(("word", "meant"), [
+    ("--lr", "--learning-rate"), ("--LR", "--learning-rate"), ("--rnn-size", "--hidden-size"),
+    ("--rnn_size", "--hidden-size"), ("--hidden_size", "--hidden-size"), ("--epoch", "--epochs"),
+    ("--max-epochs", "--epochs"), ("--num-layers", "--layers"), ("--batch", "--batch-size"),
+    ("--hidden", "--hidden-size"), ("--dropout-rate", "--dropout"), ("--lr-decay", "--schedule"),
+    ("--grad-clip", "--clip-norm"), ("--wd", "--weight-decay"), ("--output", "--out"),
+    ("--lerning-rate", "--learning-rate"), ("--force", "--overwrite"),
+])
+def test_an_option_that_another_program_has_or_that_is_misspelled_is_hinted_at(word, meant):
+    assert nearest(word, OPTIONS) == f"; did you mean {meant}?"
+
+
+def test_of_two_meanings_the_one_that_a_command_knows_is_hinted_at():
+    assert nearest("--model", ["--checkpoint", "--seed"]) == "; did you mean --checkpoint?"
+    assert nearest("--model", ["--out", "--seed"]) == "; did you mean --out?"
+
+
+@pytest.mark.parametrize("word", ["--flavour", "", "--", "x" * 10**6])
+def test_what_is_near_nothing_gets_no_hint(word):
+    assert nearest(word, OPTIONS) == ""
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "0", "0.0", "-0.0", "-1", "-2e-3",
                                   "1e-400", "1e999"])
 def test_a_learning_rate_is_positive_and_finite(text):
@@ -113,6 +169,20 @@ def test_ranges_hold_at_their_ends(key, good, bad):
 @pytest.mark.parametrize("name", ["utf-8", "latin-1", "cp1252", "utf-16"])
 def test_encodings_of_text_are_known(name):
     assert parse("encoding", name) == name
+
+
+@pytest.mark.parametrize(("name", "canonical"), [
+    ("utf8", "utf-8"), ("UTF-8", "utf-8"), ("latin1", "latin-1"), ("ISO-8859-1", "latin-1"),
+    ("windows-1252", "cp1252"), ("UTF-8-SIG", "utf-8-sig")])
+def test_every_spelling_of_an_encoding_is_the_same_setting(name, canonical):
+    assert parse("encoding", name) == canonical
+
+
+def test_settings_about_characters_are_refused_at_byte_level():
+    assert resolve({"errors": "skip"}, {}).errors == "skip"
+    for settings in ({"errors": "replace"}, {"errors": "skip"}, {"min_count": 2}):
+        with pytest.raises(UsageError, match="leave it out at byte level"):
+            resolve({"level": "byte"}, settings)
 
 
 @pytest.mark.parametrize("name", ["", "utf-9", "base64", "rot13", "zlib", "\0", "a" * 1000,

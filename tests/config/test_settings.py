@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from charrnn.config.parsing import parse, resolve
-from charrnn.config.settings import FIELDS, MAY_CHANGE, Config, changed, option_name
+from charrnn.config.settings import DERIVED, FIELDS, MAY_CHANGE, Config, changed, option_name
 
 
 def test_every_setting_of_the_design_is_there():
@@ -43,9 +45,21 @@ def test_an_option_is_spelled_with_hyphens():
     assert option_name("learning_rate") == "--learning-rate"
 
 
-def test_what_was_changed_is_what_differs_from_the_defaults():
-    assert changed(Config()) == {}
-    assert changed(Config(layers=5, level="char", steps=7)) == {"layers": 5, "steps": 7}
+def test_the_changed_settings_are_those_that_differ_from_the_defaults():
+    assert changed(asdict(Config()), []) == []
+    assert changed(asdict(Config(layers=5)), []) == ["layers"], "inherited"
+    settings = asdict(Config(layers=5, level="char", steps=7))
+    assert changed(settings, ["layers", "level", "steps"]) == ["layers", "steps"]
+
+
+def test_a_default_that_follows_from_the_text_is_not_a_change_unless_it_was_set():
+    settings = asdict(Config(dropout=0.3, steps=6000))
+    assert changed(settings, []) == []
+    assert changed(settings, ["dropout"]) == ["dropout"]
+
+
+def test_the_derived_settings_have_no_built_in_default():
+    assert {FIELDS[key].default for key in DERIVED} == {None}
 
 
 def test_weight_decay_is_for_adam_unless_it_is_set():

@@ -84,6 +84,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(read):
 REFUSED = {
     "unknown key": ("layers: 2\nflavour: 3", ["line 2", "flavour"]),
     "misspelled key": ("hiden_size: 3", ["line 1", "hiden_size", "did you mean hidden_size?"]),
+    "a name of others": ("lr: 3", ["'lr' is not a setting; did you mean learning_rate?"]),
+    "a name of char-rnn": ("rnn_size: 3", ["did you mean hidden_size?"]),
+    "singular": ("epoch: 3", ["did you mean epochs?"]),
+    "an option": ("out: a.npz", ["line 1: 'out' is an option of charrnn train, -o, not a setting"]),
+    "an option of others": ("output: a", ["'output' is an option of charrnn train, -o"]),
+    "the text": ("corpus: a.txt", ["name the text after charrnn train"]),
+    "a kind of model": ("model: lstm", ["'model' is not a setting", "hidden_size and layers"]),
     "hyphens": ("learning-rate: 3", ["learning-rate", "did you mean learning_rate?"]),
     "misspelled choice": ("\noptimizer: adma", ["line 2", "optimizer", "did you mean adam?"]),
     "no choice": ("level: word", ["level", "char, byte"]),

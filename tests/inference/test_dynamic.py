@@ -1,4 +1,4 @@
-"""Dynamic evaluation: each symbol is scored by what was learned before it; nothing is kept."""
+"""Dynamic evaluation scores each symbol with weights trained only on the text before it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def nats_of(params, part):
 
 
 def by_definition(params, part):
-    """Symbol by symbol; after every sixteen an update by the gradient of those sixteen."""
+    """Symbol by symbol; after every 16 symbols, an update by the gradient of those 16."""
     params, squares, nats = params.copy(), [], []
     state = params.zero_state(1)
     read = part.context[-128:]
@@ -57,25 +57,25 @@ def test_every_symbol_has_the_surprisal_of_the_definition(params, length, before
     np.testing.assert_allclose(nats_of(params, part), by_definition(params, part), rtol=1e-9)
 
 
-def test_the_weights_that_are_evaluated_do_not_change(params):
+def test_evaluation_does_not_change_the_given_weights(params):
     before = params.flat.copy()
     list(dynamic.evaluate(params, Split(text(200), text(1))))
     np.testing.assert_array_equal(params.flat, before)
 
 
-def test_the_first_symbols_are_scored_by_the_weights_as_they_are(params):
+def test_the_first_symbols_are_scored_with_the_original_weights(params):
     part = Split(text(16), text(128, seed=1))
-    learned, fixed = next(dynamic.evaluate(params, part)), next(scoring.score_blocks(params, part))
-    np.testing.assert_allclose(learned.nats, fixed.nats, rtol=1e-9)
-    np.testing.assert_array_equal(learned.right, fixed.right)
+    adapted, fixed = next(dynamic.evaluate(params, part)), next(scoring.score_blocks(params, part))
+    np.testing.assert_allclose(adapted.nats, fixed.nats, rtol=1e-9)
+    np.testing.assert_array_equal(adapted.right, fixed.right)
 
 
-def test_a_text_that_repeats_itself_is_learned(params):
+def test_the_score_of_a_repetitive_text_improves(params):
     part = Split(np.tile(text(7), 3000), text(1))
-    learned = scoring.total(dynamic.evaluate(params, part))
+    adapted = scoring.total(dynamic.evaluate(params, part))
     fixed = scoring.score(params, part)
-    assert learned.chars == fixed.chars == 21_000
-    assert learned.nats_per_char < fixed.nats_per_char - 0.5
+    assert adapted.chars == fixed.chars == 21_000
+    assert adapted.nats_per_char < fixed.nats_per_char - 0.5
 
 
 @pytest.mark.parametrize("at", [0, 1, 15, 16, 17])
@@ -84,7 +84,7 @@ def test_a_document_is_read_from_the_zero_state(params, at):
     nats = nats_of(params, Split(ids, context, DocumentStarts(np.array([-3, at]), start)))
     end = at // 16 * 16 + 16  # of the symbols between two updates
     alone = next(scoring.score_blocks(params, Split(ids[at:end], np.array([start])))).nats
-    if at < 16:  # weights as they are
+    if at < 16:  # before the first update
         np.testing.assert_allclose(nats[at:end], alone, rtol=1e-9)
     usual = nats_of(params, Split(ids, context))
     assert not np.allclose(nats[at:end], usual[at:end], rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Samples: drawn from the right distribution, the same for the same seed, in order."""
+"""Samples have the right distribution, depend only on the seed, and come in order."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def params():
 
 
 def collect(params, prime=(0,), **options):
-    """The samples as lists, put together from their pieces."""
+    """The samples as lists, joined from their chunks."""
     options = {"count": 1, "length": 20, "seed": 1} | options
     texts: list[list[int]] = []
     for number, ids in samples(params, np.array(prime), **options):
         if number == len(texts):
             texts.append([])
-        assert number == len(texts) - 1, "samples have to come in order"
+        assert number == len(texts) - 1, "samples must come in order"
         texts[-1] += ids.tolist()
     return texts
 
@@ -44,12 +44,12 @@ def read(params, prime):
     return reader.finish()
 
 
-def test_same_seed_same_sample_and_another_seed_another(params):
+def test_the_same_seed_gives_the_same_sample_and_another_seed_another(params):
     assert collect(params, length=50) == collect(params, length=50)
     assert collect(params, length=50) != collect(params, length=50, seed=2)
 
 
-def test_a_sample_depends_on_seed_and_number_alone(params):
+def test_a_sample_depends_only_on_seed_and_number(params):
     five = collect(params, count=5)
     assert collect(params, count=2) == five[:2]
     assert len({tuple(each) for each in five}) == 5
@@ -65,9 +65,9 @@ def test_samples_come_in_order_and_do_not_depend_on_their_batch(params, monkeypa
 
 def test_closing_does_not_wait_for_the_other_samples(params, monkeypatch):
     monkeypatch.setattr(sampling, "SAMPLES_AT_ONCE", 2)
-    pieces = samples(params, np.array([0]), count=8, length=10**9, seed=1, threads=3)
-    assert next(pieces)[0] == 0
-    pieces.close()  # would take hours if the others were drawn to their end
+    chunks = samples(params, np.array([0]), count=8, length=10**9, seed=1, threads=3)
+    assert next(chunks)[0] == 0
+    chunks.close()  # would take hours if it waited for the other samples
 
 
 def test_an_error_in_another_thread_is_raised(params, monkeypatch):
@@ -84,7 +84,7 @@ def test_an_error_in_another_thread_is_raised(params, monkeypatch):
         collect(params, count=5, threads=2)
 
 
-def test_temperature_zero_always_takes_the_likeliest(params):
+def test_temperature_zero_selects_the_most_likely_symbol(params):
     state, z = read(params, np.array([0]))
     expected = []
     for _ in range(15):
@@ -94,7 +94,7 @@ def test_temperature_zero_always_takes_the_likeliest(params):
     assert collect(params, length=15, temperature=0) == [expected]
 
 
-def test_the_prime_is_read_in_windows_as_in_one(params):
+def test_reading_the_prime_in_windows_equals_reading_it_at_once(params):
     prime = np.random.default_rng(0).integers(0, V, 150)
     state, z = read(params, prime)
     activations = Activations(params.arch, 150, 1)
@@ -104,16 +104,16 @@ def test_the_prime_is_read_in_windows_as_in_one(params):
 
 
 def frequencies(logits, *, temperature=1.0, top_k=0, top_p=1.0, draws=20_000):
-    uniform = (np.arange(draws) + 0.5) / draws  # evenly spread: no chance in the test
+    uniform = (np.arange(draws) + 0.5) / draws  # evenly spaced, so the test is not random
     z = np.repeat(np.array([logits], float), draws, axis=0)
     drawn = choose(z, uniform, temperature, top_k, top_p)
     return np.bincount(drawn, minlength=len(logits)) / draws
 
 
-def test_one_row_is_drawn_as_it_is_among_others():
+def test_a_single_row_gives_the_same_symbol_as_in_a_batch():
     rng = np.random.default_rng(0)
     z, uniform = rng.normal(0, 3, (500, V)), rng.random(500)
-    z[:, 2] = -np.inf  # never drawn, not even at the very edges
+    z[:, 2] = -np.inf  # never drawn, not even at the edges of its interval
     uniform[:2] = 0, np.nextafter(1, 0)
     together = choose(z, uniform, 0.7, 0, 1.0)
     alone = [int(choose(z[i : i + 1], uniform[i : i + 1], 0.7, 0, 1.0)[0]) for i in range(500)]
@@ -122,15 +122,15 @@ def test_one_row_is_drawn_as_it_is_among_others():
 
 
 @pytest.mark.parametrize("shift", [-760, -745, -740, -709, -600, 0, 600, 709, 1e6])
-def test_far_from_zero_the_draws_are_the_same(shift):
-    """Where exp would overflow, underflow or lose its last bits."""
+def test_shifting_all_logits_does_not_change_the_draws(shift):
+    """Also where exp would overflow, underflow or lose precision."""
     np.testing.assert_allclose(frequencies(LOGITS + shift), [0.5, 0.05, 0.25, 0.2], atol=2e-4)
     assert choose(np.full((1, 2), float(shift)), np.array([0.9]), 1.0, 0, 1.0).tolist() == [1]
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
 @pytest.mark.parametrize("top_k", [0, 1])
-def test_logits_that_overflowed_are_an_error(temperature, top_k):
+def test_a_largest_logit_that_is_not_finite_is_an_error(temperature, top_k):
     for bad in (np.nan, np.inf):
         with pytest.raises(FloatingPointError):
             choose(np.array([[0.0, bad]]), np.array([0.5]), temperature, top_k, 1.0)
@@ -143,16 +143,16 @@ def test_closing_does_not_wait_for_the_others_after_a_stop(params, monkeypatch):
     never = np.array([1] * 30)
     first = np.array(collect(params, count=3)[2][:3])  # how the first of batch two starts
     for stop in (never, first):
-        pieces = samples(params, np.array([0]), count=6, length=10**9, seed=1, stop=stop,
+        chunks = samples(params, np.array([0]), count=6, length=10**9, seed=1, stop=stop,
                          threads=2)
-        next(pieces)
-        pieces.close()
+        next(chunks)
+        chunks.close()
 
 
 LOGITS = np.log([0.5, 0.05, 0.25, 0.2])
 
 
-def test_symbols_are_drawn_as_often_as_they_are_likely():
+def test_symbols_are_drawn_with_their_probabilities():
     np.testing.assert_allclose(frequencies(LOGITS), [0.5, 0.05, 0.25, 0.2], atol=1e-4)
 
 
@@ -163,17 +163,17 @@ def test_temperature_raises_probabilities_to_its_inverse():
         np.testing.assert_allclose(found, p / p.sum(), atol=1e-4)
 
 
-def test_of_a_large_vocabulary_the_k_likeliest_are_left():
+def test_top_k_leaves_the_k_most_likely_symbols_of_a_large_vocabulary():
     z = np.random.default_rng(0).normal(size=(50, 3000))
     uniform = np.random.default_rng(1).random(50)
-    likeliest = np.argsort(-z, axis=1)[:, :5]
+    top = np.argsort(-z, axis=1)[:, :5]
     drawn = choose(z, uniform, 10.0, 5, 1.0)
-    assert all(symbol in row for symbol, row in zip(drawn, likeliest, strict=True))
-    assert len({int((row == symbol).argmax())
-                for symbol, row in zip(drawn, likeliest, strict=True)}) == 5, "all five of them"
+    assert all(symbol in row for symbol, row in zip(drawn, top, strict=True))
+    ranks = {int((row == symbol).argmax()) for symbol, row in zip(drawn, top, strict=True)}
+    assert ranks == set(range(5)), "each of the five is drawn"
 
 
-def test_a_tiny_temperature_is_the_likeliest_without_a_warning():
+def test_a_tiny_temperature_selects_the_most_likely_symbol_without_a_warning():
     np.testing.assert_array_equal(frequencies(LOGITS, temperature=1e-308), [1, 0, 0, 0])
 
 
@@ -183,7 +183,7 @@ def test_a_tiny_temperature_is_the_likeliest_without_a_warning():
     (4, [0.5, 0.05, 0.25, 0.2]),
     (99, [0.5, 0.05, 0.25, 0.2]),
 ])
-def test_top_k_draws_among_the_k_likeliest(k, expected):
+def test_top_k_draws_from_the_k_most_likely_symbols(k, expected):
     np.testing.assert_allclose(frequencies(LOGITS, top_k=k), expected, atol=1e-4)
 
 
@@ -191,7 +191,7 @@ def test_top_k_draws_among_the_k_likeliest(k, expected):
 @pytest.mark.parametrize("temperature", [0, 0.3, 1, 2.5, 1e-308])
 @pytest.mark.parametrize("top_p", [1.0, 0.61])
 @pytest.mark.parametrize("shift", [0, 800])
-def test_of_equals_those_with_the_lowest_ids_are_the_k_likeliest(k, temperature, top_p, shift):
+def test_top_k_breaks_ties_in_favor_of_the_lowest_ids(k, temperature, top_p, shift):
     rng = np.random.default_rng(k)
     z = np.concatenate([
         np.zeros((1, 7)), np.full((1, 7), -np.inf), rng.integers(-1, 2, (300, 7)),
@@ -214,10 +214,10 @@ def test_of_equals_those_with_the_lowest_ids_are_the_k_likeliest(k, temperature,
         assert choose(row[None], np.array([height]), temperature, k, top_p) == [symbol]
 
 
-def test_equal_logits_leave_k_symbols_to_draw_from():
+def test_top_k_leaves_exactly_k_symbols_also_with_ties():
     np.testing.assert_allclose(frequencies([1.0] * 5, top_k=2), [0.5, 0.5, 0, 0, 0])
     np.testing.assert_allclose(frequencies([1.0, 1, 3, 1], top_k=1, temperature=1e308),
-                               [0, 0, 1, 0], err_msg="only divided they are equal")
+                               [0, 0, 1, 0], err_msg="they are equal only after division")
 
 
 @pytest.mark.parametrize(("p", "expected"), [
@@ -227,15 +227,15 @@ def test_equal_logits_leave_k_symbols_to_draw_from():
     (0.94, [0.5 / 0.95, 0, 0.25 / 0.95, 0.2 / 0.95]),
     (0.96, [0.5, 0.05, 0.25, 0.2]),
 ])
-def test_top_p_draws_among_the_fewest_that_reach_p(p, expected):
+def test_top_p_draws_from_the_smallest_set_that_reaches_p(p, expected):
     np.testing.assert_allclose(frequencies(LOGITS, top_p=p), expected, atol=1e-4)
 
 
-def test_what_reaches_p_exactly_is_enough():
+def test_a_set_that_reaches_p_exactly_is_not_extended():
     np.testing.assert_array_equal(frequencies([0.0] * 4, top_p=0.5), [0.5, 0.5, 0, 0])
 
 
-def test_symbols_of_no_probability_are_never_drawn_even_at_the_edges():
+def test_symbols_of_probability_zero_are_never_drawn():
     logits = np.array([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]] * 4)
     uniform = np.array([0.0, 0.5, np.nextafter(1, 0), 0.25])
     np.testing.assert_array_equal(choose(logits, uniform, 1.0, 0, 1.0), [1, 3, 3, 1])
@@ -248,7 +248,7 @@ def test_a_sample_ends_before_the_stop_text(params):
     assert collect(params, length=200, stop=np.array(stop)) == [whole[:first]]
 
 
-def test_each_of_many_samples_stops_where_it_would_alone(params):
+def test_each_sample_of_a_batch_stops_where_it_would_alone(params):
     stop = np.array([2, 2])
     together = collect(params, length=60, count=6, stop=stop)
     free = collect(params, length=60, count=6)
@@ -257,14 +257,14 @@ def test_each_of_many_samples_stops_where_it_would_alone(params):
         assert got == (whole[: ends[0]] if ends else whole)
 
 
-def test_a_stop_text_that_never_comes_holds_nothing_back(params):
+def test_a_stop_text_that_does_not_occur_changes_nothing(params):
     assert collect(params, length=20, stop=np.array([9, 9, 9])) == collect(params, length=20)
 
 
-def test_no_characters_can_be_asked_for(params):
+def test_samples_of_length_zero_are_empty(params):
     assert collect(params, length=0, count=3) == [[], [], []]
 
 
-def test_the_first_sample_comes_character_by_character(params):
-    pieces = samples(params, np.array([0]), count=1, length=5, seed=1)
-    assert [len(ids) for _, ids in pieces if len(ids)] == [1] * 5
+def test_the_first_sample_is_yielded_symbol_by_symbol(params):
+    chunks = samples(params, np.array([0]), count=1, length=5, seed=1)
+    assert [len(ids) for _, ids in chunks if len(ids)] == [1] * 5

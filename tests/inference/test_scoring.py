@@ -1,4 +1,4 @@
-"""Scores: what they are by definition, and what they must not depend on."""
+"""Scores equal their definition, and do not depend on batches, windows, chunks or threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def params():
     arch = Architecture(V, 6, 2, "tanh", "float64")
     made = initialize(arch, np.random.default_rng(3))
     for W_hh in made.W_hh:
-        W_hh *= 0.5  # a state that forgets, as trained ones do
+        W_hh *= 0.5  # so that the state forgets, as in trained networks
     return made
 
 
@@ -42,7 +42,7 @@ def text(length, seed=0):
 
 
 def joined(blocks):
-    """-ln p of each symbol of all blocks."""
+    """-ln p of each symbol, over all blocks."""
     return np.concatenate([block.nats for block in blocks])
 
 
@@ -58,7 +58,7 @@ def sequential(params, context, ids):
 
 
 def by_segments(params, part):
-    """The definition: segments of 1,024, each after up to 128 symbols that are not scored."""
+    """The definition: segments of 1,024 symbols, each after up to 128 symbols of context."""
     whole = np.concatenate([part.context, part.ids])
     segments = [
         sequential(params, whole[max(0, at - 128) : at], whole[at : at + 1024])
@@ -79,7 +79,7 @@ def test_every_symbol_has_the_surprisal_of_the_definition(params, length, before
 
 
 def by_documents(params, context, ids, starts, symbol):
-    """The definition: as ``by_segments``, but each document is read from ``symbol`` on."""
+    """As ``by_segments``, but each document starts from the zero state after ``symbol``."""
     whole, n = np.concatenate([context, ids]), len(context)
     nats = np.full(len(whole), np.nan)
     for segment in range(n, len(whole), 1024):
@@ -104,25 +104,25 @@ def test_each_document_is_read_from_the_zero_state(params, starts):
     np.testing.assert_allclose(joined(score_blocks(params, part)), expected, rtol=1e-9)
 
 
-def test_a_text_in_pieces_has_the_same_score_wherever_it_is_cut(params):
+def test_the_score_of_a_stream_does_not_depend_on_its_chunks(params):
     ids, bits = text(70_000), set()
     for size in (100, 1024, 33_000, 70_000):
-        pieces = [ids[at : at + size] for at in range(0, len(ids), size)]
-        nats = joined(score_stream(params, pieces, text(1), 2))
+        chunks = [ids[at : at + size] for at in range(0, len(ids), size)]
+        nats = joined(score_stream(params, chunks, text(1), 2))
         bits.add(nats.tobytes())
     assert len(bits) == 1
     whole = joined(score_blocks(params, Split(ids, text(1))))
     np.testing.assert_allclose(nats, whole, rtol=1e-10)
 
 
-def test_documents_that_come_in_pieces_are_each_read_from_the_zero_state(params):
+def test_each_document_of_a_stream_is_read_from_the_zero_state(params):
     ids, none = text(3000), text(0)
-    pieces = [ids[:10], ids[10:1500], none, ids[1500:], none]
-    nats = joined(score_stream(params, pieces, text(1), restart=True))
+    chunks = [ids[:10], ids[10:1500], none, ids[1500:], none]
+    nats = joined(score_stream(params, chunks, text(1), restart=True))
     documents = [Split(document, text(1)) for document in (ids[:1500], ids[1500:])]
     expected = [joined(score_blocks(params, document)) for document in documents]
     np.testing.assert_array_equal(nats, np.concatenate(expected))
-    without_restart = joined(score_stream(params, pieces, text(1)))
+    without_restart = joined(score_stream(params, chunks, text(1)))
     assert not np.allclose(without_restart[1500:1600], nats[1500:1600], rtol=1e-6)
 
 
@@ -139,7 +139,7 @@ def test_the_score_does_not_depend_on_batch_or_window(params, segments, window, 
 
 
 @pytest.mark.parametrize("large", [1, 2, 4])
-def test_of_a_large_vocabulary_fewer_steps_are_read_at_once_and_the_score_is_the_same(
+def test_with_a_large_vocabulary_fewer_steps_are_read_at_once_for_the_same_score(
     params, large, monkeypatch
 ):
     part, lines = Split(text(5000), text(200)), [text(length) for length in (3, 70, 200)]
@@ -159,7 +159,7 @@ def test_of_a_large_vocabulary_fewer_steps_are_read_at_once_and_the_score_is_the
     assert {T for T, _ in shapes} == {64 * large // V}
 
 
-def test_steps_that_are_read_at_once_hold_as_many_logits_as_those_of_8192_symbols():
+def test_steps_read_at_once_have_at_most_the_logits_of_8192_symbols():
     assert [scoring.steps_at_once(V) for V in (1, 8192, 8193, 100_000, 1_114_112)] == [
         64, 64, 63, 5, 1]
 
@@ -169,11 +169,11 @@ def test_threads_that_cannot_be_started_are_an_error_of_one_line(params, monkeyp
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(CharrnnError, match="does not let charrnn start 3 threads"):
+    with pytest.raises(CharrnnError, match="refuses to start 3 threads"):
         score(params, Split(text(70_000), text(1)), threads=3)
 
 
-def test_segments_differ_from_one_pass_by_less_than_a_ten_thousandth_of_a_nat(params):
+def test_scoring_in_segments_differs_from_one_pass_by_less_than_1e_4_nats(params):
     ids = text(6000)
     expected = sequential(params, text(1), ids).mean()
     assert score(params, Split(ids, text(1))).nats_per_char == pytest.approx(expected, abs=1e-4)
@@ -186,7 +186,7 @@ def test_zero_weights_score_log2_of_the_vocabulary():
     assert found.perplexity == pytest.approx(V)
 
 
-def test_accuracy_counts_the_symbols_that_were_the_likeliest():
+def test_accuracy_counts_the_symbols_that_were_the_most_likely():
     arch = Architecture(V, 4, 1, "tanh", "float64")
     params = Parameters(arch)
     params.b_y[2] = 1.0
@@ -194,7 +194,7 @@ def test_accuracy_counts_the_symbols_that_were_the_likeliest():
     assert score(params, Split(ids, text(1))).right == np.count_nonzero(ids == 2)
 
 
-def test_scores_add_up():
+def test_scores_can_be_added():
     both = Score(10, 5.0, 3) + Score(30, 15.0, 5)
     assert (both.chars, both.nats_per_char, both.accuracy) == (40, 0.5, 0.2)
 
@@ -215,9 +215,9 @@ def test_each_line_is_scored_as_a_separate_text(params):
             assert found.nats == pytest.approx(expected, rel=1e-10)
 
 
-def test_the_first_symbol_without_a_score_is_named():
+def test_the_first_symbol_whose_score_is_not_finite_is_named():
     good = Scored(np.ones(10), np.ones(10, bool))
     bad = Scored(np.array([1.0, 2.0, np.nan, 1.0, np.inf]), np.ones(5, bool))
     assert list(check_finite([good, good], "a.txt")) == [good, good]
-    with pytest.raises(DivergedError, match=r"in a\.txt, at symbol 23 of what is scored"):
+    with pytest.raises(DivergedError, match=r"in a\.txt, at symbol 23 of the scored text"):
         list(check_finite([good, good, bad, good], "a.txt"))

@@ -1,4 +1,4 @@
-"""The cell contract: a GRU and an LSTM run through everything without a change to it."""
+"""The cell contract: a GRU and an LSTM work everywhere without changes to the package."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from nn_case import B, H, T, V, central_differences
 
-from charrnn import api
+from charrnn.api import loaded as api
 from charrnn.config.parsing import resolve
 from charrnn.inference import dynamic, scoring
-from charrnn.nn.cells.gru import Gru
-from charrnn.nn.cells.lstm import Lstm
-from charrnn.nn.cells.rnn import Rnn
 from charrnn.nn.loss import cross_entropy
 from charrnn.nn.network import Activations, backward, forward
 from charrnn.nn.parameters import CELLS, Architecture, Parameters, initialize
@@ -23,18 +20,18 @@ from charrnn.training.loop import train
 from charrnn.training.prepare import prepare
 from charrnn.training.run import Request
 
-KINDS = {"rnn": Rnn, "gru": Gru, "lstm": Lstm}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=list(CELLS))
 def cell(request, monkeypatch):
-    """Each cell in turn, in the place of the one that every setting names."""
-    monkeypatch.setitem(CELLS, "rnn", lambda act: KINDS[request.param](*([act] if request.param == "rnn" else [])))
-    return KINDS[request.param](*(["tanh"] if request.param == "rnn" else []))
+    """Each cell in turn, under the name "rnn" that the settings use."""
+    make = CELLS[request.param]
+    monkeypatch.setitem(CELLS, "rnn", make)
+    return make("tanh")
 
 
 def network(layers, seed=7):
-    """A network with every parameter away from zero, a window, and a state to start from."""
+    """A network with nonzero parameters, a window, and a state to start from."""
     rng, arch = np.random.default_rng(seed), Architecture(V, H, layers, dtype="float64")
     params = initialize(arch, rng)
     params.flat += rng.normal(0, 0.3, arch.size)
@@ -45,7 +42,7 @@ def network(layers, seed=7):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("resetting", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_every_gradient_is_its_central_difference(cell, layers, resetting, masked):
+def test_every_gradient_equals_its_central_difference(cell, layers, resetting, masked):
     params, x, y, state = network(layers)
     arch, rng = params.arch, np.random.default_rng(3)
     mask = (rng.random((B, arch.output_size)) > 0.3) / 0.7 if masked else None
@@ -66,12 +63,12 @@ def test_every_gradient_is_its_central_difference(cell, layers, resetting, maske
         numeric = central_differences(loss, array)
         np.testing.assert_allclose(analytic, numeric, rtol=1e-6, atol=1e-9, err_msg=name)
     for part in np.split(dstate, cell.n_states, axis=1):
-        assert np.abs(part[[0, 2]]).min() > 1e-9, "every carried state counts"
+        assert np.abs(part[[0, 2]]).min() > 1e-9, "the loss depends on every carried state"
     if resetting:
-        assert not dstate[1].any(), "nothing from before the reset"
+        assert not dstate[1].any(), "no gradient flows to before the reset"
 
 
-def test_the_sizes_are_those_of_the_cell(cell):
+def test_the_sizes_of_arrays_follow_from_the_cell(cell):
     arch = Architecture(V, H, 2)
     shapes = arch.shapes()
     kH = cell.n_blocks * H
@@ -83,7 +80,7 @@ def test_the_sizes_are_those_of_the_cell(cell):
     assert numbers == Activations.entries(arch, T, B)
 
 
-def test_two_windows_are_one_of_twice_the_length(cell):
+def test_two_windows_equal_one_of_twice_the_length(cell):
     params, x, y, state = network(2)
     both, activations = np.concatenate([x, y]), Activations(params.arch, 2 * T, B)
     expected, last = forward(params, both, state, activations)
@@ -96,7 +93,7 @@ def test_two_windows_are_one_of_twice_the_length(cell):
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_stepper_computes_what_forward_does(cell, layers):
+def test_the_stepper_equals_forward(cell, layers):
     params, x, _, state = network(layers)
     expected, _ = forward(params, x, state, Activations(params.arch, T, B))
     step = Stepper(params, state)
@@ -104,7 +101,7 @@ def test_the_stepper_computes_what_forward_does(cell, layers):
     np.testing.assert_allclose(logits, expected, rtol=1e-12)
 
 
-def test_a_segmented_score_is_nearly_that_of_one_pass(cell):
+def test_scoring_in_segments_is_close_to_one_pass(cell):
     params, *_ = network(2)
     ids = np.random.default_rng(1).integers(0, V, 3000)
     part = Split(ids, ids[:1], DocumentStarts(np.array([700, 1500]), 0))
@@ -138,7 +135,7 @@ def test_a_run_trains_saves_resumes_samples_and_reports(cell, tmp_path):
     assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
     saved = checkpoint.load(tmp_path / "whole.npz")
     assert saved.state.shape == (8, cell.n_states * 2 * 6)
-    assert saved.history[-1][2] < saved.history[0][2] < np.log(28), "it learns"
+    assert saved.history[-1][2] < saved.history[0][2] < np.log(28), "the validation loss falls"
 
     for threads in (1, 2):
         run(f"{threads}.npz", deterministic=True, threads=threads)

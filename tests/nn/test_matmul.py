@@ -1,4 +1,4 @@
-"""Products in blocks: the same as whole ones, whatever the shapes."""
+"""Products in blocks equal whole products for all shapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def kernel(request, monkeypatch):
     (1, 3, 5), (25, 128, 128), (32, 256, 256), (16, 512, 512), (32, 100, 577), (7, 331, 2000),
     (64, 256, 321), (2000, 40, 40),
 ])
-def test_a_repeated_product_is_the_product(kernel, B, H, K, dtype):
+def test_a_repeated_product_equals_the_product(kernel, B, H, K, dtype):
     rng = np.random.default_rng(B)
     W = rng.normal(size=(H, K)).astype(dtype)
     multiply = repeated_product(W, B)
@@ -49,7 +49,7 @@ def test_the_matrix_is_read_once():
     (1, 100, 100), (16, 256, 256), (32, 256, 256), (32, 384, 384), (32, 512, 512),
     (16, 1024, 1024), (32, 1024, 1024), (32, 256, 577), (33, 331, 331), (8, 4096, 4096),
 ])
-def test_blocks_are_small_whole_registers_and_waste_little(monkeypatch, B, H, K):
+def test_blocks_are_small_fill_whole_registers_and_have_little_padding(monkeypatch, B, H, K):
     monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
     width = block_width(B, H, K)
     assert B * H * width <= SMALL
@@ -65,30 +65,30 @@ def test_blocks_are_small_whole_registers_and_waste_little(monkeypatch, B, H, K)
 @pytest.mark.parametrize(("B", "H", "K"), [
     (32, 256, 577), (16, 256, 600), (64, 200, 700), (48, 300, 1000), (10, 999, 1234),
 ])
-def test_of_the_wide_blocks_those_that_waste_least_are_taken(monkeypatch, B, H, K):
+def test_the_block_width_with_the_least_padding_is_chosen(monkeypatch, B, H, K):
     monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
     widest = SMALL // (B * H)
     widths = [width for width in range(REGISTER, widest + 1, REGISTER)
               if width >= widest // REGISTER * REGISTER // 2]
-    waste = {width: -(-K // width) * width - K for width in widths}
-    least = min(waste.values())
-    assert block_width(B, H, K) == max(w for w in widths if waste[w] == least)
+    padding = {width: -(-K // width) * width - K for width in widths}
+    least = min(padding.values())
+    assert block_width(B, H, K) == max(w for w in widths if padding[w] == least)
 
 
-def test_what_is_just_small_is_not_cut(monkeypatch):
+def test_a_product_of_exactly_the_limit_is_not_split(monkeypatch):
     monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
     assert block_width(100, 100, 100) == 100
 
 
-def test_where_no_block_would_be_small_and_on_other_kernels_the_matrix_stays_whole(monkeypatch):
+def test_the_matrix_is_not_split_on_other_kernels_or_where_no_block_would_be_small(monkeypatch):
     monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
     assert block_width(512, 1024, 1024) == 1024
     monkeypatch.setattr(matmul, "small_products_are_fast", lambda: False)
     assert block_width(32, 1024, 1024) == 1024
 
 
-def test_the_kernel_is_recognized_and_a_request_for_another_is_respected(monkeypatch):
-    ask = matmul.small_products_are_fast.__wrapped__
+def test_the_kernel_is_detected_and_openblas_coretype_is_respected(monkeypatch):
+    detect = matmul.small_products_are_fast.__wrapped__
 
     def build(blas, *simd):
         monkeypatch.setattr(np, "show_config", lambda mode: {
@@ -97,13 +97,13 @@ def test_the_kernel_is_recognized_and_a_request_for_another_is_respected(monkeyp
 
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     build("scipy-openblas", "X86_V3", "X86_V4")
-    assert ask()
+    assert detect()
     build("openblas64", "AVX2", "AVX512F", "AVX512_SKX")
-    assert ask()
+    assert detect()
     build("scipy-openblas", "X86_V3")
-    assert not ask()
+    assert not detect()
     build("accelerate", "X86_V4")
-    assert not ask()
+    assert not detect()
     build("scipy-openblas", "X86_V4")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
-    assert not ask()
+    assert not detect()

@@ -1,4 +1,4 @@
-"""The network, against central differences and a naive reference that spells the equations out."""
+"""The network, against central differences and a naive reference implementation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize(("layers", "activation", "masked"), NETWORKS)
-def test_gradient_of_every_element_is_its_central_difference(kernel, layers, activation, masked):
+def test_gradient_of_every_element_equals_its_central_difference(
+    kernel, layers, activation, masked
+):
     case = Case(layers, activation, masked)
     grad, dstate = case.gradient()
     for name, analytic in grad.named.items():
@@ -34,7 +36,7 @@ def test_gradient_of_every_element_is_its_central_difference(kernel, layers, act
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_gradients_are_central_differences_where_sequences_are_reset(kernel, layers):
+def test_gradients_with_resets_equal_central_differences(kernel, layers):
     reset = np.zeros((T, B), bool)
     reset[[0, 2, 4], [1, 0, 1]] = True
     case = Case(layers, "tanh", masked=True, reset=reset)
@@ -45,7 +47,7 @@ def test_gradients_are_central_differences_where_sequences_are_reset(kernel, lay
     np.testing.assert_allclose(
         dstate, central_differences(case.loss, case.state), rtol=1e-6, atol=1e-9, err_msg="state"
     )
-    assert not dstate[1].any(), "a sequence that is reset at once depends on nothing before"
+    assert not dstate[1].any(), "a sequence reset at step 0 does not depend on the carried state"
     assert dstate[[0, 2]].all()
 
 
@@ -63,14 +65,15 @@ def test_a_sequence_that_is_reset_continues_from_the_zero_state():
 def naive(case):
     """Loss and gradients, one sequence, one step and one pair (i, k) of the double sum at a time.
 
-    For every loss L_i and every step k <= i, what a change of the pre-activations a_k does to
-    L_i goes through the product of the Jacobians of the steps between (the sums over i and k
-    with the product over m of the textbook's dL/dW and dL/dU):
+    The gradient of the loss L_i with respect to the pre-activations a_k of a step k <= i is a
+    product of the Jacobians of the steps between them (textbooks write dL/dW and dL/dU as sums
+    over i and k of this product over m):
 
         dL_i/da_k = (p_i - y_i) W_hy' (prod over m = k+1 .. i of D_m R) D_k
 
-    where R carries a state to the next step's pre-activations (W_hh' of each layer) and D_m
-    is the derivative of all states of step m by all its pre-activations, upwards included.
+    where R maps a change of the states to the next step's pre-activations (W_hh' of each layer)
+    and D_m is the Jacobian of all states of step m with respect to all its pre-activations,
+    including those of lower layers.
     """
     p, L, LH = case.params, case.arch.layers, case.arch.output_size
     grad = Parameters(case.arch)
@@ -127,7 +130,7 @@ def naive(case):
 
 
 @pytest.mark.parametrize(("layers", "activation", "masked"), NETWORKS)
-def test_gradient_is_the_double_sum_of_the_naive_reference(kernel, layers, activation, masked):
+def test_gradient_equals_the_double_sum_of_the_naive_reference(kernel, layers, activation, masked):
     case = Case(layers, activation, masked)
     loss, expected = naive(case)
     assert case.loss() == pytest.approx(loss, rel=1e-12)
@@ -150,7 +153,7 @@ def test_rows_are_summed_by_symbol_for_small_and_large_vocabularies(size):
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_forward_over_2t_is_two_forwards_that_carry_the_state(layers):
+def test_forward_over_2t_equals_two_forwards_with_carried_state(layers):
     case = Case(layers, "tanh")
     x = np.concatenate([case.x, case.y])
     whole, last = forward(case.params, x, case.state, Activations(case.arch, 2 * T, B))
@@ -160,7 +163,7 @@ def test_forward_over_2t_is_two_forwards_that_carry_the_state(layers):
     # Products of T*B and of 2T*B rows may differ in their last bits; those of the loop do not.
     np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12)
     np.testing.assert_allclose(state, last, rtol=1e-12)
-    np.testing.assert_array_equal(state[:, :H], last[:, :H], "the lowest layer, to the last bit")
+    np.testing.assert_array_equal(state[:, :H], last[:, :H], "the first layer, bit for bit")
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -175,7 +178,7 @@ def test_forward_follows_the_equations_step_by_step(kernel, layers, activation):
     np.testing.assert_allclose(last, state, rtol=1e-12)
 
 
-def test_activations_serve_shorter_windows_and_fewer_sequences():
+def test_activations_can_be_reused_for_shorter_windows_and_fewer_sequences():
     case = Case(2, "tanh")
     grad, small = Parameters(case.arch), Parameters(case.arch)
     x, y, state = case.x[:3, :2].copy(), case.y[:3, :2], case.state[:2]
@@ -186,7 +189,7 @@ def test_activations_serve_shorter_windows_and_fewer_sequences():
     np.testing.assert_array_equal(grad.flat, small.flat)
 
 
-def test_the_carried_state_is_neither_kept_nor_changed_by_forward():
+def test_forward_neither_keeps_nor_changes_the_carried_state():
     case = Case(2, "tanh")
     before = case.state.copy()
     once, last = case.forward()
@@ -248,7 +251,7 @@ def test_the_first_ten_losses_never_change():
     np.testing.assert_allclose(losses, PINNED, rtol=0, atol=1e-9)
 
 
-# As the naive reference above, with the same clipping and momentum, computes them.
+# Computed by the naive reference above, with the same clipping and momentum.
 PINNED = [
     1.877753229363,
     1.836052706450,

@@ -1,4 +1,4 @@
-"""Optimizers, clipping and schedules, against the papers' formulas one number at a time."""
+"""Optimizers, clipping and schedules, against scalar versions of the papers' formulas."""
 
 from __future__ import annotations
 
@@ -71,29 +71,29 @@ def test_every_optimizer_is_among_those_checked_and_offered():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_finds_the_bottom_of_a_bowl(name):
+def test_every_optimizer_minimizes_a_quadratic(name):
     update, slots = OPTIMIZERS[name]
     theta, moments = np.array([3.0, -2.0]), np.zeros((slots, 2))
     for step in range(1, 501):
-        # Adagrad's steps shrink by themselves, so it may begin with longer ones.
+        # Adagrad's steps shrink by themselves, so its rate is constant and larger.
         rate = 1.0 if name == "adagrad" else 0.1 * (1 - step / 501)
         update(theta, 2 * theta, moments, step, rate)
     assert np.abs(theta).max() < 0.05
 
 
-def test_clipping_by_norm_scales_the_whole_and_returns_the_norm_before():
+def test_clipping_by_norm_scales_the_gradient_and_returns_its_previous_norm():
     grad = np.array([3.0, 4.0])
     assert clip(grad, 1.0, 0.0) == pytest.approx(5)
     np.testing.assert_allclose(grad, [0.6, 0.8])
 
 
-def test_a_short_gradient_is_left_as_it_is():
+def test_a_gradient_below_the_limit_does_not_change():
     grad = np.array([0.3, 0.4])
     assert clip(grad, 1.0, 0.0) == pytest.approx(0.5)
     np.testing.assert_array_equal(grad, [0.3, 0.4])
 
 
-def test_clipping_by_value_cuts_single_entries():
+def test_clipping_by_value_limits_single_entries():
     grad = np.array([3.0, -7.0, 1.0])
     assert clip(grad, 0.0, 2.0) == pytest.approx(math.sqrt(59))
     np.testing.assert_array_equal(grad, [2, -2, 1])
@@ -105,13 +105,13 @@ def test_values_are_clipped_before_the_norm():
     np.testing.assert_allclose(grad, [math.sqrt(0.5), math.sqrt(0.5)])
 
 
-def test_small_limits_on_values_are_limits_too():
+def test_the_norm_is_computed_after_clipping_by_value():
     grad = np.array([0.9, 0.2])
     clip(grad, 0.5, 0.4)
-    np.testing.assert_array_equal(grad, [0.4, 0.2])  # the norm after the first is below 0.5
+    np.testing.assert_array_equal(grad, [0.4, 0.2])  # after the first clipping the norm is < 0.5
 
 
-def test_both_clippings_are_off_at_zero():
+def test_zero_turns_clipping_off():
     grad = np.array([1e6, -1e6])
     clip(grad, 0.0, 0.0)
     np.testing.assert_array_equal(grad, [1e6, -1e6])
@@ -124,12 +124,12 @@ def test_the_norm_is_right_where_squares_overflow_float32():
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
-def test_warm_up_is_a_straight_line_to_the_peak(schedule):
+def test_warm_up_is_linear_up_to_the_peak(schedule):
     rates = [learning_rate(step, 0.5, schedule, 10, 1000) for step in range(1, 11)]
     np.testing.assert_allclose(rates, 0.5 * np.arange(1, 11) / 10)
 
 
-def test_schedules_pass_through_their_known_points():
+def test_schedules_have_their_known_values():
     def at(step, schedule):
         return learning_rate(step, 1.0, schedule, 100, 1100)
 

@@ -1,4 +1,4 @@
-"""Parameters: their initial values, and their place in one flat vector."""
+"""Parameters: their initial values, and their layout in one flat vector."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_named_parameters_are_views_of_the_flat_vector_and_fill_it():
     assert (params.flat == 2).sum() == 9
 
 
-def test_input_and_output_weights_start_gaussian_with_the_variances_that_are_documented():
+def test_input_and_output_weights_start_gaussian_with_the_documented_variances():
     V, H = 300, 100
     params = initialize(Architecture(V, H, 2, "tanh", "float64"), np.random.default_rng(0))
     drawn = ((params.W_xh[0], 1), (params.W_xh[1], H**-0.5), (params.W_hy, (2 * H) ** -0.5))

@@ -1,4 +1,4 @@
-"""Random numbers: that whoever takes some rows of an array gets those of the whole."""
+"""Random numbers: rows drawn separately equal the rows of the whole array."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def test_rows_of_random_numbers_are_those_of_the_whole_array(width):
     ((3, Purpose.SAMPLING, 7), 0.7099148034862988),
     ((3, Purpose.WINDOW_OFFSET, 1), 0.30586132917863407),
 ])
-def test_what_a_seed_means_never_changes(arguments, first):
+def test_the_numbers_of_a_seed_never_change(arguments, first):
     assert generator(*arguments).random() == first

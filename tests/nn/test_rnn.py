@@ -23,6 +23,6 @@ def test_the_loops_over_time_allocate_nothing():
     cell.backward(state, state[0, 1:], W_hh, saved, a, scratch)
     backward_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # What W_hh is multiplied into, its transpose, and the gradient to begin with.
+    # The product with W_hh; in backward also the transpose of W_hh and the carried gradient.
     assert forward_peak < 2 * one_step
     assert backward_peak < W_hh.nbytes + 3 * one_step

@@ -1,4 +1,4 @@
-"""The stepper: one step at a time it computes what the equations say."""
+"""The stepper follows the equations, one step at a time."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def test_50_000_members_are_refused_at_once(path, forge):
 
 def with_record64(data, entries, **facts):
     """The bytes of an archive with a longer end record, and ``entries`` more in its list."""
-    end = len(data) - archive.SEAL - archive.END_RECORD.size
+    end = len(data) - archive.DIGITS - archive.END_RECORD.size
     record = bytearray(data[end:])
     here, total, size, offset = struct.unpack_from("<2H2L", record, 8)
     first = data.index(b"PK\x01\x02")
@@ -287,7 +287,7 @@ def test_a_longer_end_record_anywhere_else_is_refused(path, written, reseal, at)
         with contextlib.suppress(CharrnnError):
             same(read(path), MEMBERS)
     else:
-        assert "does not end like one" in refusal(path)
+        assert "end record is not that of a checkpoint" in refusal(path)
 
 
 @POSIX
@@ -372,7 +372,7 @@ def test_any_byte_flipped_under_a_right_digest_it_is_refused_or_as_well_formed(
     path, written, reseal, chunk
 ):
     data = bytearray(written)
-    for at in range(chunk, len(data) - archive.SEAL, 8):
+    for at in range(chunk, len(data) - archive.DIGITS, 8):
         data[at] ^= 1 << at // 8 % 8
         path.write_bytes(reseal(bytes(data)))
         data[at] ^= 1 << at // 8 % 8

@@ -278,6 +278,7 @@ def test_a_file_written_before_a_setting_existed_loads_and_means_what_it_did():
     assert "weight_decay" not in json.loads(
         np.load(DATA / "first.npz")["meta"].tobytes())["settings"]
     assert found.settings["weight_decay"] == 0
+    assert (found.settings["errors"], found.undecodable) == ("strict", 0)
     assert found.settings.keys() == FIELDS.keys()
     assert found.progress.step == 30
     assert "".join(map(chr, found.vocabulary.codes)) == "\nehlo"
@@ -308,5 +309,5 @@ def test_a_file_of_format_1_loads_for_ever_and_resumes(tmp_path):
          "--layers", "2", "--batch-size", "3", "--seq-length", "16", "--dropout", "0.1"],
         capture_output=True, check=True,
     )
-    assert b"continuing after step 60" in ran.stderr
+    assert b"resumed after step 60" in ran.stderr
     assert checkpoint.load(path).progress.step == 65

@@ -32,8 +32,9 @@ def test_no_clock_time_and_no_name_of_the_machine_is_in_it(written):
     meta = json.loads(dict(members_of(written))["meta.npy"].partition(b"\n")[2])
     assert set(meta["versions"]) == {"charrnn", "numpy", "python"}
     assert set(meta) == {
-        "format", "format_version", "settings", "changed", "vocabulary_size", "lanes", "progress",
-        "corpus", "origin", "threads", "processes", "history", "samples", "versions",
+        "format", "format_version", "settings", "changed", "explicit", "vocabulary_size", "lanes",
+        "progress", "corpus", "origin", "threads", "processes", "history", "samples", "undecodable",
+        "versions",
     }  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def test_the_largest_that_a_run_writes_is_a_seventh_of_what_is_read(path):
     saved.origin = dict.fromkeys(saved.origin, "ab" * 32)
     saved.documents = "ab" * 32
     saved.settings |= {key: longest for key in FIELDS if "float" in str(FIELDS[key].type)}
-    saved.changed = list(FIELDS)
+    saved.explicit = list(FIELDS)
     checkpoint.save(path, saved)
     assert len(members_of(path.read_bytes())[0][1]) < MAX_META / 7
 
@@ -64,6 +65,20 @@ def test_a_name_and_samples_as_long_as_allowed_come_back(path, written, forge):
     assert [row[1] for row in checkpoint.load(path).samples] == [text] * 8
     forge(path, with_meta(written, put("corpus", "a" * 4096)))
     assert checkpoint.load(path).corpus == "a" * 4096
+
+
+def test_an_earlier_spelling_of_an_encoding_loads_as_the_one_name_it_has(path, written, forge):
+    for spelling, name in {"utf8": "utf-8", "ISO-8859-1": "latin-1", "latin-1": "latin-1"}.items():
+        forge(path, with_meta(written, put("settings", "encoding", spelling)))
+        assert checkpoint.load(path).settings["encoding"] == name
+
+
+def test_a_file_from_before_undecodable_bytes_were_counted_has_none(path, written, forge):
+    assert checkpoint.load(path).undecodable == 5
+    forge(path, with_meta(written, without("undecodable")))
+    assert checkpoint.load(path).undecodable == 0
+    forge(path, with_meta(written, without("settings", "errors")))
+    assert checkpoint.load(path).settings["errors"] == "strict"
 
 
 def test_what_is_not_a_number_is_never_saved(path):
@@ -108,6 +123,7 @@ METAS = {
     "two layers": put("settings", "layers", 2),
     "many layers": put("settings", "layers", 65),
     "layers with a point": put("settings", "layers", 1.0),
+    "seed with an exponent": put("settings", "seed", 1e16),
     "layers true": put("settings", "layers", True),
     "huge": put("settings", "hidden_size", 10**9),
     "huger": put("settings", "hidden_size", 10**300),
@@ -119,6 +135,10 @@ METAS = {
     "another optimizer": put("settings", "optimizer", "adam"),
     "no optimizer": put("settings", "optimizer", "lion"),
     "byte level": put("settings", "level", "byte"),
+    "undecodable below 0": put("undecodable", -1),
+    "undecodable with a point": put("undecodable", 1.0),
+    "undecodable null": put("undecodable", None),
+    "no way to handle errors": put("settings", "errors", "ignore"),
     "no encoding": put("settings", "encoding", "utf-9"),
     "vocabulary of none": put("vocabulary_size", 0),
     "vocabulary below none": put("vocabulary_size", -1),
@@ -151,6 +171,9 @@ METAS = {
     "no corpus": put("origin", "corpus", None),
     "one origin more": put("origin", "test", None),
     "changed a number": put("changed", 5),
+    "explicit a number": put("explicit", 5),
+    "explicit null": put("explicit", None),
+    "more explicit than there are": put("explicit", ["steps"] * (len(FIELDS) + 1)),
     "no threads": put("threads", 0),
     "many threads": put("threads", 1025),
     "threads as text": put("threads", "2"),

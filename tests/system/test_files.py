@@ -1,4 +1,4 @@
-"""Files opened and replaced with care: no link followed, no FIFO waited for, nothing left."""
+"""Files are opened and replaced safely: links are not followed and FIFOs do not block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 
 
 def plant(kind, name, keep):
-    """Put something under ``name`` that is not what charrnn would have there."""
+    """Put something at ``name`` that charrnn would not create; some kinds link to ``keep``."""
     keep.write_bytes(b"precious")
     if kind == "link":
         name.symlink_to(keep)
@@ -43,7 +43,7 @@ PLANTED = ("link", "relative link", "dangling link", "link to itself", "hard lin
 
 @POSIX
 @pytest.mark.parametrize("kind", PLANTED)
-def test_a_temporary_that_somebody_planted_is_never_written_through(tmp_path, kind):
+def test_a_planted_temporary_file_is_never_written_through(tmp_path, kind):
     keep, path = tmp_path / "elsewhere" / "keep", tmp_path / "here" / "page"
     for folder in (keep.parent, path.parent):
         folder.mkdir()
@@ -80,7 +80,7 @@ def test_a_link_planted_at_the_last_moment_is_not_followed(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(28, "No space left")])
-def test_whatever_is_raised_the_old_file_stays_and_no_temporary(tmp_path, error):
+def test_after_any_exception_the_old_file_is_kept_and_no_temporary_file_is_left(tmp_path, error):
     path = tmp_path / "page"
     path.write_bytes(b"old")
     expected = CharrnnError if isinstance(error, OSError) else error
@@ -94,7 +94,7 @@ def test_whatever_is_raised_the_old_file_stays_and_no_temporary(tmp_path, error)
 @POSIX
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("kind", PLANTED)
-def test_only_regular_files_are_opened_and_at_once(tmp_path, kind, follow):
+def test_only_regular_files_are_opened_and_nothing_blocks(tmp_path, kind, follow):
     (tmp_path / "elsewhere").mkdir()
     name = tmp_path / "name"
     plant(kind, name, tmp_path / "elsewhere" / "keep")

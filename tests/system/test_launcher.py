@@ -1,4 +1,4 @@
-"""How processes that were started together know each other, and how all of them end."""
+"""How processes that were started together learn their ranks, and how all of them exit."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from charrnn.system import launcher
     ({"PMI_RANK": "0", "PMI_SIZE": "9" * 5000}, (0, 1)),
     ({"PMI_RANK": "x", "PMI_SIZE": "4", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, (1, 2)),
 ])
-def test_launchers_tell_each_process_its_rank_and_their_number(launch, variables, expected):
+def test_rank_and_number_of_processes_come_from_the_launcher(launch, variables, expected):
     launch(**variables)
     assert launcher.launched() == expected
 
 
 @pytest.fixture
 def end_process(monkeypatch):
-    """End a process: what it said, how long it waited, and its code where MPI did not end it."""
+    """End a process; returns what it printed, how long it waited, its code or None if aborted."""
     def end_process(*args, **how):
-        said, slept = [], []
+        printed, slept = [], []
         monkeypatch.setattr(launcher.signal, "signal", lambda *handler: None)
         monkeypatch.setattr(launcher.time, "sleep", slept.append)
         monkeypatch.setattr(launcher.os, "dup2", lambda *files: None)
         with pytest.raises((SystemExit, Aborted)) as end:
-            launcher.end_process(*args, said.append, **how)
-        return said, sum(slept), getattr(end.value, "code", None)
+            launcher.end_process(*args, printed.append, **how)
+        return printed, sum(slept), getattr(end.value, "code", None)
 
     return end_process
 
@@ -50,29 +50,29 @@ def end_process(monkeypatch):
 FAILED = {"finished": False, "training": True}
 
 
-def test_a_process_of_its_own_says_its_line_and_exits(launch, end_process):
+def test_a_single_process_prints_its_line_and_exits(launch, end_process):
     assert end_process(2, "no", **FAILED) == (["no"], 0, 2)
     assert end_process(0, "", finished=True, training=True) == ([], 0, 0)
     assert end_process(143, "", finished=True, training=True) == ([], 0, 143)
 
 
-def test_the_first_process_that_fails_says_so_and_ends_all(world, end_process):
+def test_when_the_first_process_fails_it_prints_its_line_and_ends_all(world, end_process):
     MPI = world(0, 4, 4)
-    said, waited, code = end_process(2, "no", **FAILED)
-    assert (said, code, MPI.done) == (["no"], None, [2])
+    printed, waited, code = end_process(2, "no", **FAILED)
+    assert (printed, code, MPI.done) == (["no"], None, [2])
     assert 0 < waited < 1
 
 
-def test_another_process_that_fails_waits_for_the_first_and_says_who_it_is(world, end_process):
+def test_another_process_that_fails_waits_for_the_first_and_prints_its_rank(world, end_process):
     MPI = world(3, 4, 4)
-    said, waited, _ = end_process(1, "no", **FAILED)
-    assert (said, MPI.done) == (["no (process 3 of 4)"], [1])
+    printed, waited, _ = end_process(1, "no", **FAILED)
+    assert (printed, MPI.done) == (["no (process 3 of 4)"], [1])
     assert 1 < waited < 5
-    said, *_ = end_process(130, "", **FAILED)
-    assert said == ["charrnn: ended with code 130 (process 3 of 4)"]
+    printed, *_ = end_process(130, "", **FAILED)
+    assert printed == ["charrnn: exited with code 130 (process 3 of 4)"]
 
 
-def test_where_the_first_process_is_stuck_the_next_one_speaks_before_the_others(world, end_process):
+def test_if_the_first_process_is_stuck_the_others_print_in_order_of_rank(world, end_process):
     waits = []
     for rank in (1, 2, 5, 1000):
         world(rank, 1001, 1001)
@@ -81,39 +81,41 @@ def test_where_the_first_process_is_stuck_the_next_one_speaks_before_the_others(
     assert waits[-1] < 6
 
 
-def test_who_has_finished_leaves_the_end_to_mpi(world, end_process):
+def test_a_process_that_finished_exits_without_aborting_mpi(world, end_process):
     for rank in (0, 1):
         MPI = world(rank, 2, 2)
         assert end_process(0, "", finished=True, training=True) == ([], 0, 0)
         assert MPI.done == []
 
 
-def test_stopped_by_a_signal_all_end_with_its_number_once_all_are_there(world, end_process):
+def test_processes_stopped_by_a_signal_wait_for_each_other_and_exit_with_its_code(
+    world, end_process
+):
     for rank in (0, 1):
         MPI = world(rank, 2, 2)
-        said, waited, _ = end_process(143, "", finished=True, training=True)
-        assert (said, MPI.done) == ([], ["barrier", 143])
+        printed, waited, _ = end_process(143, "", finished=True, training=True)
+        assert (printed, MPI.done) == ([], ["barrier", 143])
         assert waited < 1
 
 
 @pytest.mark.parametrize("found", [None, 1])
-def test_where_no_world_is_found_the_first_alone_says_why(world, end_process, found):
+def test_without_an_mpi_world_only_the_first_process_prints_the_reason(world, end_process, found):
     world(0, 4, found)
     assert end_process(2, "no", **FAILED) == (["no"], 0, 2)
     world(1, 4, found)
-    said, waited, code = end_process(2, "no", **FAILED)
-    assert (said, code) == ([], 2)
-    assert waited > 1, "a launcher may end all when one has ended"
+    printed, waited, code = end_process(2, "no", **FAILED)
+    assert (printed, code) == ([], 2)
+    assert waited > 1, "its exit may make the launcher end the first before that has printed"
 
 
-def test_what_does_not_train_speaks_for_itself(launch, end_process):
+def test_a_process_that_does_not_train_prints_its_own_line(launch, end_process):
     launch(PMI_RANK="1", PMI_SIZE="2")
     assert end_process(2, "no", finished=False, training=False) == (["no"], 0, 2)
 
 
 @pytest.fixture
 def end_now(monkeypatch):
-    """End a process at once: whether MPI, or the system, is asked to do so with 130."""
+    """End a process immediately; returns the calls to the system, and MPI records its own."""
     def end_now():
         calls = []
         monkeypatch.setattr(launcher.signal, "signal", lambda *handler: None)
@@ -127,10 +129,10 @@ def end_now(monkeypatch):
     return end_now
 
 
-def test_a_process_that_has_to_end_at_once_ends_those_that_may_wait_for_it(world, launch, end_now):
+def test_a_process_that_exits_immediately_ends_those_that_may_wait_for_it(world, launch, end_now):
     MPI = world(1, 4, 4)
-    assert (end_now(), MPI.done) == ([3], [130]), "the system ends it should MPI never answer"
+    assert (end_now(), MPI.done) == ([3], [130]), "the alarm ends the process if MPI blocks"
     world(1, 4, None)
-    assert end_now() == [3, 130], "without mpi4py nobody waits"
+    assert end_now() == [3, 130], "without mpi4py the process exits by itself"
     launch()
     assert end_now() == [130]

@@ -1,4 +1,4 @@
-"""The lock of a checkpoint: one process at a time may write it, and a dead one leaves no trace."""
+"""The lock of a checkpoint: one process at a time may write it, and a killed one releases it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ with locked(Path(sys.argv[1])):
 """
 
 
-def test_a_lock_keeps_out_another_process_and_names_its_holder(path):
+def test_a_lock_refuses_another_process_and_names_its_holder(path):
     with start_python(HOLD, path) as holder:
         for _ in range(2):
             named = pytest.raises(LockedError, match=f"process {holder.pid} ")
@@ -60,7 +60,7 @@ def test_a_lock_keeps_out_another_process_and_names_its_holder(path):
 
 
 @POSIX
-def test_a_lock_is_free_when_its_holder_was_killed(path):
+def test_a_lock_is_released_when_its_holder_is_killed(path):
     with start_python(HOLD, path) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait(10)
@@ -70,7 +70,7 @@ def test_a_lock_is_free_when_its_holder_was_killed(path):
     assert folder_of(path) == []
 
 
-def test_a_lock_is_free_after_an_error(path):
+def test_a_lock_is_released_after_an_error(path):
     with pytest.raises(KeyError), locked(path):
         raise KeyError
     lock(path)
@@ -86,7 +86,7 @@ def test_a_link_and_its_target_are_locked_together(tmp_path):
         raise AssertionError
 
 
-def test_of_many_who_want_a_lock_one_has_it(path):
+def test_only_one_of_many_contenders_holds_a_lock(path):
     inside, entered, wrong = [], [], []
     end = time.perf_counter() + 0.5
 
@@ -110,7 +110,7 @@ def test_of_many_who_want_a_lock_one_has_it(path):
     assert folder_of(path) == []
 
 
-def test_the_temporary_of_a_run_that_was_killed_is_swept(path, monkeypatch):
+def test_the_temporary_file_of_a_killed_run_is_removed(path, monkeypatch):
     names = []
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (names.append(Path(a)), replace(a, b)))
@@ -125,7 +125,7 @@ def test_the_temporary_of_a_run_that_was_killed_is_swept(path, monkeypatch):
 
 @POSIX
 @pytest.mark.parametrize("content", [b"", b"123", b"12345678901234567890"])
-def test_a_lock_that_a_killed_run_left_is_taken_and_not_written_to(path, content):
+def test_the_lock_of_a_killed_run_is_replaced_and_not_written_to(path, content):
     left = path.with_name(".run.npz.lock")
     left.write_bytes(content)
     with open(left, "rb") as before:
@@ -140,7 +140,7 @@ CONTENTS = (b"precious", b"1 2", b"123\n", b"\x1b[2J", "１２".encode(), b"9" *
 
 @POSIX
 @pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
-def test_a_file_that_is_no_lock_is_kept_and_the_run_refused(path, content):
+def test_a_file_that_is_not_a_lock_is_kept_and_the_run_is_refused(path, content):
     other = path.with_name(".run.npz.lock")
     other.write_bytes(content)
     with pytest.raises(UsageError, match=r"\.run\.npz\.lock .*; remove it, or") as caught:
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_lock_is_kept_and_the_run_refused(path, content):
 @pytest.mark.parametrize("number", [b"", b"12"])
 @pytest.mark.parametrize("how", ["link", "dangling", "circle", "hard link", "FIFO", "folder",
                                  "link to a folder", "link to a device"])
-def test_a_lock_that_somebody_planted_is_refused_at_once_and_its_target_is_untouched(
+def test_a_planted_lock_is_refused_and_its_target_is_unchanged(
     tmp_path, path, how, number
 ):
     elsewhere, name = tmp_path / "elsewhere", path.with_name(".run.npz.lock")
@@ -177,7 +177,7 @@ def test_a_lock_that_somebody_planted_is_refused_at_once_and_its_target_is_untou
 
 @POSIX
 @pytest.mark.parametrize("how", ["link", "hard link", "FIFO"])
-def test_a_planted_temporary_is_removed_and_its_target_is_untouched(tmp_path, path, how):
+def test_a_planted_temporary_file_is_removed_and_its_target_is_unchanged(tmp_path, path, how):
     keep, name = tmp_path / "keep", path.with_name(".run.npz.tmp")
     keep.write_bytes(b"precious")
     {"link": lambda: name.symlink_to(keep), "hard link": lambda: os.link(keep, name),
@@ -186,14 +186,14 @@ def test_a_planted_temporary_is_removed_and_its_target_is_untouched(tmp_path, pa
     assert folder_of(path) == ["keep"] and keep.read_bytes() == b"precious"
 
 
-def test_a_folder_in_the_place_of_the_temporary_is_said_before_training(path):
+def test_a_folder_with_the_name_of_the_temporary_file_is_reported_before_training(path):
     path.with_name(".run.npz.tmp").mkdir()
     with pytest.raises(UsageError, match=r"\.run\.npz\.tmp is in the way .*: remove it"):
         lock(path)
     assert folder_of(path) == [".run.npz.tmp"]
 
 
-def test_a_lock_that_was_replaced_meanwhile_is_left_to_its_new_owner(path):
+def test_a_lock_that_was_replaced_is_not_removed(path):
     with locked(path):
         path.with_name(".run.npz.lock").unlink()
         with locked(path):
@@ -215,7 +215,7 @@ def shared():
 
 
 @pytest.mark.parametrize("mode", [0o1777, 0o777])
-def test_the_lock_of_another_user_is_respected_and_one_left_behind_is_named(shared, mode):
+def test_the_lock_of_another_user_is_respected_and_a_stale_one_is_named(shared, mode):
     path = shared / "run.npz"
     shared.chmod(mode)
     with start_python(HOLD, path) as holder:
@@ -234,7 +234,7 @@ def test_the_lock_of_another_user_is_respected_and_one_left_behind_is_named(shar
         assert folder_of(path) == []
 
 
-def test_a_lock_makes_the_folder(tmp_path):
+def test_locking_creates_the_folder(tmp_path):
     with locked(tmp_path / "a" / "b" / "run.npz"):
         assert (tmp_path / "a" / "b").is_dir()
 
@@ -243,7 +243,7 @@ GUARDS = pytest.mark.parametrize("guard", [lock, check_writable])
 
 
 @GUARDS
-def test_a_folder_is_no_file_to_write(tmp_path, guard):
+def test_a_folder_is_refused_as_a_checkpoint(tmp_path, guard):
     with pytest.raises(UsageError, match="is a folder") as caught:
         guard(tmp_path)
     assert caught.value.exit_code == 2
@@ -251,7 +251,7 @@ def test_a_folder_is_no_file_to_write(tmp_path, guard):
 
 
 @GUARDS
-def test_there_is_no_writing_below_a_file(path, guard):
+def test_a_path_below_a_file_is_refused(path, guard):
     path.touch()
     with pytest.raises(UsageError, match=r"x\.npz"):
         guard(path / "x.npz")
@@ -278,7 +278,7 @@ ODD = ("/", ".", "..", "", "missing/../x.npz", "missing/../../x.npz", "missing/.
 @POSIX
 @GUARDS
 @pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
-def test_what_is_no_name_for_a_file_is_a_usage_error(tmp_path, monkeypatch, guard, name):
+def test_a_path_that_cannot_name_a_file_is_a_usage_error(tmp_path, monkeypatch, guard, name):
     monkeypatch.chdir(tmp_path)
     Path("circle").symlink_to("circle")
     os.mkfifo("fifo")
@@ -291,7 +291,7 @@ def test_what_is_no_name_for_a_file_is_a_usage_error(tmp_path, monkeypatch, guar
 @GUARDS
 @pytest.mark.parametrize("name", ["there/../x.npz", "there/../new/x.npz", "new/deep/x.npz",
                                   "there/../../HERE/x.npz"])
-def test_a_name_that_leads_to_a_folder_that_is_there_can_be_written(
+def test_a_path_through_existing_folders_can_be_written(
     tmp_path, monkeypatch, guard, name
 ):
     monkeypatch.chdir(tmp_path)
@@ -300,13 +300,13 @@ def test_a_name_that_leads_to_a_folder_that_is_there_can_be_written(
 
 
 @POSIX
-def test_where_a_lock_is_refused_no_new_folder_is_left(tmp_path):
+def test_a_refused_lock_leaves_no_new_folder(tmp_path):
     with pytest.raises(UsageError, match="name too long"):
         lock(tmp_path / "new" / ("y" * 250))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_looking_whether_a_file_can_be_written_writes_nothing(tmp_path):
+def test_check_writable_writes_nothing(tmp_path):
     check_writable(tmp_path / "run.npz")
     check_writable(tmp_path / "a" / "b" / "run.npz")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The machine: its cores, the threads of BLAS, and the memory that is left."""
+"""The machine: its cores, the threads of BLAS, and the available memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from interpreter import run_python
 from charrnn.system import machine
 
 
-def test_blas_is_held_to_one_thread_before_it_starts():
+def test_blas_is_limited_to_one_thread_before_it_starts():
     done = run_python(
         "import os, sys\nfrom charrnn.system import machine\nassert 'numpy' not in sys.modules\n"
         "machine.use_one_blas_thread()\n"
@@ -21,7 +21,7 @@ def test_blas_is_held_to_one_thread_before_it_starts():
     assert "BLAS has already started" in done.stderr
 
 
-def test_without_a_word_blas_takes_every_core(monkeypatch):
+def test_by_default_there_is_one_thread_per_core(monkeypatch):
     for variable in machine.BLAS_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     assert machine.default_threads() == len(machine.affinity()) >= 1
@@ -29,7 +29,7 @@ def test_without_a_word_blas_takes_every_core(monkeypatch):
 
 @pytest.mark.parametrize("variable", machine.BLAS_VARIABLES)
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("", None), ("many", None), ("²", None)])
-def test_the_environment_has_a_word_on_the_threads(monkeypatch, variable, value, threads):
+def test_a_blas_variable_sets_the_number_of_threads(monkeypatch, variable, value, threads):
     for other in machine.BLAS_VARIABLES:
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(variable, value)
@@ -63,7 +63,7 @@ V1 = "sys/fs/cgroup/memory/memory."
         ({"sys/fs/cgroup/memory.max": "1000\n", "sys/fs/cgroup/memory.current": "2000\n"}, 0),
     ],
 )  # fmt: skip
-def test_available_memory_is_what_the_system_and_its_control_group_leave(
+def test_available_memory_is_the_least_that_the_system_and_its_control_group_allow(
     tmp_path, monkeypatch, files, available
 ):
     for name, content in files.items():

@@ -1,4 +1,4 @@
-"""Signals: three of them ask a run to stop, one asks it to save, and none is lost."""
+"""Signals: INT, TERM and HUP request a stop, USR1 requests a save, and none is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def handlers():
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_int_term_and_hup_ask_to_stop(name):
+def test_int_term_and_hup_request_a_stop(name):
     number = getattr(signal, name)
     with listening() as signals:
         signals.deferred = True
@@ -35,7 +35,7 @@ def test_int_term_and_hup_ask_to_stop(name):
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_where_there_is_nothing_to_save_the_first_signal_ends(name):
+def test_while_there_is_nothing_to_save_the_first_signal_exits(name):
     number = getattr(signal, name)
     with pytest.raises(SystemExit) as ended, listening():
         signal.raise_signal(number)
@@ -43,7 +43,7 @@ def test_where_there_is_nothing_to_save_the_first_signal_ends(name):
 
 
 @POSIX
-def test_usr1_asks_to_save_as_often_as_it_comes():
+def test_every_usr1_requests_a_save():
     with listening() as signals:
         assert not signals.save
         for _ in range(3):
@@ -66,7 +66,7 @@ def test_an_ignored_signal_stays_ignored(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_handlers_from_before_come_back(name):
+def test_the_previous_handlers_are_restored(name):
     number = getattr(signal, name)
     caught = []
     signal.signal(number, lambda number, frame: caught.append(number))
@@ -81,7 +81,7 @@ def test_the_handlers_from_before_come_back(name):
 
 @POSIX
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_asked_twice_the_process_ends_at_once(name, code):
+def test_a_second_int_or_term_exits_immediately(name, code):
     done = run_python(
         "import signal\nfrom charrnn.system.signals import listening\n"
         "with listening() as signals:\n    signals.deferred = True\n"
@@ -96,8 +96,8 @@ def test_asked_twice_the_process_ends_at_once(name, code):
 @POSIX
 @pytest.mark.parametrize("names", ["HUP HUP", "HUP HUP HUP", "TERM HUP", "HUP TERM", "INT HUP",
                                    "HUP TERM HUP"])
-def test_a_terminal_or_session_that_closes_does_not_urge(names):
-    """Kernel, shell and session manager send HUP each, and TERM beside it."""
+def test_the_signals_of_a_closing_terminal_or_session_cause_no_immediate_exit(names):
+    """Kernel, shell and session manager may each send HUP, and also TERM."""
     numbers = [getattr(signal, f"SIG{name}") for name in names.split()]
     with listening() as signals:
         signals.deferred = True
@@ -106,7 +106,7 @@ def test_a_terminal_or_session_that_closes_does_not_urge(names):
         assert signals.stop == next((n for n in numbers if n != signal.SIGHUP), signal.SIGHUP)
 
 
-def test_the_processes_add_up_what_they_were_asked_for():
+def test_pending_signals_are_summed_over_processes():
     assert from_sums([0, 0, 0, 0]) == (None, False)
     assert from_sums([0, 2, 0, 0]) == (signal.SIGTERM, False)
     assert from_sums([1, 1, 1, 3]) == (signal.SIGINT, True)

@@ -1,4 +1,4 @@
-"""Large texts in files: the same as in memory, found again, verified, made by several at once."""
+"""Large texts in files: the same as in memory, found again, verified, written by many at once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\r\n
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_limits(monkeypatch):
     """Limits so low that short texts are large."""
     monkeypatch.setattr(cache, "LIMIT", 300)
-    monkeypatch.setattr(cache, "PIECE", 64)
+    monkeypatch.setattr(cache, "CHUNK", 64)
     monkeypatch.setattr(files, "CHUNK", 50)
     monkeypatch.setattr(cache, "SETTLED", -1)
 
@@ -63,7 +63,7 @@ def assert_same(one, other):
     {}, {"level": "byte"}, {"min_count": 50}, {"encoding": "latin-1"},
     {"more": np.arange(0x400, 0x500, dtype=np.uint32)},
 ])
-def test_a_text_in_a_file_is_the_text_in_memory(small_pieces, path, tmp_path, how):
+def test_a_text_in_a_file_is_the_text_in_memory(small_limits, path, tmp_path, how):
     made = large(path, tmp_path / "cache", **how)
     assert not made.in_memory
     assert isinstance(made.ids, np.memmap)
@@ -81,7 +81,7 @@ def test_symbols_that_need_more_room_late_are_the_same_in_a_file(tmp_path_factor
     extra = np.arange(0x100, 0x100 + more, dtype=np.uint32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "LIMIT", 100)
-        patch.setattr(cache, "PIECE", 64)
+        patch.setattr(cache, "CHUNK", 64)
         patch.setattr(files, "CHUNK", 150)
         made = large(str(folder / "text.txt"), folder / "cache", extra)
     assert made.vocabulary.decode(made.ids) == text
@@ -94,23 +94,23 @@ def test_a_small_text_never_touches_the_disk(path, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_unchanged_text_is_not_read_again(small_pieces, path, tmp_path, monkeypatch):
+def test_an_unchanged_text_is_not_read_again(small_limits, path, tmp_path, monkeypatch):
     made = large(path, tmp_path / "cache")
-    monkeypatch.setattr(corpus, "read_codes", None)
+    monkeypatch.setattr(corpus, "Source", None)
     found = large(path, tmp_path / "cache")
     assert_same(found, made)
     (file,) = (tmp_path / "cache").iterdir()
     assert found.ids.filename == made.ids.filename == str(file)
 
 
-def test_a_text_that_is_read_in_another_way_is_another(small_pieces, path, tmp_path):
+def test_a_text_that_is_read_in_another_way_is_another(small_limits, path, tmp_path):
     made = [large(path, tmp_path, **how) for how in (
         {}, {"level": "byte"}, {"min_count": 3}, {"more": np.array([0x3B1], np.uint32)})]
     assert len({str(each.ids.filename) for each in made}) == 4
 
 
 @pytest.mark.parametrize("change", ["content", "time"])
-def test_a_text_that_was_changed_is_read_again(small_pieces, path, tmp_path, change):
+def test_a_text_that_was_changed_is_read_again(small_limits, path, tmp_path, change):
     large(path, tmp_path / "cache")
     with open(path, "r+b") as file:
         file.write(b"ZZ" if change == "content" else b"Zw")
@@ -129,7 +129,7 @@ def test_a_text_that_changed_a_moment_ago_is_not_taken_for_one_that_did_not(path
     assert cache.fingerprints([path, "-"]) == []
 
 
-def test_every_damage_is_found_and_the_file_made_again(small_pieces, path, tmp_path):
+def test_every_damage_is_found_and_the_file_made_again(small_limits, path, tmp_path):
     made = large(path, tmp_path / "cache")
     file = next((tmp_path / "cache").iterdir())
     whole = file.read_bytes()
@@ -149,23 +149,25 @@ FACTS = {
 }
 
 
-def sealed(folder, ids, facts=FACTS):
-    """A file of symbols with a right seal and any facts."""
+def finished(folder, ids, facts=FACTS):
+    """A file of symbols with valid digests and any facts."""
     made = Store(folder)
     made.append(ids)
     made.translate(np.arange(10), np.uint8)
-    file = made.seal(facts)
+    file = made.finish(facts)
     made.discard()
     return file
 
 
-def test_a_symbol_beyond_the_vocabulary_is_damage_whoever_sealed_it(small_pieces, path, tmp_path):
-    file = sealed(tmp_path, np.full(1000, 5))
+def test_a_symbol_beyond_the_vocabulary_is_damage_even_with_a_valid_checksum(
+    small_limits, tmp_path
+):
+    file = finished(tmp_path, np.full(1000, 5))
     assert cache.load(file, verify=False) is not None
     assert cache.load(file) is None
 
 
-def test_other_files_in_the_folder_are_passed_over(small_pieces, path, tmp_path):
+def test_other_files_in_the_folder_are_ignored(small_limits, path, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "0.ids").write_bytes(b"")
     (tmp_path / "cache" / "1.ids").write_bytes(np.random.default_rng(1).bytes(1000))
@@ -173,7 +175,7 @@ def test_other_files_in_the_folder_are_passed_over(small_pieces, path, tmp_path)
     assert_same(large(path, tmp_path / "cache"), in_memory(path))
 
 
-def test_the_same_text_made_by_many_at_once_is_whole(small_pieces, path, tmp_path):
+def test_the_same_text_written_by_many_at_once_is_complete(small_limits, path, tmp_path):
     expected, made = in_memory(path), []
     threads = [threading.Thread(target=lambda: made.append(large(path, tmp_path / "cache")))
                for _ in range(8)]
@@ -187,8 +189,8 @@ def test_the_same_text_made_by_many_at_once_is_whole(small_pieces, path, tmp_pat
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_what_a_killed_process_left_behind_is_swept_and_nothing_else(
-    small_pieces, path, tmp_path
+def test_only_temporary_files_of_killed_processes_are_removed(
+    small_limits, path, tmp_path
 ):
     folder = tmp_path / "cache"
     folder.mkdir()
@@ -203,7 +205,7 @@ def test_what_a_killed_process_left_behind_is_swept_and_nothing_else(
     assert sorted(each.name for each in folder.glob(".*")) == [new.name, held.name]
 
 
-def test_nothing_is_left_of_a_text_that_cannot_be_read_to_its_end(small_pieces, path, tmp_path):
+def test_nothing_is_left_of_a_text_that_cannot_be_read_to_its_end(small_limits, path, tmp_path):
     with open(path, "ab") as file:
         file.write(b"\xff")
     with pytest.raises(CorpusError, match="0xFF"):
@@ -211,16 +213,16 @@ def test_nothing_is_left_of_a_text_that_cannot_be_read_to_its_end(small_pieces, 
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("call", ["open", "write", "seal"])
-def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
-    small_pieces, path, tmp_path, monkeypatch, call
+@pytest.mark.parametrize("call", ["open", "write", "finish"])
+def test_a_folder_that_cannot_be_written_is_reported_with_the_remedy(
+    small_limits, path, tmp_path, monkeypatch, call
 ):
     class Full:
         def __init__(self, file):
             self.file = file
 
         def __getattr__(self, name):
-            if name == {"write": "write", "seal": "truncate"}[call]:
+            if name == {"write": "write", "finish": "truncate"}[call]:
                 raise OSError(28, "No space left on device")
             return getattr(self.file, name)
 
@@ -235,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(
     assert not list(tmp_path.glob("cache/*"))
 
 
-def test_what_is_narrowed_ends_where_it_ends(small_pieces, tmp_path):
+def test_what_is_narrowed_ends_where_it_ends(small_limits, tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) + "ab\r\n" * 100
     (tmp_path / "text.txt").write_text(text, newline="")
     made = large(str(tmp_path / "text.txt"), tmp_path / "cache", min_count=5)
@@ -251,7 +253,7 @@ def test_standard_input_and_what_is_unpacked_are_not_taken_for_files(path, monke
     assert cache.fingerprints(["a.gz"]) != cache.fingerprints(["a.txt"])
 
 
-def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_pieces, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_limits, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("ab" * 500 + "".join(map(chr, range(0x4E00, 0x4F10))))
     written = []
 
@@ -267,8 +269,8 @@ def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_pieces, tmp
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_file_that_vanishes_as_it_is_made_is_used_all_the_same(
-    small_pieces, path, tmp_path, monkeypatch
+def test_a_file_that_is_deleted_while_it_is_written_is_still_used(
+    small_limits, path, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(os, "replace", lambda old, new: os.unlink(old))
     assert_same(large(path, tmp_path / "cache"), in_memory(path))
@@ -305,14 +307,14 @@ UNSOUND = {
 
 
 def put(path, symbols, facts, length=None):
-    """Write a file with the seal that fits it, as somebody else might."""
+    """Write a file with a valid footer, as anybody might."""
     digests = (hashlib.sha256(data).digest() for data in (symbols, facts))
     size = len(facts) if length is None else length
-    path.write_bytes(symbols + facts + cache.SEAL.pack(cache.MAGIC, size, *digests))
+    path.write_bytes(symbols + facts + cache.FOOTER.pack(cache.MAGIC, size, *digests))
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-def test_facts_that_no_run_would_write_are_refused_whoever_sealed_them(tmp_path, name):
+def test_facts_that_no_run_would_write_are_refused_even_with_a_valid_checksum(tmp_path, name):
     put(tmp_path / "0.ids", bytes(50), changed(begins=[0, 50]))
     assert cache.load(tmp_path / "0.ids") is not None
     put(tmp_path / "0.ids", bytes(50), UNSOUND[name])
@@ -324,7 +326,7 @@ def test_facts_that_no_run_would_write_are_refused_whoever_sealed_them(tmp_path,
 def test_the_length_of_the_facts_is_bounded_before_they_are_read(tmp_path, monkeypatch, length):
     put(tmp_path / "0.ids", bytes(50), changed(), length)
     with open(tmp_path / "0.ids", "r+b") as file:
-        end = (tmp_path / "0.ids").read_bytes()[-cache.SEAL.size :]
+        end = (tmp_path / "0.ids").read_bytes()[-cache.FOOTER.size :]
         file.truncate(1 << 41)  # a hole
         file.seek(0, os.SEEK_END)
         file.write(end)
@@ -346,7 +348,7 @@ def test_the_facts_of_another_text_are_not_parsed(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and FIFOs")
-def test_what_is_no_regular_file_is_passed_over_at_once(small_pieces, path, tmp_path):
+def test_files_that_are_not_regular_are_ignored_at_once(small_limits, path, tmp_path):
     folder = tmp_path / "cache"
     made = large(path, folder)
     (found,) = folder.iterdir()
@@ -385,7 +387,7 @@ def test_a_text_too_short_for_a_file_is_not_looked_for(
     assert list(cache.find(tmp_path, {}, [])) == []
 
 
-def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path, tmp_path):
+def test_the_file_of_a_run_is_mapped_when_its_corpus_is_scored(small_limits, path, tmp_path):
     made = large(path, tmp_path / "cache")
     found = reader.read([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")
     assert not found.in_memory
@@ -403,7 +405,7 @@ def test_what_a_run_left_is_mapped_where_its_corpus_is_scored(small_pieces, path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_DATA")
-def test_a_large_text_is_learned_scored_and_read_as_a_prime_in_little_memory(tmp_path):
+def test_a_large_text_is_trained_on_scored_and_read_as_a_prime_in_little_memory(tmp_path):
     """240 MB, with less memory than that for everything."""
     code = (
         "import resource, runpy, sys; from charrnn.text import cache;"

@@ -1,4 +1,4 @@
-"""What a user may not expect in a text is told, in numbers."""
+"""Notes on what a user may not expect in a text, with numbers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ def read(tmp_path):
     [
         ("a\nb\n", []),
         ("a\tb\n", []),
-        ("", ["no line ends"]),
-        ("ab", ["no line ends"]),
-        ("a\r\nb\r\n", ["CRLF line ends"]),
+        ("", ["no newlines"]),
+        ("ab", ["no newlines"]),
+        ("a\r\nb\r\n", ["CRLF newlines"]),
         ("a\r\nb\r\nc\nd\re\n\rf", ["2 LF, 2 CRLF, 2 CR"]),
         ("a\r\nb\nc", ["1 LF, 1 CRLF, 0 CR"]),
-        ("a\rb\r", ["2 CR line ends"]),
-        ("\ufeffa\n", ["byte order mark"]),
-        ("a\ufeff\n", ["U+FEFF inside"]),
+        ("a\rb\r", ["2 CR newlines and no LF"]),
+        ("a\rb", ["1 CR newline and no LF"]),
+        ("\ufeffa\n", ["a byte order mark at the beginning"]),
+        ("a\ufeff\n", ["a byte order mark (U+FEFF) inside"]),
         ("a\0b\0\n", ["control characters: 2, such as U+0000"]),
         ("\x1b\x7f\x85\n", ["control characters: 3"]),
         ("\ufffda\ufffd\ufffd\n", ["3 replacement characters (U+FFFD)"]),
+        ("a\ufffd\n", ["1 replacement character (U+FFFD)"]),
     ],
 )
 def test_warnings_about_a_text_give_the_numbers(read, text, notes):
@@ -43,8 +45,21 @@ def test_warnings_about_a_text_give_the_numbers(read, text, notes):
     for note, words in zip(found.notes, notes, strict=True):
         assert words in note
     for size in (1, 2, 3):
-        pieces = [found.ids[at : at + size] for at in range(0, len(found), size)]
-        assert text_warnings(lambda pieces=pieces: pieces, found.vocabulary) == found.notes
+        chunks = [found.ids[at : at + size] for at in range(0, len(found), size)]
+        assert text_warnings(lambda chunks=chunks: chunks, found.vocabulary) == found.notes
+
+
+@pytest.mark.parametrize(("data", "errors", "notes"), [
+    (b"a\xff\xff\n", "replace", []),
+    (b"a\xff\xef\xbf\xbd\n", "replace", ["1 replacement character"]),
+    (b"a\xff\xef\xbf\xbd\n", "skip", ["1 replacement character"]),
+])
+def test_what_was_replaced_while_reading_is_not_counted_as_part_of_the_text(
+    tmp_path, data, errors, notes
+):
+    (tmp_path / "text.txt").write_bytes(data)
+    found = corpus.read([str(tmp_path / "text.txt")], TextOptions("char", "utf-8", errors=errors))
+    assert [note[: len(words)] for note, words in zip(found.notes, notes, strict=True)] == notes
 
 
 def test_nothing_is_unexpected_among_bytes(read):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from charrnn.text.display import (
     as_strings,
     characters,
+    count,
     describe,
     display_list,
     display_name,
@@ -20,12 +21,13 @@ from charrnn.text.display import (
     printable,
     printable_name,
     quoted,
+    undecodable_note,
 )
 
 BIDI = ["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"]
 
 
-def test_controls_surrogates_and_what_turns_lines_around_are_escaped_and_nothing_else():
+def test_only_controls_surrogates_and_bidirectional_marks_are_escaped():
     for code in range(sys.maxunicode + 1):
         c = chr(code)
         harmful = unicodedata.category(c) in ("Cc", "Cs") or unicodedata.bidirectional(c) in BIDI
@@ -34,12 +36,12 @@ def test_controls_surrogates_and_what_turns_lines_around_are_escaped_and_nothing
         assert printable(c) == (escape if harmful and c not in "\n\t" else c), escape
 
 
-def test_a_return_before_a_newline_belongs_to_it_but_not_in_a_name():
+def test_cr_before_lf_is_a_newline_but_not_in_a_name():
     assert printable("a\r\n\r\r\nb\rc\r") == "a\r\n\\r\r\nb\\rc\\r"
     assert printable_name("a\r\n\tb") == "a\\r\\n\\tb"
 
 
-def test_a_name_stays_in_its_line():
+def test_a_name_stays_on_one_line():
     evil = "a\n\t\x1b\udcff\u202e.txt"
     shown = "a\\n\\t\\x1b\\udcff\\u202e.txt"
     assert printable_name(Path(evil)) == shown
@@ -68,6 +70,18 @@ def test_a_character_is_described_so_that_a_person_knows_it(character, shown):
     assert describe(ord(character)) == shown
 
 
+@pytest.mark.parametrize(("number", "shown"), [
+    (0, "0 characters"), (1, "1 character"), (2, "2 characters"), (1234, "1,234 characters")])
+def test_one_thing_is_singular_and_any_other_number_plural(number, shown):
+    assert count(number, "character") == shown
+
+
+def test_undecodable_bytes_are_noted_if_there_are_any():
+    assert undecodable_note(0, "replace") == []
+    assert undecodable_note(1, "replace") == ["1 undecodable byte sequence was replaced by U+FFFD"]
+    assert undecodable_note(1200, "skip") == ["1,200 undecodable byte sequences were skipped"]
+
+
 def test_many_files_are_named_as_far_as_they_fit():
     assert display_list(["a", "-"]) == "a, standard input"
     assert display_list([*"abcdefg"]) == "a, b, c, d, e and 2 more"
@@ -77,6 +91,6 @@ def test_bytes_are_shown_as_ascii_or_by_their_number():
     assert characters("aé\n".encode()) == ["a", "\\xc3", "\\xa9", "\n"]
 
 
-def test_a_string_of_one_character_stands_for_every_symbol():
+def test_every_symbol_is_a_string_of_one_character():
     assert as_strings("aé€") == ["a", "é", "€"]
     assert as_strings(b"a\xe9\n") == ["a", "\xe9", "\n"], "a byte as the character of its number"

@@ -1,4 +1,4 @@
-"""Files: which are meant, in which order, and what is in those that are compressed."""
+"""Files: which are read, in which order, and how compressed ones are unpacked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_folder_is_its_files_by_name_and_then_those_of_its_folders(shelf):
     assert found == ["a.txt", "b.txt", "c", "B/x.txt", "a/2", "a/1/deep"]
 
 
-def test_a_folder_stands_where_it_is_named(shelf, tmp_path):
+def test_the_files_of_a_folder_are_read_in_its_place(shelf, tmp_path):
     (tmp_path / "first").write_text("<")
     (tmp_path / "last").write_text(">")
     paths = [str(tmp_path / "first"), str(shelf), str(tmp_path / "last")]
@@ -132,7 +132,7 @@ def test_zero_bytes_may_follow_a_stream_where_its_format_has_that(tmp_path, endi
 
 
 @pytest.mark.parametrize("ending", PACK)
-def test_a_bomb_is_unpacked_in_pieces(tmp_path, ending):
+def test_a_decompression_bomb_is_unpacked_in_chunks(tmp_path, ending):
     (tmp_path / f"packed{ending}").write_bytes(PACK[ending](bytes(30 << 20)))
     tracemalloc.start()
     sizes = [len(data) for data in files.chunks(str(tmp_path / f"packed{ending}"))]
@@ -142,7 +142,7 @@ def test_a_bomb_is_unpacked_in_pieces(tmp_path, ending):
     assert peak < 15 << 20
 
 
-def test_a_compressed_file_that_is_not_there_is_said_to_be(tmp_path):
+def test_a_missing_compressed_file_is_reported_as_missing(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         read([str(tmp_path / "nothing.gz")], UTF8)
 
@@ -174,6 +174,42 @@ def test_in_a_folder_only_files_are_read_and_not_those_that_charrnn_writes(tmp_p
     (tmp_path / "gone").symlink_to("nowhere")
     with pytest.raises(UsageError, match="gone: no such file"):
         read([str(tmp_path)], UTF8)
+
+
+PAGE = b"<!doctype html>\n<html>\n<title>charrnn report</title>\n<style>\n"
+EVENTS = b'{"event": "start", "step": 0, "steps": 10, "corpus": "a.txt"}\n{"event": "step"}\n'
+LOG = (b"a.txt: 1,115,394 characters, 65 distinct; 1,003,854 to learn from\n"
+       b"model: 243,777 parameters, about 13 MB; 6,000 steps\n")
+
+
+@pytest.mark.parametrize("content", [
+    PAGE, EVENTS, LOG, LOG.replace(b"\nmodel", b", 9\nmore\nmodel")])
+def test_what_charrnn_wrote_into_a_folder_is_left_out_and_noted(tmp_path, content):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "deep/any name.txt").write_bytes(content)
+    (tmp_path / "deep/b.txt").write_text("text")
+    expected = [str(tmp_path / name) for name in ("a.txt", "deep/b.txt")]
+    left_out = []
+    assert files.files_of([str(tmp_path)], left_out) == expected
+    assert left_out == [str(tmp_path / "deep/any name.txt")]
+    assert files.left_out_notes([str(tmp_path)]) == [
+        f"not read, since charrnn wrote them: {tmp_path / 'deep/any name.txt'}"]
+    assert files.files_of(left_out) == left_out, "a file that is named is read"
+    assert files.left_out_notes(left_out + expected) == []
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"charrnn report\n", b"<!doctype html>\n<title>On the charrnn report</title>\n",
+    b"The page begins with\n" + PAGE, b"A run prints\n\n    " + LOG, EVENTS[1:],
+    b'[{"event": "start"}]', b'{"event": "start of the fair", "step": "first"}\n',
+    b"model: 243,777 parameters\n", b"# charrnn\n\nTrain character-level language models.\n",
+    b"First Citizen: 12 characters, more or less\nAll:\nSpeak!\nmodel: 3 parameters\n"[:60],
+])
+def test_a_text_that_only_mentions_charrnn_is_read(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    assert files.files_of([str(tmp_path)]) == [str(tmp_path / "a.txt")]
+    assert files.left_out_notes([str(tmp_path)]) == []
 
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):

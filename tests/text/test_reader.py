@@ -1,4 +1,4 @@
-"""Texts read with a vocabulary that is given: whole or line by line, what is unknown counted."""
+"""Texts read with a given vocabulary, whole or line by line; unknown characters are counted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_what_cannot_be_opened_is_a_usage_error_here_too(tmp_path, name):
     known = Vocabulary.of_bytes()
     for read in (
         lambda path: reader.read([path], known, "utf-8"),
-        lambda path: list(reader.read_lines([path], known, "utf-8")),
+        lambda path: list(reader.TextStream([path], known, "utf-8").lines()),
     ):
         with pytest.raises(UsageError, match=name) as caught:
             read(str(tmp_path / name))
@@ -67,7 +67,7 @@ def test_unknown_characters_are_refused_or_left_out_and_counted(path):
 
 
 @pytest.mark.parametrize("size", [2, 255, 256, 257])
-def test_unknown_characters_can_be_kept_as_what_no_symbol_is(path, size):
+def test_unknown_characters_can_be_kept_as_an_id_that_is_not_a_symbol(path, size):
     known = a_vocabulary("".join(chr(0x100 + i) for i in range(size)))
     text = "\u0100x\u0101\u2603"
     path.write_text(text, encoding="utf-8")
@@ -83,7 +83,7 @@ def test_unknown_characters_can_be_kept_as_what_no_symbol_is(path, size):
 
 @given(st.lists(st.text("abx", max_size=9), min_size=1, max_size=4), CHUNKS)
 @example(["axxb", "x", "", "b"], 1)
-def test_only_the_end_of_a_file_is_an_empty_piece(tmp_path_factory, texts, chunk):
+def test_only_the_end_of_a_file_is_an_empty_chunk(tmp_path_factory, texts, chunk):
     folder, known = tmp_path_factory.getbasetemp(), a_vocabulary("ab")
     paths = []
     for number, text in enumerate(texts):
@@ -92,12 +92,12 @@ def test_only_the_end_of_a_file_is_an_empty_piece(tmp_path_factory, texts, chunk
     kept = [text.replace("x", "") for text in texts]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "CHUNK", chunk)
-        pieces = list(reader.TextStream(paths, known, "utf-8", skip_unknown=True))
+        chunks = list(reader.TextStream(paths, known, "utf-8", skip_unknown=True))
         found = reader.read(paths, known, "utf-8", skip_unknown=True)
-    assert [len(piece) for piece in pieces].count(0) == len(texts)
+    assert [len(each) for each in chunks].count(0) == len(texts)
     documents, begin = [], 0
-    for end in [i for i, piece in enumerate(pieces) if len(piece) == 0]:
-        documents.append("".join(map(known.decode, pieces[begin:end])))
+    for end in [i for i, each in enumerate(chunks) if len(each) == 0]:
+        documents.append("".join(map(known.decode, chunks[begin:end])))
         begin = end + 1
     assert documents == kept
     ends = [0, *found.begins, len(found.ids)]
@@ -108,7 +108,7 @@ def lines(path, data, known, chunk=files.CHUNK, skip_unknown=False, encoding="ut
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "CHUNK", chunk)
-        found = list(reader.read_lines([str(path)], known, encoding, skip_unknown))
+        found = list(reader.TextStream([str(path)], known, encoding, skip_unknown).lines())
     return [(line, ids.tolist(), unknown) for line, ids, unknown in found]
 
 
@@ -155,5 +155,5 @@ def test_a_line_ends_where_its_file_does(tmp_path):
     (tmp_path / "a").write_text("ab\nc")
     (tmp_path / "b").write_text("d\n")
     paths = [str(tmp_path / "a"), str(tmp_path / "b")]
-    found = reader.read_lines(paths, a_vocabulary("\nabcd"), "utf-8")
+    found = reader.TextStream(paths, a_vocabulary("\nabcd"), "utf-8").lines()
     assert [line for line, _, _ in found] == ["ab", "c", "d"]

@@ -1,4 +1,4 @@
-"""The parts of a text: the tail is for validation, and what precedes a part goes with it."""
+"""The parts of a text: the tail is for validation, and each part has the context before it."""
 
 from __future__ import annotations
 

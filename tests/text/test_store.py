@@ -1,4 +1,4 @@
-"""Files of symbols among other users and other files: who may read one, and whose its name is."""
+"""Files of symbols in shared folders: who may read one, and who may use its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = 65534  # a user, and a group, that is not root
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch):
+def small_limits(monkeypatch):
     """Limits so low that short texts are large."""
     monkeypatch.setattr(cache, "LIMIT", 300)
     monkeypatch.setattr(files, "CHUNK", 50)

@@ -1,6 +1,8 @@
-"""Symbols: every text comes back as it was, and what is unknown is named."""
+"""Vocabularies: every text survives encoding, and errors name unknown characters."""
 
 from __future__ import annotations
+
+import unicodedata
 
 import numpy as np
 import pytest
@@ -46,7 +48,7 @@ def test_code_points_are_those_of_the_characters(text):
     assert code_points(text).tolist() == [ord(character) for character in text]
 
 
-def test_unknown_characters_are_named_with_their_code_points_the_commonest_first():
+def test_unknown_characters_are_named_with_their_code_points_the_most_common_first():
     with pytest.raises(CorpusError) as caught:
         a_vocabulary("ab").encode_text("aqbé\U0001f600ééqb\u00a0")
     message = str(caught.value)
@@ -57,8 +59,41 @@ def test_unknown_characters_are_named_with_their_code_points_the_commonest_first
     assert "--unknown skip" in message
 
 
+def test_a_single_unknown_character_is_one():
+    with pytest.raises(CorpusError, match=r"^1 character is not among the 2 .*: 'q' \(U\+0071\);"):
+        a_vocabulary("ab").encode_text("aqb")
+
+
+@pytest.mark.parametrize(("known", "given"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, given):
+    text = "Käse, naïve, 한글\n"
+    vocabulary = a_vocabulary(unicodedata.normalize(known, text))
+    codes = code_points(unicodedata.normalize(given, text))
+    assert vocabulary.known_form(codes) == known
+    with pytest.raises(CorpusError) as caught:
+        vocabulary.encode(codes)
+    message = str(caught.value)
+    assert f"the text is in {given} " in message and f"in {known}: convert it" in message
+    assert f"uconv -x any-{known.lower()}" in message and "\n" not in message
+    assert vocabulary.known_form(code_points(unicodedata.normalize(given, text + "☃"))) is None
+
+
+@given(st.text("aäA\u0308é\u0301e\u1e69\u0323s\u0307", max_size=8), st.text("aäe", max_size=4))
+def test_a_form_is_named_only_where_all_of_it_would_be_known(text, known):
+    vocabulary = a_vocabulary("\n" + known)
+    form = vocabulary.known_form(code_points(text))
+    for name in ("NFC", "NFD"):
+        all_known = set(unicodedata.normalize(name, text)) <= set("\n" + known)
+        assert all_known or form != name
+        assert form is not None or not all_known
+
+
+def test_bytes_have_no_normal_form():
+    assert Vocabulary.of_bytes().known_form(np.arange(256)) is None
+
+
 def test_of_many_unknown_characters_five_are_named():
-    with pytest.raises(CorpusError, match=r"7 distinct.* and 2 more") as caught:
+    with pytest.raises(CorpusError, match=r"^7 characters are not .* and 2 more") as caught:
         a_vocabulary("a").encode_text("bcdefgh")
     assert str(caught.value).count("U+") == 5
 
@@ -77,8 +112,8 @@ def test_no_other_code_point_passes_for_a_known_one(dtype):
     assert ids[[98, 100, 102]].tolist() == [0, 1, 2]
 
 
-def test_an_argument_that_was_not_utf_8_is_unknown_and_not_a_crash():
-    with pytest.raises(CorpusError, match="character 1 of it is not UTF-8"):
+def test_an_argument_that_is_not_utf_8_is_refused():
+    with pytest.raises(CorpusError, match="character 2 of it is not UTF-8"):
         a_vocabulary("ab").encode_text(b"a\xff".decode("utf-8", "surrogateescape"))
 
 
@@ -102,7 +137,7 @@ def test_any_bytes_survive(data):
     assert known.decode(ids) == data
 
 
-def test_at_byte_level_a_string_stands_for_its_utf_8():
+def test_at_byte_level_a_string_means_its_utf_8_bytes():
     known = Vocabulary.of_bytes()
     assert known.decode(known.encode_text("é\U0001f600")) == "é\U0001f600".encode()
     argument = b"a\xffb".decode("utf-8", "surrogateescape")

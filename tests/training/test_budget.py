@@ -14,17 +14,17 @@ from charrnn.training.events import Step
 from charrnn.training.step import Gradient, TrainingStep, Update
 
 
-def test_the_budget_says_where_a_run_was_cut_not_what_it_was(corpus, tmp_path):
+def test_a_larger_budget_continues_a_run_and_is_noted(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     events = train(corpus, tmp_path / "a.npz", steps=20)
     start = events[0]
     assert start.continued
     assert start.step == 10
-    assert any("budget was 10 steps and is 20" in note for note in start.notes)
+    assert any("budget was 10 steps and is now 20" in note for note in start.notes)
     assert [event.step for event in of(Step, events)] == list(range(11, 21))
 
 
-def test_a_budget_below_what_is_done_trains_nothing_and_says_so(corpus, tmp_path):
+def test_a_budget_below_the_steps_made_trains_nothing(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=20)
     events = train(corpus, tmp_path / "a.npz", steps=10)
     assert (events[-1].reason, events[-1].step, events[-1].steps) == ("already trained", 20, 10)

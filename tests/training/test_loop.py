@@ -1,4 +1,4 @@
-"""The training loop: that runs learn, repeat to the last bit, save, and end as they should."""
+"""The training loop: runs learn, repeat to the last bit, save, and end as they should."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_training_learns(corpus, tmp_path):
     assert of(End, events)[0].best_nats_per_char < 1.0
 
 
-def test_a_run_computes_what_a_naive_loop_over_the_text_does(corpus, tmp_path):
+def test_a_run_computes_the_same_as_a_naive_loop_over_the_text(corpus, tmp_path):
     options = {"batch_size": 3, "seq_length": 7, "layers": 1, "dtype": "float64",
                "optimizer": "adam", "clip_norm": 0.5, "dropout": 0, "warmup": 5}
     run = prepared(corpus, tmp_path / "a.npz", steps=300, eval_every=50, **options)
@@ -119,7 +119,7 @@ def test_usr1_saves_and_the_run_continues(corpus, tmp_path):
     assert [event.step for event in of(Save, events)] == [4, 7, 14, 20]
 
 
-def test_whichever_process_is_asked_to_save_all_of_them_do(shared_corpus, tmp_path):
+def test_a_signal_to_save_that_reaches_one_process_makes_all_of_them_save(shared_corpus, tmp_path):
     def ask(signals):
         signals.save = True
 
@@ -137,7 +137,7 @@ def test_without_validation_the_last_weights_are_the_best(corpus, tmp_path):
     stored = checkpoint.load(tmp_path / "a.npz")
     assert not of(Eval, events)
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
-    assert any("nothing is held out" in note for note in events[0].notes)
+    assert any("there is no validation text" in note for note in events[0].notes)
 
 
 def test_patience_ends_a_run_that_does_not_get_better(corpus, tmp_path):
@@ -154,12 +154,14 @@ def test_every_process_ends_with_the_same_last_event(shared_corpus, tmp_path):
     assert all(isinstance(end, End) for end in ends) and len(set(ends)) == 1
 
 
-@pytest.mark.parametrize(("left_over", "said"), [(3, False), (15, False), (16, True)])
-def test_what_an_epoch_leaves_out_is_said_where_it_is_a_share(corpus, tmp_path, left_over, said):
+@pytest.mark.parametrize(("left_over", "mentioned"), [(3, False), (15, False), (16, True)])
+def test_characters_that_an_epoch_leaves_out_are_mentioned_if_they_are_many(
+    corpus, tmp_path, left_over, mentioned
+):
     start = loop.start(prepared(corpus, tmp_path / "a.npz"))
     assert start.left_over == start.train_chars - 1 - 4 * ((start.train_chars - 1 - 7) // 4)
     start = dataclasses.replace(start, train_chars=1500, left_over=left_over)
-    assert ("an epoch leaves out 16" in start_lines(start)[0]) == said
+    assert ("an epoch leaves out 16" in start_lines(start)[0]) == mentioned
 
 
 def test_one_distinct_character_trains(tmp_path):
@@ -228,7 +230,7 @@ def test_weights_that_are_not_those_of_all_processes_are_never_saved(shared_corp
     assert not (tmp_path / "a.npz").exists()
 
 
-WILD = {"optimizer": "sgd", "activation": "relu", "learning_rate": 1.0, "steps": 200,
+DIVERGING = {"optimizer": "sgd", "activation": "relu", "learning_rate": 1.0, "steps": 200,
         "schedule": "constant", "warmup": 0, "hidden_size": 32, "layers": 1, "dropout": 0}
 
 
@@ -237,7 +239,7 @@ WILD = {"optimizer": "sgd", "activation": "relu", "learning_rate": 1.0, "steps":
 def test_a_loss_that_explodes_ends_the_run_with_advice(corpus, tmp_path, save_every, eval_every):
     every = {"save_every": save_every, "eval_every": eval_every}
     with pytest.raises(DivergedError, match="diverged at step") as error:
-        train(corpus, tmp_path / "a.npz", clip_norm=0.0, **WILD, **every)
+        train(corpus, tmp_path / "a.npz", clip_norm=0.0, **DIVERGING, **every)
     assert "--clip-norm" in str(error.value)
     assert "--learning-rate" in str(error.value)
     assert (tmp_path / "a.npz").exists() == (1 in (save_every, eval_every))
@@ -246,17 +248,17 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(corpus, tmp_path, save_ev
 
 
 @pytest.mark.parametrize("seed", range(1, 7))
-def test_the_same_run_survives_with_its_gradient_clipped(corpus, tmp_path, seed):
-    events = train(corpus, tmp_path / "a.npz", clip_norm=1.0, seed=seed, **WILD)
+def test_the_same_run_is_stable_with_its_gradient_clipped(corpus, tmp_path, seed):
+    events = train(corpus, tmp_path / "a.npz", clip_norm=1.0, seed=seed, **DIVERGING)
     assert events[-1].reason == "done"
     assert all(math.isfinite(event.nats_per_char) for event in of(Step, events))
 
 
 def test_a_run_that_diverges_does_so_in_all_processes(shared_corpus, tmp_path):
-    wild = {"optimizer": "sgd", "activation": "relu", "learning_rate": 50.0, "clip_norm": 0.0,
+    diverging = {"optimizer": "sgd", "activation": "relu", "learning_rate": 50.0, "clip_norm": 0.0,
             "schedule": "constant", "warmup": 0, "steps": 300}
     outcomes = in_processes(3, lambda group: list(
-        loop.train(prepared_in(group, shared_corpus, tmp_path / "a.npz", **wild), Signals())))
+        loop.train(prepared_in(group, shared_corpus, tmp_path / "a.npz", **diverging), Signals())))
     assert "training diverged at step" in raised(DivergedError, outcomes)
 
 

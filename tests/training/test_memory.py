@@ -1,4 +1,4 @@
-"""The estimate of what a run takes: against what processes took, and what is then refused."""
+"""The estimate of a run's memory, against measured memory, and the refusals based on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charrnn.text.batches import Batches
 from charrnn.training import prepare
 from charrnn.training.memory import Demand
 
-# A run in a process of its own, which is small: Linux counts a parent's memory as its child's.
+# Started by a small process, because Linux counts a parent's memory as that of its child.
 PEAK = """
 import resource, subprocess, sys
 ran = subprocess.run([sys.executable, "-m", "charrnn", *sys.argv[1:]], stdout=subprocess.PIPE)
@@ -29,7 +29,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """The estimate, and the bytes that a run of two steps took more than one of nothing."""
+    """A function: the estimate of a run, and its memory beyond that of a tiny run, in bytes."""
     folder = tmp_path_factory.mktemp("memory")
 
     def run(V, N, options):
@@ -43,11 +43,11 @@ def measured(tmp_path_factory):
         start, peak = ran.stdout.splitlines()
         return json.loads(start)["memory_bytes"], int(peak)
 
-    _, nothing = run(5, 3000, "--hidden-size 4 --layers 1 --threads 1 --batch-size 4")
+    _, baseline = run(5, 3000, "--hidden-size 4 --layers 1 --threads 1 --batch-size 4")
 
     def measure(V, N, options):
         estimate, peak = run(V, N, options)
-        return estimate, peak - nothing
+        return estimate, peak - baseline
 
     return measure
 
@@ -69,13 +69,13 @@ def measured(tmp_path_factory):
     (20_000, 150_000, "--threads 16 --hidden-size 8 --layers 1 --batch-size 8 --seq-length 4"),
     (100_000, 200_000, "--threads 1 --hidden-size 16 --layers 1 --batch-size 8 --seq-length 8"),
 ])
-def test_a_run_takes_at_most_30_percent_or_20_mb_more_than_it_says(measured, V, N, options):
+def test_a_run_takes_at_most_30_percent_or_20_mb_more_than_estimated(measured, V, N, options):
     estimate, took = measured(V, N, options)
     assert took < max(estimate / 0.7, estimate + 20e6)
-    assert estimate < 3 * took + 50e6, "what fits would be refused"
+    assert estimate < 3 * took + 50e6, "a run that fits would be refused"
 
 
-def test_a_process_needs_memory_for_its_own_sequences():
+def test_a_process_needs_memory_only_for_its_own_sequences():
     arch = Architecture(50, 64, 1, "tanh", "float32")
 
     def needed(B, processes):
@@ -94,7 +94,7 @@ def test_a_process_needs_memory_for_its_own_sequences():
     (30, {"hidden_size": 200, "deterministic": True, "batch_size": 1024, "seq_length": 2},
      "choose --no-deterministic, or a smaller", "--threads"),
 ])
-def test_what_is_refused_for_its_memory_is_told_what_costs_it(
+def test_a_refusal_for_memory_names_the_settings_that_need_it(
     tmp_path, monkeypatch, characters, settings, named, other
 ):
     codes = [*range(0x4E00, 0x4E00 + characters)] * (200_000 // characters)

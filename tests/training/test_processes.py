@@ -1,4 +1,4 @@
-"""The processes that train together: what they send each other, and how they find each other."""
+"""The processes that train together: communication, errors, and the MPI world they join."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.training import processes
 from charrnn.training.processes import Alone, ProcessGroup
 
 
-def test_all_raise_the_first_error_that_one_raised():
+def test_all_processes_raise_the_error_of_the_lowest_rank():
     def work(group):
         def fail():
             if group.rank in (1, 2):
@@ -29,7 +29,7 @@ def test_all_raise_the_first_error_that_one_raised():
     assert raised(CorpusError, in_processes(4, work)) == "1 cannot read it"
 
 
-def test_the_process_that_raised_an_error_still_shows_where():
+def test_the_process_that_raised_an_error_keeps_its_traceback():
     def deep_inside():
         raise CorpusError("no")
 
@@ -39,11 +39,11 @@ def test_the_process_that_raised_an_error_still_shows_where():
     assert last == ["deep_inside", "together"]
 
 
-def test_where_nobody_fails_each_has_its_own_result():
+def test_without_an_error_each_process_gets_its_own_result():
     assert in_processes(3, lambda group: group.together(lambda: group.rank)) == [0, 1, 2]
 
 
-def test_an_error_that_all_have_raised_is_not_sent_again():
+def test_an_error_that_all_processes_raised_is_not_exchanged_again():
     def fail(group):
         if group.rank == 1:
             raise UsageError("no")
@@ -63,7 +63,7 @@ def test_an_error_that_all_have_raised_is_not_sent_again():
     assert raised(UsageError, in_processes(3, later)) == "no"
 
 
-def test_an_error_that_is_not_of_charrnn_is_raised_at_once():
+def test_an_exception_that_is_not_a_charrnnerror_is_raised_immediately():
     def work():
         raise ZeroDivisionError
 
@@ -76,42 +76,42 @@ def test_the_first_fact_that_differs_is_named():
         group.check_equal({"seed": 1, "text": "abc"[: group.rank + 1], "size": group.rank})
 
     text = raised(UsageError, in_processes(3, work))
-    assert "process 1 of 3 has another text than process 0 (ab, a)" in text
+    assert "process 1 of 3 differs from process 0 in the text (ab, a)" in text
     assert in_processes(2, lambda group: group.check_equal({"seed": 1})) == [None, None]
 
 
-def test_a_fact_that_another_version_does_not_know_differs():
+def test_a_fact_that_one_process_lacks_differs():
     def work(group):
         group.check_equal({"version": group.rank, "new": 1} if group.rank else {"version": 0})
 
-    assert "another version" in raised(UsageError, in_processes(2, work))
+    assert "in the version (1, 0)" in raised(UsageError, in_processes(2, work))
 
     def less(group):
         group.check_equal({"version": 1} if group.rank else {"version": 1, "new": 1})
 
-    assert "another new" in raised(UsageError, in_processes(2, less))
+    assert "in the new (None, 1)" in raised(UsageError, in_processes(2, less))
 
 
 @pytest.mark.parametrize("size", range(1, 6))
-def test_what_is_gathered_broadcast_and_shared(size):
+def test_gathering_broadcasting_and_sharing_are_ordered_by_rank(size):
     def work(group):
         rows = np.arange(6).reshape(3, 2)[::-1] + 10 * group.rank
         return (group.allgather_rows(rows).tolist(), group.broadcast(f"from {group.rank}"),
                 group.share(range(2 * size)), group.allgather(group.rank), group.is_first)
 
-    for rank, (rows, sent, own, every, is_first) in enumerate(in_processes(size, work)):
+    for rank, (rows, sent, own, ranks, is_first) in enumerate(in_processes(size, work)):
         assert rows == [row for n in range(size) for row in
                         ([10 * n + 4, 10 * n + 5], [10 * n + 2, 10 * n + 3], [10 * n, 10 * n + 1])]
         assert sent == "from 0"
         assert list(own) == [2 * rank, 2 * rank + 1]
-        assert every == list(range(size))
+        assert ranks == list(range(size))
         assert is_first == (rank == 0)
 
 
 @pytest.mark.parametrize("size", range(1, 6))
 @pytest.mark.parametrize("each", [1, 3])
 @pytest.mark.parametrize("N", [1, 3, 64, 1001])
-def test_sums_are_those_of_all_rows(size, each, N):
+def test_sums_are_over_all_rows_of_all_processes(size, each, N):
     rows = np.random.default_rng(N).standard_normal((size * each, N)).astype(np.float32)
     rows *= 10.0 ** np.arange(len(rows))[:, None]
     in_order = rows[0].copy()
@@ -127,7 +127,7 @@ def test_sums_are_those_of_all_rows(size, each, N):
         np.testing.assert_allclose(quick, in_order, rtol=1e-5, atol=1e-5 * np.abs(rows).max())
 
 
-def test_sums_of_other_sizes_and_types_do_not_share_memory_that_does_not_fit():
+def test_a_sum_of_another_size_or_type_gets_another_buffer():
     def work(group):
         sizes = [(1, 10, "f4"), (1, 25, "f4"), (3, 25, "f4"), (3, 25, "f8"), (1, 10, "f8")]
         return [group.allreduce_in_order(np.ones((s, N), dtype)) for s, N, dtype in sizes]
@@ -139,7 +139,7 @@ def test_sums_of_other_sizes_and_types_do_not_share_memory_that_does_not_fit():
         assert [total.shape for total in sums] == [(10,), (25,), (25,), (25,), (10,)]
 
 
-def test_memory_for_sums_is_taken_once():
+def test_the_buffers_of_sums_are_reused():
     def work(group):
         return [group.allreduce_in_order(np.ones((2, 9), np.float32)) for _ in range(2)]
 
@@ -168,7 +168,7 @@ def test_each_machine_has_a_first_process(monkeypatch, rank, first_here):
     assert group.first_here == first_here
 
 
-def test_a_process_on_its_own_is_a_group_of_one():
+def test_a_single_process_is_a_group_of_one():
     group, rows = ProcessGroup(Alone()), np.arange(6.0).reshape(3, 2)
     assert (group.rank, group.size, group.is_first, group.on_this_machine) == (0, 1, True, 1)
     assert group.cores == len(machine.affinity())
@@ -178,23 +178,23 @@ def test_a_process_on_its_own_is_a_group_of_one():
     assert group.allreduce_in_order(rows.copy()).tolist() == [6, 9]
 
 
-def test_without_a_launcher_a_process_is_alone(launch, monkeypatch):
+def test_without_a_launcher_the_group_has_one_process(launch, monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     assert processes.join().size == 1
     launch(PMI_RANK="0", PMI_SIZE="1")
     assert processes.join().size == 1
 
 
-def test_without_mpi4py_processes_started_together_are_told_what_to_install(launch, monkeypatch):
+def test_without_mpi4py_the_error_names_what_to_install(launch, monkeypatch):
     launch(PMI_RANK="0", PMI_SIZE="4")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(UsageError, match="4 processes were started") as error:
+    with pytest.raises(UsageError, match="a launcher started 4 processes") as error:
         processes.join()
     assert "pip install mpi4py mpich" in str(error.value)
 
 
 @pytest.mark.parametrize("kind", [ImportError, RuntimeError, OSError])
-def test_without_an_mpi_library_its_error_is_shown(launch, monkeypatch, kind):
+def test_without_an_mpi_library_the_import_error_is_shown(launch, monkeypatch, kind):
     launch(PMI_RANK="0", PMI_SIZE="4")
     package = ModuleType("mpi4py")
     package.rc = SimpleNamespace()
@@ -211,7 +211,7 @@ def test_without_an_mpi_library_its_error_is_shown(launch, monkeypatch, kind):
         processes.join()
 
 
-def test_processes_join_the_world_that_mpi_finds(world):
+def test_processes_join_the_world_of_mpi(world):
     world(2, 4, 4)
     group = processes.join()
     assert (group.rank, group.size) == (2, 4)
@@ -219,6 +219,6 @@ def test_processes_join_the_world_that_mpi_finds(world):
 
 def test_a_launcher_of_another_mpi_is_refused(world):
     world(0, 4, 1)
-    with pytest.raises(UsageError, match="launcher started 4 processes, and MPI finds 1") as error:
+    with pytest.raises(UsageError, match="launcher started 4 processes, but MPI finds 1") as error:
         processes.join()
     assert "MPICH Version: 1.0, which is not the launcher's" in str(error.value)

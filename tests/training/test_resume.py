@@ -80,7 +80,7 @@ def test_stopped_in_some_processes_and_resumed_in_others_it_is_the_same_run(
         assert out.read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
-def test_a_run_that_resumes_with_other_processes_says_that_its_last_bits_differ(
+def test_resuming_with_other_processes_is_noted_since_the_last_bits_differ(
     shared_corpus, tmp_path
 ):
     train_in(1, shared_corpus, tmp_path / "whole.npz")
@@ -98,7 +98,7 @@ def test_a_run_that_resumes_with_other_processes_says_that_its_last_bits_differ(
     np.testing.assert_allclose(parts.state, one.state, rtol=1e-3, atol=1e-4)
 
 
-def test_that_a_run_resumes_with_other_threads_is_said(corpus, tmp_path):
+def test_resuming_with_other_threads_is_noted(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     run = prepared(corpus, tmp_path / "a.npz", threads=3)
     assert any("used 1 thread and now uses 3 threads" in note for note in run.notes)
@@ -117,7 +117,7 @@ def test_a_finished_run_is_already_trained_and_its_file_untouched(corpus, tmp_pa
     ({"hidden_size": 9}, "hidden_size 8 there, 9 now"),
     ({"seed": 5}, "seed"),
     ({"eval_every": 8}, "eval_every"),
-    ({"hidden_size": None}, "hidden_size 8 there, 256 now"),
+    ({"hidden_size": None}, r"hidden_size 8 there, 256 \(default\) now"),
 ])
 def test_another_run_is_never_overwritten(corpus, tmp_path, change, named):
     train(corpus, tmp_path / "a.npz")
@@ -132,8 +132,64 @@ def test_another_run_is_never_overwritten(corpus, tmp_path, change, named):
 def test_another_text_is_another_run(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz")
     corpus.write_text(TEXT[:-2] + "!\n")
-    with pytest.raises(UsageError, match="the text is not the same"):
+    with pytest.raises(UsageError, match="the text differs"):
         train(corpus, tmp_path / "a.npz")
+
+
+def refusal(corpus, out, **options):
+    """The message on a checkpoint that holds another run."""
+    with pytest.raises(UsageError) as error:
+        prepared(corpus, out, **options)
+    message = str(error.value)
+    assert message.startswith(f"{out} holds another run (")
+    assert "None" not in message and "\n" not in message
+    assert message.endswith("or --overwrite to replace it")
+    return message
+
+
+def test_what_differs_is_named_with_both_values_and_never_as_none(corpus, tmp_path):
+    out, unset = tmp_path / "a.npz", {"eval_every": None, "dropout": None, "seed": 2}
+    train(corpus, out, **unset)
+    assert "(eval_every 50 (default) there, 10 now)" in refusal(
+        corpus, out, **unset | {"eval_every": 10})
+    assert "(dropout 0.3 (default) there, 0.2 now)" in refusal(
+        corpus, out, **unset | {"dropout": 0.2})
+    assert "(seed 2 there, 1 (default) now)" in refusal(corpus, out, **unset | {"seed": None})
+    stored = checkpoint.load(out)
+    stored.settings["eval_every"], stored.explicit_recorded = None, False
+    checkpoint.save(out, stored)
+    assert "(eval_every 50 (default) there, 10 now)" in refusal(
+        corpus, out, **unset | {"eval_every": 10})
+    corpus.write_text(TEXT[1:])
+    assert "(eval_every at its default there, 10 now; the text differs)" in refusal(
+        corpus, out, **unset | {"eval_every": 10})
+
+
+def test_what_can_start_from_the_weights_of_another_run_is_told_how(corpus, tmp_path):
+    out = tmp_path / "a b.npz"
+    train(corpus, out)
+    start = f"-o NEW.npz to keep both (and --init-from '{out}' to start from its weights)"
+    assert start in refusal(corpus, out, learning_rate=0.5)
+    assert start in refusal(corpus, out, hidden_size=None)
+    assert start not in refusal(corpus, out, hidden_size=9)
+    train(corpus, tmp_path / "child.npz", init_from=out)
+    assert "--init-from there, none now" in refusal(corpus, tmp_path / "child.npz")
+    assert "to start from" not in refusal(corpus, tmp_path / "child.npz")
+    other = tmp_path / "child.npz"
+    assert "--init-from now, none there" in refusal(corpus, out, init_from=other)
+    assert "to start from" not in refusal(corpus, out, init_from=other)
+    corpus.write_text(TEXT + TEXT)
+    assert start in refusal(corpus, out)
+
+
+def test_a_validation_text_that_comes_goes_or_differs_is_another_run(corpus, tmp_path):
+    (tmp_path / "val.txt").write_text(TEXT[:80])
+    train(corpus, tmp_path / "a.npz")
+    assert "(--val now, none there)" in refusal(corpus, tmp_path / "a.npz", val=corpus)
+    train(corpus, tmp_path / "b.npz", val=corpus)
+    assert "(--val there, none now)" in refusal(corpus, tmp_path / "b.npz")
+    assert "(the validation text differs)" in refusal(
+        corpus, tmp_path / "b.npz", val=tmp_path / "val.txt")
 
 
 def test_with_borders_a_text_divided_differently_is_another_run(library, tmp_path):
@@ -142,7 +198,7 @@ def test_with_borders_a_text_divided_differently_is_another_run(library, tmp_pat
     text = "".join((library / name).read_text() for name in "abc")
     for name, begin, end in (("a", 0, 500), ("b", 500, 900), ("c", 900, None)):
         (library / name).write_text(text[begin:end])
-    with pytest.raises(UsageError, match="the same text is divided into files differently"):
+    with pytest.raises(UsageError, match="the text is divided into files differently"):
         prepared(library, out, **options | {"steps": 20})
     (library / "a").write_text(text)
     (library / "b").write_text("")
@@ -178,7 +234,7 @@ def test_without_borders_a_text_is_the_same_however_it_is_divided(library, tmp_p
     assert b'"documents"' not in (tmp_path / "a.npz").read_bytes()
 
 
-def test_a_file_of_when_documents_were_not_noted_resumes(library, tmp_path):
+def test_a_file_without_the_digest_of_documents_resumes(library, tmp_path):
     options = {"borders": "reset", "dropout": 0.2}
     train(library, tmp_path / "whole.npz", **options)
     killed_after(11, library, tmp_path / "parts.npz", **options)
@@ -195,9 +251,9 @@ def test_a_checkpoint_whose_arrays_are_not_those_of_the_run_is_refused(corpus, t
     train(corpus, tmp_path / "a.npz")
     stored = checkpoint.load(tmp_path / "a.npz")
     stored.state = stored.state[:3]
-    checkpoint.save(tmp_path / "lanes.npz", stored)
+    checkpoint.save(tmp_path / "sequences.npz", stored)
     with pytest.raises(CheckpointError, match="the state of 3 sequences, not of 4"):
-        prepared(corpus, tmp_path / "lanes.npz", steps=30)
+        prepared(corpus, tmp_path / "sequences.npz", steps=30)
     stored = checkpoint.load(tmp_path / "a.npz")
     stored.vocabulary.codes[-1] += 1
     checkpoint.save(tmp_path / "codes.npz", stored)
@@ -206,7 +262,7 @@ def test_a_checkpoint_whose_arrays_are_not_those_of_the_run_is_refused(corpus, t
     assert not prepared(corpus, tmp_path / "codes.npz", overwrite=True).resumed
 
 
-def test_overwrite_starts_anew(corpus, tmp_path):
+def test_overwrite_starts_a_new_run(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz")
     start = train(corpus, tmp_path / "a.npz", hidden_size=9, overwrite=True)[0]
     assert (start.step, start.continued) == (0, False)
@@ -216,11 +272,11 @@ def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_
     train(corpus, tmp_path / "a.npz", steps=10)
     stored = checkpoint.load(tmp_path / "a.npz")
     stored.settings["clip_norm"] = 0.5  # what this file's version had as its default
-    assert "clip_norm" not in stored.changed
+    assert "clip_norm" not in stored.explicit
     checkpoint.save(tmp_path / "a.npz", stored)
     run = prepared(corpus, tmp_path / "a.npz", steps=20)
     assert run.config.clip_norm == 0.5
-    with pytest.raises(UsageError, match=r"clip_norm 0\.5 there, 1\.0 now"):
+    with pytest.raises(UsageError, match=r"clip_norm 0\.5 \(default\) there, 1\.0 now"):
         prepared(corpus, tmp_path / "a.npz", steps=20, clip_norm=1.0)
 
 
@@ -232,7 +288,7 @@ def test_a_resumed_run_is_shown_and_stored_with_the_settings_of_now(corpus, tmp_
     assert (stored.settings["steps"], stored.progress.steps) == (20, 20)
     train(corpus, tmp_path / "b.npz", steps=20, save_every=7)
     again = checkpoint.load(tmp_path / "b.npz")
-    assert (stored.settings, stored.changed) == (again.settings, again.changed)
+    assert (stored.settings, stored.explicit) == (again.settings, again.explicit)
 
 
 def test_weights_of_another_run_keep_old_characters_and_add_new_ones(corpus, tmp_path):

@@ -1,22 +1,28 @@
-"""What follows from the settings of a run and its text: the default dropout."""
+"""Requests for a run: where its checkpoint is written."""
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 
-import numpy as np
 import pytest
-from training_runs import prepared
 
-from charrnn.text.split import Split
+from charrnn.training.run import checkpoint_path
 
 
-@pytest.mark.parametrize(("chars", "expected"), [(1000, 0.3), (200_000, 0.1), (10**8, 0.0)])
-def test_the_default_dropout_is_the_higher_the_less_text_there_is(
-    corpus, tmp_path, chars, expected
-):
-    text = Split(np.broadcast_to(np.uint8(1), chars), np.zeros(1, np.uint8))  # takes no memory
-    run = prepared(corpus, tmp_path / "a.npz", dropout=None)
-    assert dataclasses.replace(run, train=text).dropout == pytest.approx(expected, abs=1e-3)
-    run = prepared(corpus, tmp_path / "a.npz", dropout=0.0)
-    assert dataclasses.replace(run, train=text).dropout == 0
+@pytest.mark.parametrize(("out", "corpora", "path"), [
+    (None, ["texts/a.txt"], "checkpoints/a.npz"),
+    (None, ["a.txt.gz"], "checkpoints/a.npz"),
+    (None, ["a.b.txt", "c.txt", "d.txt"], "checkpoints/a.b+2.npz"),
+    (None, ["-"], "checkpoints/stdin.npz"),
+    (None, ["folder.of.texts"], "checkpoints/folder.of.texts.npz"),
+    ("model.npz", ["a.txt"], "model.npz"),
+    ("model", ["a.txt"], "model"),
+    ("runs/", ["a.txt"], "runs/a.npz"),
+    ("runs/new/", ["a.txt", "b.txt"], "runs/new/a+1.npz"),
+    ("folder.of.texts", ["a.txt"], "folder.of.texts/a.npz"),
+    (".", ["a.txt"], "a.npz"),
+])
+def test_a_checkpoint_is_named_by_out_or_after_the_text(tmp_path, monkeypatch, out, corpora, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.of.texts").mkdir()
+    assert checkpoint_path(out, corpora) == Path(path)

@@ -1,4 +1,4 @@
-"""One update: what threads and processes share of it, weight decay, dropout, resets."""
+"""One update: threads and processes, weight decay, dropout, resets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from charrnn.training.step import TrainingStep, epoch_offset
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_share_the_sequences_and_learn_the_same(corpus, tmp_path, monkeypatch, threads):
+def test_threads_divide_the_sequences_and_train_the_same_weights(
+    corpus, tmp_path, monkeypatch, threads
+):
     monkeypatch.setattr(Batches, "SEQUENCES_PER_SHARD", 2)
     options = {"batch_size": 10, "dtype": "float64", "dropout": 0.2}
     train(corpus, tmp_path / "one.npz", threads=1, **options)
@@ -33,7 +35,7 @@ def test_threads_share_the_sequences_and_learn_the_same(corpus, tmp_path, monkey
     assert more.progress.best_nats == pytest.approx(one.progress.best_nats, rel=1e-10)
 
 
-def test_few_sequences_are_not_shared(corpus, tmp_path):
+def test_a_small_batch_is_not_divided(corpus, tmp_path):
     for B, shards in ((1, 1), (15, 1), (16, 2), (64, 3)):
         run = prepared(corpus, tmp_path / "a.npz", threads=3, batch_size=B, seq_length=4)
         assert len(TrainingStep(run).shards) == shards
@@ -42,7 +44,7 @@ def test_few_sequences_are_not_shared(corpus, tmp_path):
 @pytest.mark.parametrize(("size", "workers", "shards"), [
     (1, 5, 5), (1, 40, 12), (2, 2, 2), (4, 2, 2), (4, 5, 3), (12, 2, 1),
 ])
-def test_each_process_shares_its_sequences_among_its_threads(
+def test_each_process_divides_its_sequences_among_its_threads(
     shared_corpus, tmp_path, size, workers, shards
 ):
     def work(group):
@@ -64,7 +66,7 @@ def test_threads_that_cannot_be_started_are_an_error_of_one_line(corpus, tmp_pat
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(CharrnnError, match="does not let charrnn start 3 threads: choose fewer"):
+    with pytest.raises(CharrnnError, match="refuses to start 3 threads: choose fewer"):
         step.gradient(run.checkpoint.last, run.checkpoint.state, 1)
 
 
@@ -93,15 +95,15 @@ def test_a_deterministic_run_is_the_same_file_for_any_number_of_processes_and_th
     assert files == {(tmp_path / "named.npz").read_bytes()}
 
 
-def test_without_determinism_the_first_losses_are_nearly_the_same(shared_corpus, tmp_path):
+def test_without_deterministic_the_first_losses_are_nearly_the_same(shared_corpus, tmp_path):
     alone = losses(train_in(1, shared_corpus, tmp_path / "1.npz")[0])
     assert len(alone) == 20
     for size in (2, 3, 4):
         for workers in (1, 2):
             out = tmp_path / f"{size}-{workers}.npz"
-            every = train_in(size, shared_corpus, out, workers=workers)
-            assert losses(every[0]) == pytest.approx(alone, rel=1e-4)
-            assert [losses(events) for events in every] == [losses(every[0])] * size
+            runs = train_in(size, shared_corpus, out, workers=workers)
+            assert losses(runs[0]) == pytest.approx(alone, rel=1e-4)
+            assert [losses(events) for events in runs] == [losses(runs[0])] * size
     deterministic = train_in(2, shared_corpus, tmp_path / "same.npz", deterministic=True)
     assert losses(deterministic[0]) == pytest.approx(alone, rel=1e-4)
 
@@ -109,7 +111,7 @@ def test_without_determinism_the_first_losses_are_nearly_the_same(shared_corpus,
 @pytest.mark.parametrize(("deterministic", "calls"), [
     (False, ["Allreduce"]), (True, ["Alltoallv", "Allgatherv"]),
 ])
-def test_a_step_is_one_sum_and_nothing_else_is_sent(shared_corpus, tmp_path, deterministic, calls):
+def test_a_step_sends_nothing_but_one_sum(shared_corpus, tmp_path, deterministic, calls):
     def work(group):
         run = prepared_in(group, shared_corpus, tmp_path / "a.npz", save_every=100,
                           eval_every=100, deterministic=deterministic)
@@ -124,13 +126,13 @@ def test_a_step_is_one_sum_and_nothing_else_is_sent(shared_corpus, tmp_path, det
 
 
 @pytest.mark.parametrize("epoch", range(6))
-def test_an_epoch_starts_where_its_number_says_whichever_was_the_last_one(corpus, tmp_path, epoch):
+def test_the_offset_of_an_epoch_depends_only_on_its_number(corpus, tmp_path, epoch):
     run = prepared(corpus, tmp_path / "a.npz", batch_size=2, seq_length=64)
     seed, most = run.config.seed, run.batches.max_offset
     expected = generator(seed, Purpose.WINDOW_OFFSET, epoch).integers(most + 1)
     assert most == 63
 
-    # The window of a step is taken from where its epoch starts, in a new step as in a used one.
+    # The window of a step starts at its epoch's offset, in a new TrainingStep as in a used one.
     new, used = TrainingStep(run), TrainingStep(run)
     params, state, window = run.checkpoint.last, run.checkpoint.state, run.batches.window
     offsets = []
@@ -150,12 +152,12 @@ def test_an_epoch_starts_where_its_number_says_whichever_was_the_last_one(corpus
     assert epoch_offset(seed, epoch, most) == epoch_offset(seed, epoch, most) == expected
 
 
-def test_weight_decay_shrinks_matrices_by_rate_times_decay_and_leaves_biases(corpus, tmp_path):
+def test_weight_decay_shrinks_matrices_by_rate_times_decay_but_not_biases(corpus, tmp_path):
     options = {"schedule": "constant", "warmup": 0, "learning_rate": 0.01}
     runs = [prepared(corpus, tmp_path / f"{decay}.npz", weight_decay=decay, **options)
             for decay in (0.0, 0.5)]
     before = runs[0].checkpoint.last.copy()
-    before.flat[:] += 0.1  # biases, too, have something to lose
+    before.flat[:] += 0.1  # biases become nonzero, so that decay would change them
     for run in runs:
         saved = run.checkpoint
         saved.last.flat[:] = before.flat
@@ -166,7 +168,7 @@ def test_weight_decay_shrinks_matrices_by_rate_times_decay_and_leaves_biases(cor
         np.testing.assert_allclose(decayed.named[name], theta - shrunk, rtol=1e-5, atol=1e-7)
 
 
-def test_dropout_masks_depend_on_the_step_alone_and_keep_the_mean(corpus, tmp_path):
+def test_dropout_masks_depend_only_on_the_step_and_keep_the_mean(corpus, tmp_path):
     made = TrainingStep(prepared(corpus, tmp_path / "a.npz", dropout=0.25))
     np.testing.assert_array_equal(made.dropout_mask(7), made.dropout_mask(7))
     assert not np.array_equal(made.dropout_mask(7), made.dropout_mask(8))
@@ -193,7 +195,7 @@ def test_the_state_is_reset_where_a_file_starts(library, tmp_path):
     assert any("3 files are read as one text: " in note for note in kept[0].notes)
 
 
-def test_the_state_after_a_reset_depends_on_nothing_before_it(library, tmp_path):
+def test_the_state_after_a_reset_does_not_depend_on_the_state_before_it(library, tmp_path):
     run = prepared(library, tmp_path / "a.npz", borders="reset", batch_size=1, seq_length=600)
     step, saved = TrainingStep(run), run.checkpoint
     after = []

@@ -1,4 +1,4 @@
-"""Validation: on which text, that the best weights are kept, and what an overflow does."""
+"""Validation: which text, the best weights, the mean training loss, and overflows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from training_runs import TEXT, in_processes, of, prepared, train
+from training_runs import TEXT, in_processes, killed_after, of, prepared, train
 
-from charrnn import api
+from charrnn.api import loaded as api
 from charrnn.cli.progress import TrainingDisplay, validation_text
 from charrnn.errors import DivergedError
 from charrnn.inference import dynamic, scoring
@@ -55,6 +55,17 @@ def test_a_file_can_be_validated_on(corpus, tmp_path):
     assert again == events[-1].best_nats_per_char
 
 
+def test_the_training_loss_of_a_validation_is_the_mean_since_the_last_one(corpus, tmp_path):
+    events = train(corpus, tmp_path / "a.npz")
+    losses = [event.nats_per_char for event in of(Step, events)]
+    means = [event.training_nats_per_char for event in of(Eval, events)]
+    assert means == pytest.approx([np.mean(losses[a:b]) for a, b in ((0, 7), (7, 14), (14, 20))])
+    assert means == [row[1] for row in checkpoint.load(tmp_path / "a.npz").history]
+    killed_after(11, corpus, tmp_path / "b.npz")  # saved after step 10, between two validations
+    resumed = of(Eval, train(corpus, tmp_path / "b.npz"))
+    assert [event.training_nats_per_char for event in resumed] == means[1:]
+
+
 @pytest.mark.parametrize("val", ["x", "th", "the"])
 def test_a_very_short_text_can_be_validated_on(corpus, tmp_path, val):
     (tmp_path / "val.txt").write_text(val)
@@ -75,7 +86,7 @@ def test_the_score_of_validation_is_that_of_the_part_with_borders_too(library, t
 
 
 @pytest.mark.parametrize("length", [1, 1024, 5000, 70_000])
-def test_a_score_is_the_same_to_the_last_bit_whoever_shares_the_work(length, monkeypatch):
+def test_a_score_is_the_same_to_the_last_bit_however_the_work_is_shared(length, monkeypatch):
     monkeypatch.setattr(scoring, "SEGMENTS_AT_ONCE", 2)  # many sums, whose order matters
     params = initialize(Architecture(5, 6, 1, "tanh", "float32"), np.random.default_rng(1))
     part = Split(np.random.default_rng(2).integers(0, 5, length), np.zeros(1, int))
@@ -89,13 +100,17 @@ def test_a_score_is_the_same_to_the_last_bit_whoever_shares_the_work(length, mon
             assert every == [alone] * size
 
 
-def test_a_validation_that_overflows_is_said_and_is_never_the_best(corpus, tmp_path, monkeypatch):
+def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
+    corpus, tmp_path, monkeypatch
+):
     found = iter([2.0, math.nan, math.inf])
     monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, next(found), 0))
     events = train(corpus, tmp_path / "a.npz", steps=21)
     assert [event.nats_per_char for event in of(Eval, events)] == [2.0, None, None]
     assert [event.improved for event in of(Eval, events)] == [True, False, False]
-    assert "validation overflows" in validation_text(of(Eval, events)[1])
+    text = validation_text(of(Eval, events)[1])
+    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.endswith(" bits/char, best 2.8854 bits/char")
     stored = checkpoint.load(tmp_path / "a.npz")
     assert (stored.progress.best_nats, stored.progress.best_step) == (2.0, 7)
     assert [row[2] for row in stored.history] == [2.0, None, None]
@@ -105,19 +120,21 @@ def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monk
     monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, math.nan, 0))
     events = train(corpus, tmp_path / "a.npz")
     assert events[-1].best_nats_per_char is None
-    assert validation_text(of(Eval, events)[0]) == "validation overflows: lower --learning-rate"
+    text = validation_text(of(Eval, events)[0])
+    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert "best" not in text
     stored = checkpoint.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
     assert stored.progress.best_step == 20
     display = TrainingDisplay(quiet=False)
     for event in events:
         display.show(event)
-    assert "done: 20 steps; no validation was finite, so the last" in capsys.readouterr().err
+    assert "done: 20 steps; no validation score was finite, so the last" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_states_that_overflow_bring_no_warnings_and_are_found_out(corpus, tmp_path, threads):
+def test_states_that_overflow_are_detected_and_cause_no_warnings(corpus, tmp_path, threads):
     long = tmp_path / "long.txt"
     long.write_text(TEXT * 40)  # more than a thread's share
     run = prepared(corpus, tmp_path / "a.npz", val=long, activation="relu", threads=threads)

@@ -1,1 +1,1 @@
-"""Recurrent cells, one file each: initial weights, forward beside backward, a single step."""
+"""Recurrent cells, one file each: initial weights, forward and backward, a single step."""

@@ -1,27 +1,27 @@
-"""The contract that every recurrent cell keeps, so that ``network`` need not know which it is.
+"""The contract of every recurrent cell, so that ``network`` works with any of them.
 
     T  time steps of a window     B  sequences of the batch     H  hidden units of a layer
 
-What a layer receives from below, x_t W_xh + b_h, needs no earlier step: ``network`` computes
-it for all time steps in one product and passes it in as the input part ``a``. The cell makes
-the recurrent product h_(t-1) W_hh itself. The two stay apart because a GRU multiplies one block
-of the recurrent product by its reset gate before it adds the input part.
+The input part of a layer, a = x_t W_xh + b_h, does not depend on earlier steps: ``network``
+computes it for all time steps in one product and passes it in. The cell computes the recurrent
+product h_(t-1) W_hh itself. They are separate because a GRU multiplies one block of the
+recurrent product by its reset gate before it adds the input part.
 
 The arrays of ``forward`` and ``backward`` belong to ``network``, which allocates them once:
 
-    state   (S, T+1, B, H)  [:, 0] is carried in, forward fills [:, t+1] by step t; strided, since
-                            the layers lie side by side: index it, never reshape it
+    state   (S, T+1, B, H)  [:, 0] is carried in, step t of forward fills [:, t+1]; strided, since
+                            the layers are stored side by side: index it, never reshape it
     a       (T, B, kH)      the input part; forward may overwrite it
     saved   (T, B, n_saved*H)  forward fills it, backward may overwrite it: in a GRU the gradients
-                            of the input part and of the product differ, and the latter can
-                            take the place of the gates
-    dh      (T, B, H)       the gradient of each h from outside the loop; strided as well; may be
-                            overwritten
-    da      (T, B, kH)      backward fills it: the gradient of the input part, in the memory of a
+                            of the input part and of the recurrent product differ, and the
+                            latter can overwrite the gates
+    dh      (T, B, H)       the gradient of each h from the layers above and the output layer;
+                            also strided; backward may overwrite it
+    da      (T, B, kH)      backward fills it: the gradient of the input part; shares memory with a
     scratch (T, B, H)       backward may use it
-    reset   (T, B) or None  where true, step t starts from zero in all S states, and nothing flows
-                            back to them; state[:, t] itself is left alone, being the output of
-                            step t-1
+    reset   (T, B) or None  where true, step t starts from zero in all S states, and no gradient
+                            flows to the step before; state[:, t] is not changed, since it is
+                            the output of step t-1
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ from numpy import ndarray
 
 
 class Cell(Protocol):
-    """What goes on inside a layer: its parameters, and the way through time."""
+    """The parameters of a layer, and its computation through time."""
 
     @property
     def n_blocks(self) -> int:
-        """k, blocks of H columns in the pre-activation: 1 in the vanilla cell, 3 in a GRU
-        (r, z, n), 4 in an LSTM (i, f, g, o)."""
+        """k, the number of blocks of H columns in the pre-activation: 1 in the vanilla cell, 3 in
+        a GRU (r, z, n), 4 in an LSTM (i, f, g, o)."""
 
     @property
     def n_states(self) -> int:
-        """S, parts of the state carried through time: 1 (h), in an LSTM 2 (h, c). The first is
-        h, and h alone is handed to the layers above and to the output layer."""
+        """S, the number of parts of the carried state: 1 (h), in an LSTM 2 (h, c). The first is
+        h; the layer above and the output layer read only h."""
 
     @property
     def n_saved(self) -> int:
-        """Blocks of H numbers that ``forward`` stores for each step, for ``backward``: none in
-        the vanilla cell, where the slope of tanh follows from h; the gates, in the others."""
+        """Blocks of H numbers that ``forward`` saves at each step for ``backward``: 0 in the
+        vanilla cell, where the slope of tanh follows from h; in the others, the gates."""
 
     def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
         """Shapes of W_xh, W_hh and b_h in a layer that reads rows of ``inputs`` numbers.
 
-        (inputs, kH), (H, kH) and (kH,): block j of each is its columns jH to (j+1)H.
+        They are (inputs, kH), (H, kH) and (kH,); block j of each is columns jH to (j+1)H - 1.
         """
 
     def initialize(
         self, W_xh: ndarray, W_hh: ndarray, b_h: ndarray, rng: np.random.Generator, one_hot: bool
     ) -> None:
-        """Fill the parameters of a layer, whose rows are ``one_hot`` in the first."""
+        """Fill the parameters of a layer; ``one_hot`` if it is the first, with one-hot inputs."""
 
     def forward(
         self, state: ndarray, a: ndarray, W_hh: ndarray, saved: ndarray,
         reset: ndarray | None = None,
     ) -> None:
-        """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
+        """Fill ``state[:, 1:]`` from ``state[:, 0]``, time step by time step."""
 
     def backward(
         self, state: ndarray, dh: ndarray, W_hh: ndarray, saved: ndarray, da: ndarray,
@@ -75,12 +75,12 @@ class Cell(Protocol):
         """The same time steps from the last to the first; fills ``da``.
 
         Returns the gradient of the recurrent product, (T, B, kH), which may be ``da`` itself, and
-        that of the carried state, (S, B, H). After the last step no gradient is carried.
+        that of the carried state, (S, B, H). The gradient from beyond the last step is zero.
         """
 
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """``forward`` for T = 1: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
+        ``a`` (B, kH) is the input part and ``product`` (B, kH) is h W_hh; both may be
         overwritten.
         """

@@ -5,7 +5,7 @@
     forward     a_t = (x_t W_xh + b_h) + h_(t-1) W_hh           h_t = tanh(a_t)
     backward    da_t = (1 - h_t^2) * (dh_t + da_(t+1) W_hh')
 
-``cell`` says what the arrays are and who may overwrite which.
+``cell`` documents the arrays and which of them may be overwritten.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from charrnn.nn.matmul import repeated_product
 
 
 def slope_of_tanh(h: ndarray, out: ndarray) -> None:
-    """The derivative of tanh where its value is ``h``."""
+    """The derivative of tanh at the point where tanh is ``h``."""
     np.multiply(h, h, out=out)
     np.subtract(1, out, out=out)
 
 
 def relu(a: ndarray, out: ndarray) -> None:
-    """The positive part of ``a``."""
+    """max(a, 0), entry by entry."""
     np.maximum(a, 0, out=out)
 
 
 def slope_of_relu(h: ndarray, out: ndarray) -> None:
-    """The derivative of relu where its value is ``h``."""
+    """The derivative of relu at the point where relu is ``h``; 0 where that is 0."""
     np.greater(h, 0, out=out, casting="unsafe")
 
 
-# Each activation, and its derivative as a function of its value; both fill ``out``.
+# Each activation, and its derivative as a function of the activation's value; both fill ``out``.
 ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "tanh": (np.tanh, slope_of_tanh), "relu": (relu, slope_of_relu),
 }
@@ -50,7 +50,7 @@ class Rnn:
         self.activate, self.slope = ACTIVATIONS[activation]
 
     def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each parameter of a layer that reads rows of ``inputs`` numbers."""
+        """Shapes of W_xh, W_hh and b_h in a layer that reads rows of ``inputs`` numbers."""
         return {"W_xh": (inputs, H), "W_hh": (H, H), "b_h": (H,)}
 
     def initialize(
@@ -58,12 +58,12 @@ class Rnn:
     ) -> None:
         """Fill the parameters of a layer: Gaussian W_xh, orthogonal W_hh, zero biases.
 
-        An orthogonal W_hh neither shrinks nor stretches what it carries from step to step
-        (Saxe et al. 2014; Henaff et al. 2016 for RNNs). W_xh is scaled so that the input part
-        has variance 1 in the first layer, whose rows are ``one_hot``, and less than that in
-        the layers above, which read states between -1 and 1.
+        An orthogonal W_hh preserves the norm of the vectors it multiplies (Saxe et al. 2014;
+        Henaff et al. 2016 for RNNs). W_xh is scaled so that the input part has variance 1 in
+        the first layer, whose inputs are ``one_hot``, and less than 1 in the layers above,
+        whose inputs are states between -1 and 1.
         """
-        # A one-hot input picks a single row; a state of H entries sums over H rows.
+        # A one-hot input selects one row; a state of H entries sums over H rows.
         W_xh[:] = rng.normal(0.0, 1.0 if one_hot else len(W_xh) ** -0.5, W_xh.shape)
         W_hh[:] = orthogonal(len(W_hh), rng)
         b_h[:] = 0
@@ -72,7 +72,7 @@ class Rnn:
         self, state: ndarray, a: ndarray, W_hh: ndarray, saved: ndarray,
         reset: ndarray | None = None,
     ) -> None:
-        """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
+        """Fill ``state[:, 1:]`` from ``state[:, 0]``, time step by time step."""
         (h,) = state
         recurrent = repeated_product(W_hh, B=a.shape[1])
         for t, (a_t, before, after) in enumerate(zip(a, h[:-1], h[1:], strict=True)):
@@ -89,7 +89,7 @@ class Rnn:
         """The same time steps from the last to the first; fills ``da``.
 
         Returns the gradient of the recurrent product, (T, B, kH), here ``da`` itself, and that
-        of the carried state, (S, B, H). After the last step no gradient is carried.
+        of the carried state, (S, B, H). The gradient from beyond the last step is zero.
         """
         (h,) = state
         self.slope(h[1:], out=scratch)  # of the activation
@@ -107,11 +107,11 @@ class Rnn:
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
+        ``a`` (B, kH) is the input part and ``product`` (B, kH) is h W_hh; both may be
         overwritten.
         """
         (h,) = state
-        np.add(a, product, h)  # by position: keywords take a tenth of such a call
+        np.add(a, product, h)  # positional: a keyword would add a tenth to the call's time
         self.activate(h, h)
 
 

@@ -1,12 +1,12 @@
 """A loaded model, and what can be done with it: read texts, score, sample, report.
 
-The commands are made of this. NumPy is imported here, so they import it when they run; what
-only some of them need is imported by the methods, so that sampling starts fast.
+The commands and the public ``Model`` are made of this. NumPy is imported here, so the commands
+import it when they run; what only some of them need is imported by the methods, so that sampling
+starts fast.
 """
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,9 +18,12 @@ from charrnn.errors import CorpusError, UsageError
 from charrnn.inference import sampling
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
-from charrnn.text import files, reader
+from charrnn.system.encodings import canonical
+from charrnn.text import reader
 from charrnn.text.corpus import Text
+from charrnn.text.display import undecodable_note
 from charrnn.text.reader import TextStream
+from charrnn.text.source import READ_PAST
 from charrnn.text.split import Split, split, whole
 from charrnn.text.vocabulary import Vocabulary
 
@@ -31,6 +34,16 @@ REPORT_SEED = 1  # of the text that a report is about where none is given
 REPORTED = ("uniform", "1-gram", "3-gram", "5-gram", "7-gram", "lzma")  # baselines of a report
 
 
+class Decoding(NamedTuple):
+    """How bytes become characters."""
+
+    encoding: str = "utf-8"
+    errors: str = "strict"  # or "replace" or "skip": what becomes of those that do not
+
+
+DEFAULT = Decoding()
+
+
 class Piece(NamedTuple):
     """Some symbols of a sample, or of the prime that it continues."""
 
@@ -39,78 +52,79 @@ class Piece(NamedTuple):
     is_prime: bool
 
 
-def load(path: Path) -> Model:
+def load(path: Path) -> LoadedModel:
     """The model of a checkpoint.
 
     Raises UsageError where there is no such file, CheckpointError where it is not a checkpoint.
     """
-    return Model(path, storage.load(path))
+    return LoadedModel(path, storage.load(path))
 
 
 def same_encoding(one: str, other: str) -> bool:
     """Whether two names stand for one encoding; a byte order mark makes none of its own."""
-    names = {codecs.lookup(name).name.removesuffix("-sig") for name in (one, other)}
-    return len(names) == 1
+    return canonical(one).removesuffix("-sig") == canonical(other).removesuffix("-sig")
 
 
-class Model:
+class LoadedModel:
     """The best weights of a checkpoint, with the vocabulary and the settings they go with."""
 
     def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
         self.path, self.checkpoint = path, checkpoint
         self.parameters, self.settings = checkpoint.best, checkpoint.settings
         self.vocabulary = checkpoint.vocabulary
-        self.encoding = str(self.settings["encoding"])
+        self.decoding = Decoding(str(self.settings["encoding"]), str(self.settings["errors"]))
         self.resets_at_borders = self.settings["borders"] == "reset"
         self.start = np.array([self.vocabulary.start], self.vocabulary.dtype)
 
-    # Texts, read with the vocabulary of the model; without an encoding, see ``encoding_of``.
+    # Texts, read with the vocabulary of the model; without a decoding, see ``decoding_of``.
 
     def read(
-        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None,
+        self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
         mark_unknown: bool = False,
     ) -> Text:
         """Files as one text in memory, or mapped from the cache beside the checkpoint.
 
         With ``mark_unknown`` unknown characters are V, the number of symbols, and match none.
         """
-        encoding = encoding or self.encoding_of(paths)
+        encoding, errors = decoding or self.decoding_of(paths)
         return reader.read(paths, self.vocabulary, encoding, skip_unknown, mark_unknown,
-                           self.path.parent, self._remedy(encoding))
+                           self.path.parent, self._remedy(encoding), errors)
 
     def stream(
-        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
+        self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None
     ) -> TextStream:
         """Files as a stream that need not end."""
-        encoding = encoding or self.encoding_of(paths)
+        encoding, errors = decoding or self.decoding_of(paths)
         return TextStream(paths, self.vocabulary, encoding, skip_unknown,
-                          remedy=self._remedy(encoding))
+                          remedy=self._remedy(encoding), errors=errors)
 
     def lines(
-        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
+        self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None
     ) -> Iterator[tuple[str | bytes, ndarray, int]]:
         """The lines of files: text, symbols, number of unknown characters."""
-        encoding = encoding or self.encoding_of(paths)
-        return reader.read_lines(paths, self.vocabulary, encoding, skip_unknown,
-                                 self._remedy(encoding))
+        return self.stream(paths, skip_unknown, decoding).lines()
 
-    def encoding_of(self, paths: Sequence[str], otherwise: str = "utf-8") -> str:
+    def decoding_of(self, paths: Sequence[str], otherwise: Decoding = DEFAULT) -> Decoding:
         """That of the run for its own corpus or validation text, for any other ``otherwise``.
 
         The bytes of the files tell which they are. Those of standard input and of other pipes
         can be read only once; they are not looked at.
         """
-        if self.vocabulary.level == "byte" or same_encoding(otherwise, self.encoding):
-            return self.encoding
+        own, errors = self.decoding, otherwise.errors
+        if self.vocabulary.level == "byte":
+            return own
+        if same_encoding(otherwise.encoding, own.encoding):
+            otherwise = Decoding(own.encoding, errors)
+        if otherwise == own:
+            return own
         digest, origin = reader.digest(paths), self.checkpoint.origin
-        own = digest is not None and digest in (origin["corpus"], origin["val"])
-        return self.encoding if own else otherwise
+        return own if digest and digest in (origin["corpus"], origin["val"]) else otherwise
 
     def _remedy(self, encoding: str) -> str:
         """What to do about a text that is not of an ``encoding``."""
-        if same_encoding(encoding, self.encoding):
-            return files.RENAME_ONLY
-        return f"{files.RENAME_ONLY}; the model was trained on {self.encoding} text"
+        if same_encoding(encoding, self.decoding.encoding):
+            return READ_PAST
+        return f"{READ_PAST}; the model was trained on {self.decoding.encoding} text"
 
     def trained_on(self, text: Text | TextStream) -> bool:
         """Whether a text is the corpus of the run, by its digest."""
@@ -152,7 +166,7 @@ class Model:
         """The symbols of a whole text, scored to the last bit as ``score_stream`` scores it."""
         from charrnn.inference import scoring
 
-        return scoring.score_stream(self.parameters, text.pieces(), self.start, threads,
+        return scoring.score_stream(self.parameters, text.chunks(), self.start, threads,
                                     restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
@@ -195,7 +209,7 @@ class Model:
         try:
             return exact.encode_text(text)
         except CorpusError as error:
-            reason = str(error).partition(";")[0]
+            reason = str(error).removesuffix("; skip unknown characters with --unknown skip")
             raise UsageError(f"--stop would never stop a sample: {reason}") from None
 
     def sample(
@@ -240,9 +254,13 @@ class Model:
     # The report.
 
     def report(
-        self, paths: Sequence[str], skip_unknown: bool = False, encoding: str | None = None
+        self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
+        notes: list[str] | None = None,
     ) -> str:
-        """The HTML page on this model reading a text; without one, a text that it samples."""
+        """The HTML page on this model reading a text; without one, a text that it samples.
+
+        What a user may not expect in the text is added to ``notes``.
+        """
         from charrnn.analysis.diagnostics import looked_at
         from charrnn.analysis.page import page
 
@@ -252,7 +270,10 @@ class Model:
             ids = np.concatenate([ids for _, ids in pieces])
             source = "A text that the model wrote itself: name a text to see how it reads that."
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
-        text = self.read(paths, skip_unknown, encoding)
+        decoding = decoding or self.decoding_of(paths)
+        text = self.read(paths, skip_unknown, decoding)
+        if notes is not None:
+            notes += undecodable_note(text.undecodable, decoding.errors)
         name, part = text.name, self.part(text)
         source, compared = f"{name}, from its beginning.", []
         if self.trained_on(text) and not self.checkpoint.origin["val"]:

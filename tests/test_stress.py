@@ -1,7 +1,7 @@
-"""Damage at random, in numbers: mutated checkpoints, killed runs, refused calls, wild commands.
+"""Stress tests: mutated checkpoints, killed runs, failing system calls, random command lines.
 
-`make test` runs a sample of each storm, `make test-slow` all of it. Everything is seeded, so that
-what fails fails again. docs/reliability.md names these tests.
+`make test` runs a few attempts of each test, `make test-slow` all of them. All random numbers are
+seeded, so that failures can be reproduced. docs/reliability.md lists these tests.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ TEXT = "Was ist das? Ein Rabe, der spricht: nimmermehr!\n" * 80
 
 
 def some_or_all(few, many):
-    """A number of attempts for `make test`, and one for `make test-slow`."""
+    """The number of attempts, ``few`` in `make test` and ``many`` in `make test-slow`."""
     return pytest.mark.parametrize("attempts", [
         few, pytest.param(many, marks=pytest.mark.slow),
     ])
 
 
 def mutated(data, rng):
-    """The bytes with one to four of the things done to them that disks, copies and people do."""
+    """The bytes after one to four random mutations, as by disks, copies and people."""
     data = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4))):
         a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
@@ -73,7 +73,7 @@ def mutated(data, rng):
 
 
 @some_or_all(2_000, 60_000)
-def test_mutated_it_is_refused_or_the_same(tmp_path, attempts):
+def test_a_mutated_checkpoint_is_refused_or_unchanged(tmp_path, attempts):
     path, rng = tmp_path / "run.npz", random.Random(1)
     checkpoint.save(path, a_checkpoint())
     written = path.read_bytes()
@@ -93,7 +93,9 @@ def test_mutated_it_is_refused_or_the_same(tmp_path, attempts):
 
 
 @some_or_all(1_000, 60_000)
-def test_mutated_under_a_right_digest_it_is_refused_or_a_sound_run(tmp_path, reseal, attempts):
+def test_a_mutated_checkpoint_with_a_valid_digest_is_refused_or_a_valid_run(
+    tmp_path, reseal, attempts
+):
     path, rng = tmp_path / "run.npz", random.Random(2)
     checkpoint.save(path, a_checkpoint())
     written = path.read_bytes()
@@ -107,7 +109,7 @@ def test_mutated_under_a_right_digest_it_is_refused_or_a_sound_run(tmp_path, res
             assert "\n" not in str(error)
             refused += 1
             continue
-        # A forger may change a number into another. What is read is still a run.
+        # With a valid digest a mutation may change a number, but the result must be a valid run.
         assert {name: array.shape for name, array in found.best.named.items()} == shapes
         for array in (found.best.flat, found.last.flat, found.moments, found.state):
             assert np.isfinite(array).all()
@@ -118,7 +120,7 @@ def test_mutated_under_a_right_digest_it_is_refused_or_a_sound_run(tmp_path, res
 
 
 class Disk:
-    """The calls of the system that ``files.replacing`` makes; one of them fails."""
+    """Counts the system calls of ``files.replacing``, and makes number ``fail_at`` fail."""
 
     def __init__(self, monkeypatch, fail_at, error):
         self.calls, self.fail_at, self.error = 0, fail_at, error
@@ -140,7 +142,7 @@ class Disk:
         raw = self
 
         class Raw(io.RawIOBase):
-            """An unbuffered file, of which every call counts."""
+            """An unbuffered file whose every call is counted."""
 
             def write(self, data):
                 return raw.counted(file.write)(data)
@@ -169,7 +171,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EINTR, errno.EDQUOT])
-def test_whichever_call_of_the_system_fails_the_file_is_the_old_or_the_new(
+def test_whichever_system_call_fails_the_file_is_the_old_one_or_the_new_one(
     tmp_path, monkeypatch, error
 ):
     path, old, new = tmp_path / "run.npz", a_checkpoint(), a_checkpoint(seed=1)
@@ -182,17 +184,17 @@ def test_whichever_call_of_the_system_fails_the_file_is_the_old_or_the_new(
         fail_at += 1
         path.write_bytes(before)
         with monkeypatch.context() as patched:
-            disk, said = Disk(patched, fail_at, error), None
+            disk, message = Disk(patched, fail_at, error), None
             try:
                 checkpoint.save(path, new)
             except CharrnnError as refusal:
-                said = str(refusal)
-        if said:
+                message = str(refusal)
+        if message:
             refused += 1
-            assert "cannot be written" in said
-            assert ("is kept" in said) == (path.read_bytes() == before)
+            assert "cannot be written" in message
+            assert ("is kept" in message) == (path.read_bytes() == before)
             assert path.read_bytes() in (before, after)
-        else:  # none failed, or one that does not matter
+        else:  # no call failed, or one whose failure does not matter
             same(checkpoint.load(path), new)
         assert os.listdir(tmp_path) == ["run.npz"]
         if disk.calls < fail_at:
@@ -201,7 +203,7 @@ def test_whichever_call_of_the_system_fails_the_file_is_the_old_or_the_new(
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount")
-def test_on_a_full_disk_the_old_file_stays(tmp_path):
+def test_on_a_full_disk_the_old_file_is_kept(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)],
@@ -218,7 +220,7 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path):
                     while filler.write(bytes(4096)) == 4096:
                         pass
                 checkpoint.save(disk / "run.npz", a_checkpoint(seed=seed))
-    except OSError as error:  # the filler found the end of the disk
+    except OSError as error:  # the filler filled the disk
         assert error.errno == errno.ENOSPC
         with pytest.raises(CharrnnError, match=r"No space left.*is kept"):
             checkpoint.save(disk / "run.npz", a_checkpoint(seed=9))
@@ -229,7 +231,7 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path):
 
 
 @some_or_all(4, 200)
-def test_killed_at_random_moments_a_run_goes_on_to_the_same_bytes(tmp_path, attempts):
+def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(tmp_path, attempts):
     (tmp_path / "a.txt").write_text(TEXT)
     steps = 6 * attempts
     train = ["train", "a.txt", *TINY, "--steps", str(steps), "--dropout", "0.2",
@@ -245,7 +247,7 @@ def test_killed_at_random_moments_a_run_goes_on_to_the_same_bytes(tmp_path, atte
         process = subprocess.Popen([*COMMAND, *train, "-o", path.name, "--json"], cwd=tmp_path,
                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                    env=ENVIRONMENT)
-        process.stdout.readline()  # it has begun
+        process.stdout.readline()  # the run has started
         time.sleep(rng.random() * 0.05)
         process.kill()
         process.communicate()
@@ -259,7 +261,7 @@ def test_killed_at_random_moments_a_run_goes_on_to_the_same_bytes(tmp_path, atte
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "parts.npz", "whole.npz"]
 
 
-def test_sampling_over_and_over_while_a_run_saves_never_reads_half_a_file(tmp_path):
+def test_loading_while_a_run_saves_never_reads_a_partial_file(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     train = ["train", "a.txt", *TINY, "--steps", "1000000", "--save-every", "1", "-o", "a.npz"]
     with subprocess.Popen([*COMMAND, *train, "--json"], cwd=tmp_path, stdout=subprocess.PIPE,
@@ -276,7 +278,7 @@ def test_sampling_over_and_over_while_a_run_saves_never_reads_half_a_file(tmp_pa
     assert len(steps) > 10
 
 
-ATTACKED = """
+LOAD = """
 import sys, time
 from pathlib import Path
 from charrnn.errors import CharrnnError
@@ -294,8 +296,8 @@ for path in sys.argv[1:]:
 """
 
 
-def attacks(folder, reseal, forge):
-    """Files from somebody who knows the format, and wants memory, time or a program run."""
+def malicious_files(folder, reseal, forge):
+    """Files from an attacker who knows the format: to use up memory or time, or to run code."""
     import pickle
     import zipfile
 
@@ -334,16 +336,16 @@ def attacks(folder, reseal, forge):
     return sorted(map(str, folder.glob("*.npz")))
 
 
-LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it looks into /proc")
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the test reads /proc")
 
 
 @LINUX
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_attack_takes_less_than_two_seconds_and_200_mb_and_runs_nothing(
+def test_a_malicious_file_takes_less_than_two_seconds_and_200_mb_and_runs_nothing(
     tmp_path, reseal, forge
 ):
-    files = attacks(tmp_path, reseal, forge)
-    ran = subprocess.run([sys.executable, "-c", ATTACKED, *files], capture_output=True, text=True,
+    files = malicious_files(tmp_path, reseal, forge)
+    ran = subprocess.run([sys.executable, "-c", LOAD, *files], capture_output=True, text=True,
                          timeout=60, env=ENVIRONMENT)
     assert ran.returncode == 0, ran.stderr
     for file, line in zip(files, ran.stdout.splitlines(), strict=True):
@@ -354,18 +356,18 @@ def test_an_attack_takes_less_than_two_seconds_and_200_mb_and_runs_nothing(
 
 
 @LINUX
-def test_a_large_damaged_file_is_one_pass_and_no_more_memory_than_itself(tmp_path):
+def test_a_large_damaged_file_is_refused_in_no_more_memory_than_its_size(tmp_path):
     path = tmp_path / "large.npz"
     with open(path, "wb") as file:
         for _ in range(300):
             file.write(bytes(1 << 20))
-    ran = subprocess.run([sys.executable, "-c", ATTACKED, str(path)], capture_output=True,
+    ran = subprocess.run([sys.executable, "-c", LOAD, str(path)], capture_output=True,
                          text=True, timeout=60, env=ENVIRONMENT)
     assert ran.returncode == 0, ran.stderr
     assert float(ran.stdout.split()[1]) < 300 << 20
 
 
-# Where a value of the JSON stands, and what a stranger may put there: 900,000 bytes of it.
+# Places in the JSON, and what an attacker may put there: 900,000 bytes.
 PLACES = [
     ("format",), ("format_version",), ("settings",), ("settings", "level"), ("settings", "dtype"),
     ("settings", "encoding"), ("settings", "hidden_size"), ("settings", "learning_rate"),
@@ -388,13 +390,15 @@ CONTENTS = {
 
 @LINUX
 @pytest.mark.parametrize("name", CONTENTS)
-def test_whatever_metadata_is_sealed_it_is_refused_in_a_second_and_100_mb(tmp_path, forge, name):
+def test_any_metadata_with_a_valid_digest_is_refused_within_a_second_and_100_mb(
+    tmp_path, forge, name
+):
     checkpoint.save(tmp_path / "good.npz", a_checkpoint())
     written = (tmp_path / "good.npz").read_bytes()
     for i, keys in enumerate(PLACES):
         forge(tmp_path / f"{i:02}.npz", with_meta(written, put(*keys, CONTENTS[name])))
     files = sorted(map(str, tmp_path.glob("[0-9]*.npz")))
-    ran = subprocess.run([sys.executable, "-c", ATTACKED, *files], capture_output=True, text=True,
+    ran = subprocess.run([sys.executable, "-c", LOAD, *files], capture_output=True, text=True,
                          timeout=60, env=ENVIRONMENT)
     assert ran.returncode == 0, ran.stderr
     for keys, line in zip(PLACES, ran.stdout.splitlines(), strict=True):
@@ -410,17 +414,17 @@ VALUES = ("0", "1", "2", "-1", "3.5", "1e-3", "nan", "inf", "-inf", "1e400", "tr
           "０", "x\ny", "\u202e", *NAMES)  # fmt: skip
 
 
-def wild(rng, commands):
-    """A command line as nobody in his right mind would write it."""
+def random_words(rng, commands):
+    """A random command line."""
     name = rng.choice((*commands, *commands, "nonsense", "--help", "--version", "--debug"))
     words = ["charrnn", name]
-    options = commands.get(name, ["--hidden-size"])
+    options = commands.get(name) or ["--hidden-size"]  # charrnn help has none of its own
     words += [rng.choice(NAMES) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
     for _ in range(rng.randrange(5)):
         words.append(rng.choice(options))
         if rng.random() < 0.8:
             words.append(rng.choice(VALUES))
-    if name == "train":  # short, where it runs at all
+    if name == "train":  # a short run, if the command line is valid
         words += ["--steps", "2", "--hidden-size", "4", "-o", rng.choice(("b.npz", "a.npz"))]
     if name == "sample":
         words += ["--length", rng.choice(("0", "3")), "--count", "2"]
@@ -449,7 +453,7 @@ for line in sys.stdin:
 
 
 @some_or_all(150, 5_000)
-def test_whatever_is_asked_the_answer_is_a_result_or_one_line(tmp_path, attempts):
+def test_any_command_line_gives_a_result_or_an_error_of_one_line(tmp_path, attempts):
     import json
 
     commands = {name: [option for parameter in command.params for option in parameter.opts
@@ -472,17 +476,17 @@ def test_whatever_is_asked_the_answer_is_a_result_or_one_line(tmp_path, attempts
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
                           env=ENVIRONMENT | {"PYTHONUTF8": "1"}) as runner:
         for _ in range(attempts):
-            words = wild(rng, commands)
+            words = random_words(rng, commands)
             runner.stdin.write(json.dumps(words) + "\n")
             runner.stdin.flush()
             code, out, err = json.loads(runner.stdout.readline())
             codes.add(code)
             assert code in (0, 1, 2), (words, code, out, err)
-            assert "mistake in charrnn" not in err, (words, err)
+            assert "internal error" not in err, (words, err)
             if "--debug" not in words:
                 assert "Traceback" not in err, (words, err)
             if code == 2 and err.count("\n") > 1:
-                # The help, for want of a command.
+                # The help, because no command was given.
                 assert err.startswith("Usage: charrnn [OPTIONS] [COMMAND]"), (words, err)
             if code:
                 assert err.strip(), words
@@ -496,7 +500,7 @@ def test_whatever_is_asked_the_answer_is_a_result_or_one_line(tmp_path, attempts
 
 @pytest.mark.skipif(os.name != "posix", reason="files have no limits here")
 @pytest.mark.parametrize("limit", [0, 100, 3000])
-def test_where_files_may_not_grow_a_run_says_so_and_keeps_what_there_was(tmp_path, limit):
+def test_under_a_file_size_limit_a_run_fails_with_one_line_and_keeps_the_old_file(tmp_path, limit):
     import resource
 
     (tmp_path / "a.txt").write_text(TEXT)
@@ -505,7 +509,7 @@ def test_where_files_may_not_grow_a_run_says_so_and_keeps_what_there_was(tmp_pat
     written = (tmp_path / "a.npz").read_bytes()
     ran = subprocess.run(
         [*command, "--steps", "4"], cwd=tmp_path, capture_output=True,
-        # Whoever measures coverage would write a file, too, and complain.
+        # Without coverage, which would also try to write a file.
         env={name: value for name, value in ENVIRONMENT.items() if "COVERAGE" not in name},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )

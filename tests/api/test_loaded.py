@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import TEXT, TINY, one_line, run_charrnn
 
-from charrnn import api
+from charrnn.api import loaded as api
 from charrnn.cli.main import cli
 from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.inference.scoring import total
@@ -78,7 +78,7 @@ def score_in(output):
 # Loading.
 
 
-def test_what_cannot_be_loaded_is_refused_as_the_command_refuses_it(home):
+def test_what_cannot_be_loaded_is_refused(home):
     (home / "cut.npz").write_bytes((home / "corpus.npz").read_bytes()[:-100])
     for name, error, message in (
         ("nothing.npz", UsageError, r"^nothing\.npz: no such checkpoint"),
@@ -88,8 +88,9 @@ def test_what_cannot_be_loaded_is_refused_as_the_command_refuses_it(home):
     ):
         with pytest.raises(error, match=message) as caught:
             api.load(Path(name))
-        line = one_line(run_charrnn("sample", "-m", name, cwd=home), caught.value.exit_code)
-        assert line == f"charrnn: {caught.value}\n"
+        if error is CheckpointError:  # a missing file or a folder makes the command look elsewhere
+            line = one_line(run_charrnn("sample", "-m", name, cwd=home), caught.value.exit_code)
+            assert line == f"charrnn: {caught.value}\n"
 
 
 def test_a_loaded_model_is_the_best_of_its_checkpoint(home, model):
@@ -98,7 +99,7 @@ def test_a_loaded_model_is_the_best_of_its_checkpoint(home, model):
     assert model.settings["hidden_size"] == 8
     assert "".join(map(chr, model.vocabulary.codes)) == "".join(sorted(set(TEXT)))
     assert model.vocabulary.decode(model.start) == "\n"
-    assert (model.encoding, model.resets_at_borders) == ("utf-8", False)
+    assert (model.decoding, model.resets_at_borders) == (("utf-8", "strict"), False)
     assert api.load(Path("shelf.npz")).resets_at_borders
 
 
@@ -261,7 +262,7 @@ def test_a_prime_is_encoded_without_what_the_model_does_not_know(model):
     with pytest.raises(UsageError, match=r"^the prime: 2 characters .*'☃' \(U\+2603\)"):
         model.encode_prime("a☃b☃")
     assert model.vocabulary.decode(model.encode_prime("d☃u", skip_unknown=True)) == "du"
-    with pytest.raises(UsageError, match=r"^the prime: character 1 of it is not UTF-8"):
+    with pytest.raises(UsageError, match=r"^the prime: character 2 of it is not UTF-8"):
         model.encode_prime("a\udcff")
     replacing = api.load(Path("rare.npz"))
     assert replacing.vocabulary.decode(replacing.encode_prime("d☃u")) == "d\ufffdu"

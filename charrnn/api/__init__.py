@@ -1,0 +1,1 @@
+"""The Python API, and the loaded model that it shares with the commands."""

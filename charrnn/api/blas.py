@@ -1,0 +1,90 @@
+"""BLAS kept to one thread while charrnn computes, in a process that started it with more.
+
+charrnn's own threads share the work, and the last bits of a product depend on how many threads
+BLAS takes for it. The commands settle that in the environment before they import NumPy; a
+notebook has imported NumPy already, and its environment is its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from typing import Any
+
+from charrnn.system import machine
+
+# What gets and what sets the number of threads: in NumPy's wheels, in other builds of OpenBLAS,
+# and in MKL.
+FUNCTIONS = (
+    ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
+    ("scipy_openblas_get_num_threads", "scipy_openblas_set_num_threads"),
+    ("openblas_get_num_threads64_", "openblas_set_num_threads64_"),
+    ("openblas_get_num_threads", "openblas_set_num_threads"),
+    ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
+)
+
+
+class OneThread:
+    """A context in which BLAS has one thread; the number before is restored after the last.
+
+    It may be entered again inside, and by several threads at a time: BLAS has one number for
+    the whole process. Where its functions are not found (``found`` is false), nothing happens.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users, self._before = 0, 1
+        self._functions: tuple[Any, Any] | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether BLAS can be told how many threads to use."""
+        if self._functions is None:
+            self._functions = _find()
+        return self._functions is not None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1 and self.found and self._functions:
+                get, put = self._functions
+                self._before = get()
+                put(1)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._functions:
+                self._functions[1](self._before)
+
+
+def _find() -> tuple[Any, Any] | None:
+    """The two functions of the BLAS that NumPy is linked with."""
+    linked = sys.modules.get("numpy._core._multiarray_umath")
+    try:
+        # A symbol is looked up in the libraries that this one needs, too (on Windows it is not).
+        library = ctypes.CDLL(str(getattr(linked, "__file__", None)))
+    except OSError:
+        return None
+    for get, put in FUNCTIONS:
+        if hasattr(library, get) and hasattr(library, put):
+            return getattr(library, get), getattr(library, put)
+    return None
+
+
+one_blas_thread = OneThread()
+
+
+def own_threads() -> int:
+    """The threads that charrnn takes unless told otherwise: one where BLAS cannot be limited.
+
+    Threads of BLAS inside those of charrnn make training many times slower, not faster.
+    """
+    threads = machine.default_threads()
+    return 1 if may_oversubscribe(threads) else threads
+
+
+def may_oversubscribe(threads: int) -> bool:
+    """Whether BLAS may start threads of its own inside each of so many threads of charrnn."""
+    return threads > 1 and not one_blas_thread.found and machine.allowed_threads() != 1

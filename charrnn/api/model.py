@@ -1,0 +1,271 @@
+"""The public model: what ``charrnn.load`` and ``charrnn.train`` return. See docs/python.md."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.api import loaded
+from charrnn.api.blas import one_blas_thread, own_threads
+from charrnn.api.spelling import in_arguments
+from charrnn.errors import CorpusError, UsageError, overflowed
+from charrnn.inference.sampling import PrimeReader
+from charrnn.text.corpus import Text
+
+if TYPE_CHECKING:
+    from charrnn.inference.scoring import Score, Scored
+
+# What a model reads and generates: str, or bytes at byte level. The Any in it lets type checkers
+# accept the methods of str, which most models have.
+AnyText: TypeAlias = str | Any
+Unknown: TypeAlias = Literal["error", "skip"]
+LN2 = math.log(2)
+MAX_SEED = 2**63 - 1
+
+
+class HistoryRow(NamedTuple):
+    """One validation of the run, and the means over the steps since the one before."""
+
+    step: int
+    training_bits_per_char: float  # with dropout
+    training_nats_per_char: float
+    validation_bits_per_char: float | None  # None without validation, or where it overflowed
+    validation_nats_per_char: float | None
+    grad_norm: float  # before clipping
+    learning_rate: float  # of this step
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model of a checkpoint that ``charrnn train`` or ``charrnn.train`` wrote.
+
+    Raises UsageError if there is no such file, CheckpointError if it is not a checkpoint.
+    """
+    with in_arguments():
+        return Model(loaded.load(Path(path)))
+
+
+class Model:
+    """The best weights of a checkpoint, ready to sample, score and predict.
+
+    Made by ``charrnn.load`` and ``charrnn.train``. It does not change, and may be used by
+    several threads. Errors are CharrnnError; a text of the wrong type is a TypeError.
+    """
+
+    def __init__(self, model: loaded.LoadedModel) -> None:
+        self._model = model
+
+    def __repr__(self) -> str:
+        run, arch = self._model.checkpoint, self._model.parameters.arch
+        what = "bytes" if self._at_byte_level else "characters"
+        score = ""
+        if run.progress.best_nats is not None:
+            score = f", validation {run.progress.best_nats / LN2:.4f} bits/char"
+        return (f"<charrnn.Model {str(self.path)!r}: {arch.layers} x {arch.hidden_size} units, "
+                f"{arch.size:,} parameters, {len(self.vocabulary):,} {what}; "
+                f"step {run.progress.best_step:,} of {run.progress.steps:,}{score}>")
+
+    # What it is.
+
+    @property
+    def path(self) -> Path:
+        """The file that it was loaded from."""
+        return self._model.path
+
+    @property
+    def settings(self) -> dict[str, bool | int | float | str | None]:
+        """Every setting of the run by name; a new dictionary each time."""
+        return dict(self._model.settings)
+
+    @property
+    def vocabulary(self) -> AnyText:
+        """The V symbols in the order of their ids: a str, or bytes at byte level."""
+        return self._decode(np.arange(len(self._model.vocabulary)))
+
+    @property
+    def parameters(self) -> Mapping[str, ndarray]:
+        """The weights by the names in docs/checkpoint.md: ``W_xh0`` (V, H), ``W_hh0``, ... ``b_y``.
+
+        They are views of the model's own memory and read-only: copy those you want to change.
+        """
+        named = {name: array.view() for name, array in self._model.parameters.named.items()}
+        for array in named.values():
+            array.flags.writeable = False
+        return MappingProxyType(named)
+
+    @property
+    def history(self) -> list[HistoryRow]:
+        """One row for each validation of the run, at most 1,000 that span it."""
+        rows: list[Any] = self._model.checkpoint.history
+        return [HistoryRow(step, loss / LN2, loss, None if nats is None else nats / LN2, nats,
+                           norm, rate) for step, loss, nats, norm, rate in rows]
+
+    # What it can do.
+
+    @overload
+    def sample(
+        self, prime: str | bytes = ..., length: int = ..., *, temperature: float = ...,
+        top_k: int = ..., top_p: float = ..., seed: int | None = ...,
+        stop: str | bytes | None = ..., count: None = ..., stream: Literal[False] = ...,
+        unknown: Unknown = ...,
+    ) -> AnyText: ...
+    @overload
+    def sample(
+        self, prime: str | bytes = ..., length: int = ..., *, temperature: float = ...,
+        top_k: int = ..., top_p: float = ..., seed: int | None = ...,
+        stop: str | bytes | None = ..., count: int, stream: Literal[False] = ...,
+        unknown: Unknown = ...,
+    ) -> list[AnyText]: ...
+    @overload
+    def sample(
+        self, prime: str | bytes = ..., length: int = ..., *, temperature: float = ...,
+        top_k: int = ..., top_p: float = ..., seed: int | None = ...,
+        stop: str | bytes | None = ..., count: None = ..., stream: Literal[True],
+        unknown: Unknown = ...,
+    ) -> Iterator[AnyText]: ...
+    def sample(
+        self, prime: str | bytes = "", length: int = 1000, *, temperature: float = 1.0,
+        top_k: int = 0, top_p: float = 1.0, seed: int | None = None,
+        stop: str | bytes | None = None, count: int | None = None, stream: bool = False,
+        unknown: Unknown = "error",
+    ) -> AnyText | list[AnyText] | Iterator[AnyText]:
+        """Generate up to ``length`` characters that follow ``prime``; the result includes it.
+
+        A str, or bytes at byte level; with ``count``, a list of so many; with ``stream``, an
+        iterator of its parts as they are drawn, first the prime. The same ``seed`` gives the same
+        text, that of ``charrnn sample``; by default every call takes a new one. ``temperature``
+        0 takes the most likely character; ``top_k`` > 0 draws among the k most likely, ``top_p``
+        < 1 among the fewest that reach this probability together. A sample ends before the text
+        ``stop``.
+        """
+        with in_arguments():
+            if stream and count is not None:
+                raise UsageError("stream=True gives the parts of one sample: leave out count")
+            samples = _whole("count", 1 if count is None else count, 1)
+            start = self._model.encode_prime(self._as_str(prime), _skips(unknown))
+            seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
+            pieces = self._model.sample(
+                [start],
+                count=samples,
+                length=_whole("length", length, 0),
+                seed=_whole("seed", seed, 0, MAX_SEED),
+                temperature=_number("temperature", temperature, 0 <= temperature < math.inf,
+                                    "0 or above"),
+                top_k=_whole("top_k", top_k, 0),
+                top_p=_number("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
+                stop=self._model.encode_stop(self._as_str(stop)) if stop else None,
+                threads=own_threads(),
+            )
+            if stream:
+                return self._parts(pieces)
+            found: list[list[ndarray]] = [[] for _ in range(samples)]
+            with one_blas_thread:
+                for piece in pieces:
+                    found[piece.number].append(piece.ids)
+        texts = [self._decode(np.concatenate(ids)) for ids in found]
+        return texts[0] if count is None else texts
+
+    def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
+        """How well ``text`` is predicted: what ``charrnn eval`` prints for a file that holds it.
+
+        With ``unknown`` "skip", characters that the model does not know are left out. Raises
+        CorpusError for them otherwise, and for an empty text.
+        """
+        from charrnn.inference.scoring import total
+
+        with in_arguments(), one_blas_thread:
+            score = total(self._scored(text, unknown))
+        if score.chars == 0:
+            raise CorpusError("the text is empty: there is nothing to score")
+        return score
+
+    def surprisal(self, text: str | bytes, *, unknown: Unknown = "error") -> ndarray:
+        """Bits per character, -log2 p of each: float64 (N,), whose mean is that of ``score``."""
+        with in_arguments(), one_blas_thread:
+            nats = [block.nats for block in self._scored(text, unknown)]
+        return np.concatenate([np.zeros(0), *nats]) / LN2
+
+    def predict(self, text: str | bytes = "", *, unknown: Unknown = "error") -> ndarray:
+        """The probability of each symbol of ``vocabulary`` to follow ``text``: float64 (V,).
+
+        It is what ``sample`` draws from at temperature 1. All of ``text`` is read, from a newline
+        before it on.
+        """
+        reader = PrimeReader(self._model.parameters)
+        with in_arguments(), one_blas_thread:
+            reader.read(self._model.start)
+            reader.read(self._encode(text, unknown))
+            logits = reader.finish()[1][0].astype(np.float64)
+            if not np.isfinite(logits).all():
+                raise overflowed("after the text")
+        p: ndarray = np.exp(logits - logits.max())
+        p /= p.sum()
+        return p
+
+    # Texts.
+
+    @property
+    def _at_byte_level(self) -> bool:
+        return self._model.vocabulary.level == "byte"
+
+    def _as_str(self, text: str | bytes) -> str:
+        """``text`` as a str; bytes, which only models of bytes take, by surrogate escapes."""
+        if isinstance(text, str):
+            return text
+        if not isinstance(text, (bytes, bytearray)):
+            raise TypeError(f"a text is a str, not {type(text).__name__}")
+        if not self._at_byte_level:
+            raise TypeError("this model reads characters: decode the bytes to a str")
+        return text.decode("utf-8", "surrogateescape")
+
+    def _encode(self, text: str | bytes, unknown: Unknown) -> ndarray:
+        """The ids of a text (N,)."""
+        return self._model.vocabulary.encode_text(self._as_str(text), _skips(unknown))
+
+    def _scored(self, text: str | bytes, unknown: Unknown) -> Iterator[Scored]:
+        """The blocks of a text, as those of a file that holds it."""
+        from charrnn.inference.scoring import check_finite
+
+        whole = Text("the text", self._encode(text, unknown), self._model.vocabulary, digest="")
+        return check_finite(self._model.score_text(whole, own_threads()), whole.name)
+
+    def _decode(self, ids: ndarray) -> AnyText:
+        return self._model.vocabulary.decode(ids)
+
+    def _parts(self, pieces: Iterator[loaded.Piece]) -> Iterator[AnyText]:
+        """The pieces of one sample as text. Between them, BLAS has the threads of the caller."""
+        while True:
+            with in_arguments(), one_blas_thread:
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            if len(piece.ids):
+                yield self._decode(piece.ids)
+
+
+def _skips(unknown: str) -> bool:
+    if unknown not in ("error", "skip"):
+        raise UsageError(f'unknown is "error" or "skip", not {unknown!r:.60}')
+    return unknown == "skip"
+
+
+def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """An integer in a range; UsageError where it is out of that, TypeError where it is none."""
+    number = operator.index(value)
+    if number < low or (high is not None and number > high):
+        most = "" if high is None else f" and at most {high}"
+        raise UsageError(f"{name} {number} is out of range: at least {low}{most}")
+    return number
+
+
+def _number(name: str, value: Any, allowed: bool, bounds: str) -> float:
+    if not allowed:
+        raise UsageError(f"{name} {value} is out of range: {bounds}")
+    return float(value)

@@ -1,0 +1,164 @@
+"""Hints for wrong guesses: misspelt commands, options and files, a checkpoint given as a text."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterable
+
+import click
+
+from charrnn.config.parsing import nearest
+from charrnn.errors import UsageError
+
+# What commands and options are called elsewhere. Where a name may mean two options, it has both.
+COMMANDS = {
+    "build": "train", "continue": "train", "fit": "train", "learn": "train", "resume": "train",
+    "complete": "sample", "gen": "sample", "generate": "sample", "infer": "sample",
+    "predict": "sample", "write": "sample",
+    "bits": "eval", "evaluate": "eval", "perplexity": "eval", "score": "eval", "test": "eval",
+    "validate": "eval",
+    "html": "report", "plot": "report", "visualize": "report",
+    "describe": "info", "inspect": "info", "ls": "info", "show": "info",
+}
+OPTIONS = {
+    "ckpt": "checkpoint", "load": "checkpoint", "weights": "checkpoint",
+    "file": "out",
+    "max_length": "length", "max_new_tokens": "length", "max_tokens": "length", "n": "length count",
+    "num_chars": "length", "size": "length", "tokens": "length",
+    "batch": "count", "num": "count", "num_samples": "count", "samples": "count",
+    "init": "prime", "input": "prime prime-file", "prefix": "prime", "prompt": "prime",
+    "seed_text": "prime", "start": "prime", "start_text": "prime", "text": "prime",
+    "prompt_file": "prime-file",
+    "t": "temperature", "k": "top-k", "nucleus": "top-p", "p": "top-p",
+    "eos": "stop", "until": "stop",
+    "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
+    "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
+}
+
+
+class Command(click.Command):
+    """A command whose message on an unknown option names the one that was probably meant."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(unknown_option(error.option_name, given, self), ctx) from None
+
+
+class Group(click.Group):
+    """Commands, listed as they were added; the message on an unknown one names the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            owners = [key for key, command in self.commands.items() if name in names(command)]
+            advice = nearest(name, names(self))
+            if owners:
+                owner = next((key for key in owners if key in given), owners[0])
+                advice = f"; it belongs after the command: charrnn {owner} {name}"
+            raise click.UsageError(f"No such option: {name}{advice}", ctx) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if not word.startswith("-") and self.get_command(ctx, word) is None:
+            raise click.UsageError(unknown_command(word, self.commands), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def unknown_command(word: str, known: Collection[str]) -> str:
+    """The message for a word that is no command: a misspelling, a synonym, or a file."""
+    meant = COMMANDS.get(word.lower(), word.lower())
+    if meant in known:
+        return f"No such command: {word}; did you mean charrnn {meant}?"
+    if os.path.exists(word) or "." in word:
+        command = "sample" if word.endswith(".npz") else "train"
+        return f"No such command: {word}; did you mean charrnn {command} {shlex.quote(word)}?"
+    return f"No such command: {word}{nearest(word, known)}"
+
+
+def unknown_option(name: str, args: Iterable[str], command: click.Command) -> str:
+    """The message for an option that ``command`` does not have.
+
+    click reads ``-lr`` as ``-l``: what was typed is looked up in ``args``.
+    """
+    if not name.startswith("--"):
+        typed = [arg.partition("=")[0] for arg in args if arg.startswith(name)]
+        name = next((word for word in typed if len(word) > 2), name)
+    word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
+    meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
+    begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]
+    if meant or len(begun) == 1:
+        return f"No such option: {name}; did you mean {' or '.join(meant or begun)}?"
+    if "--out" not in known and word in ("o", "out", "output", "file", "save"):
+        return f"No such option: {name}; the result goes to standard output: add > FILE to keep it"
+    return f"No such option: {name}{nearest(f'--{word}', known)}"
+
+
+def names(command: click.Command) -> list[str]:
+    """The long options of a command, and --help."""
+    options = [name for param in command.params if isinstance(param, click.Option)
+               for name in (*param.opts, *param.secondary_opts)]
+    return [name for name in (*options, "--help") if name.startswith("--")]
+
+
+def check_texts(texts: Iterable[str | None], advice: str) -> None:
+    """Raise UsageError for a text that is a checkpoint, or whose name is that of another file.
+
+    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice, a
+    checkpoint may be a text. Other errors are reported where the text is read.
+    """
+    for path in texts:
+        if path in (None, "", "-"):
+            continue
+        if not os.path.lexists(path) and (similar := similar_file(path)):
+            raise UsageError(f"{path}: no such file; did you mean {shlex.quote(similar)}?")
+        if advice and path.endswith(".npz") and is_checkpoint(path):
+            shown = advice.replace("FILE", shlex.quote(path))
+            raise UsageError(f"{path} is a checkpoint, not a text: {shown}")
+
+
+def similar_file(path: str) -> str:
+    """A file in the same folder with an ending that ``path`` lacks, or a similar name; or ""."""
+    import difflib  # needed only for a missing file
+
+    folder, name = os.path.split(path)
+    try:
+        names = sorted(each for each in os.listdir(folder or ".")
+                       if not each.startswith(".") and not each.endswith(".npz"))
+    except (OSError, ValueError):
+        return ""
+    close = [each for each in names if each.startswith(f"{name}.")]
+    close = close or difflib.get_close_matches(name, names[:10_000], 1, 0.75)
+    return os.path.join(folder, close[0]) if close else ""
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return start.startswith(b"PK") and b"meta.npy" in start
+
+
+def backslash_hint(option: str, text: str) -> str:
+    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty where there is none."""
+    for typed, name in (("\\n", "a newline"), ("\\t", "a tab")):
+        if typed in text:
+            return (f"{option} contains a backslash followed by {typed[1]}; for {name}, write "
+                    f"{option} $'...{typed}...' in bash or zsh")
+    return ""

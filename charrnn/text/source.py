@@ -1,0 +1,154 @@
+"""Files as code points or bytes: decoded in chunks, or refused where they are not text."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.errors import CorpusError
+from charrnn.system.encodings import canonical
+from charrnn.text.display import display_path
+from charrnn.text.files import Digest, chunks, files_of
+from charrnn.text.kinds import HEAD, guessed_encoding, kind_of, marked_encoding
+from charrnn.text.vocabulary import REPLACEMENT, code_points
+
+MARK = "charrnn.mark"  # the error handler, see Decoder
+# What to do about a text that cannot be decoded, in training and where a model is given.
+NAME_IT = "name the right --encoding"
+READ_PAST = f"{NAME_IT}, or read past such bytes with --errors replace"
+READ_PAST_OR_BYTES = (f"{NAME_IT}, read past such bytes with --errors replace, or read any file "
+                      "with --level byte")
+
+
+class Decoder:
+    """Bytes to code points, chunk by chunk; unless ``errors`` is "strict", any bytes.
+
+    Each sequence that cannot be decoded becomes U+FFFD ("replace") or is left out ("skip"), and
+    is counted in ``undecodable``. Python's decoders define what one sequence is. It does not
+    depend on where chunks end.
+    """
+
+    def __init__(self, encoding: str, errors: str = "strict") -> None:
+        self.errors, self.undecodable = errors, 0
+        if errors != "strict":
+            # The handler keeps nothing, and registering it twice changes nothing.
+            codecs.register_error(MARK, _mark)
+        handler = "strict" if errors == "strict" else MARK
+        self._decoder = codecs.getincrementaldecoder(encoding)(handler)
+
+    def decode(self, data: bytes, final: bool) -> ndarray:
+        """The code points of the next ``data``; UnicodeError where it is strict."""
+        text = self._decoder.decode(data, final=final)
+        rest = self._decoder.getstate()[0] if final else b""
+        if rest:  # utf-8-sig drops an incomplete byte order mark
+            error = UnicodeDecodeError("utf-8", rest, 0, len(rest), "unexpected end of data")
+            if self.errors == "strict":
+                raise error
+            text += _mark(error)[0]
+        if self.errors == "strict":
+            return code_points(text)
+        codes = code_points(text, "surrogatepass")
+        marked = codes >> 11 == 27
+        found = int(np.count_nonzero(marked)) if codes.itemsize > 1 else 0
+        self.undecodable += found
+        if not found:
+            return codes
+        kept: ndarray = codes[~marked]
+        return kept if self.errors == "skip" else np.where(marked, np.uint32(REPLACEMENT), codes)
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """Put a lone surrogate, which no text has, where something cannot be decoded.
+
+    So it can be distinguished from a U+FFFD in the text. Some encodings can spell lone surrogates;
+    those are not characters either.
+    """
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udcff", error.end
+
+
+class Source:
+    """Files as code points (or bytes), chunk by chunk; an empty chunk ends each file.
+
+    ``digest``, ``undecodable`` (a number of sequences) and ``notes`` grow while it is read. Raises
+    CorpusError, with the offset of the byte and a ``remedy``, for bytes that are not ``encoding``
+    (if ``errors`` is "strict") and for files that are not text. At byte level any file is read.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], level: str, encoding: str, errors: str = "strict",
+        remedy: str = READ_PAST,
+    ) -> None:
+        self.paths, self.level = paths, level
+        self.encoding, self.errors, self.remedy = canonical(encoding), errors, remedy
+        self.digest = Digest()
+        self.undecodable = 0
+        self.notes: list[str] = []
+
+    def __iter__(self) -> Iterator[ndarray]:
+        for path in files_of(self.paths):
+            yield from self.file(path)
+
+    def file(self, path: str) -> Iterator[ndarray]:
+        """The chunks of one file."""
+        decoder = Decoder(self.encoding, self.errors)
+        head, offset = b"", 0
+        for data in chunks(path):
+            self.digest.update(data)
+            if len(head) < HEAD and data:
+                head += data[: HEAD - len(head)]
+                self._recognise(path, head)
+            if self.level == "byte":
+                codes = np.frombuffer(data, np.uint8)
+            else:
+                before = decoder.undecodable
+                codes = self._decode(path, decoder, data, offset)
+                self.undecodable += decoder.undecodable - before
+            offset += len(data)
+            if len(codes):
+                yield codes
+        yield codes[:0]
+
+    def _recognise(self, path: str, head: bytes) -> None:
+        """Refuse what is not text, or, at byte level, note that it is a container."""
+        kind = kind_of(head, path)
+        if self.level == "byte":
+            note = kind and kind.container and (
+                f"{display_path(path)} is {kind.name}: what is modelled is the bytes of the file, "
+                "not the text inside")
+            if note and note not in self.notes:
+                self.notes.append(note)
+            return
+        if kind:
+            raise CorpusError(f"{display_path(path)} is {kind.name}: {kind.remedy}")
+        marked = marked_encoding(head)
+        if marked and not self.encoding.startswith(("utf-16", "utf-32")):
+            raise CorpusError(f"{display_path(path)} is {marked.upper()} text, by its byte order "
+                              f"mark: read it with --encoding {marked}")
+
+    def _decode(self, path: str, decoder: Decoder, data: bytes, offset: int) -> ndarray:
+        try:
+            return decoder.decode(data, final=not data)
+        except UnicodeError as error:
+            if "BOM" in str(error):  # of utf-16 and utf-32; Pythons differ in the type of error
+                raise CorpusError(
+                    f"{display_path(path)} is not {self.encoding}, since it does not begin with a "
+                    f"byte order mark: name the order, --encoding {self.encoding}-le or -be"
+                ) from None
+            if not isinstance(error, UnicodeDecodeError):
+                raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
+                                  f"{self.remedy}") from None
+            # What failed ends where the data ends; it may begin earlier.
+            at = offset + len(data) - len(error.object) + error.start
+            byte = error.object[error.start]
+            remedy, guess = self.remedy, None
+            if self.encoding in ("utf-8", "utf-8-sig", "ascii"):
+                guess = guessed_encoding(error.object[max(0, error.start - 1000) :])
+            if guess:
+                remedy = remedy.replace(
+                    NAME_IT, f"the text looks like {guess}; try --encoding {guess}", 1)
+            raise CorpusError(f"{display_path(path)}: byte {at:,} (0x{byte:02X}) is not "
+                              f"{self.encoding}: {remedy}") from None

@@ -1,0 +1,63 @@
+"""Settings whose default follows from the text or from other settings: computed for a new run.
+
+The computed values become settings of the run and are stored with it, so that a run resumes with
+them even if a later version has other rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from charrnn.config.settings import BUDGETS, Config
+from charrnn.text.batches import Batches
+from charrnn.text.split import Split, default_fraction
+
+
+def before_split(config: Config, chars: int, val_file: bool) -> Config:
+    """``config`` with what a text of ``chars`` characters alone decides.
+
+    With a validation file the text is not split, and ``val_fraction`` stays None.
+    """
+    fraction = None if val_file else default_fraction(chars)
+    return _filled(config, val_fraction=fraction, weight_decay=config.decay)
+
+
+def after_split(config: Config, train: Split, validation: Split, batches: Batches) -> Config:
+    """``config`` with what its split and its batches decide: no setting of DERIVED is left None,
+    except for ``val_fraction`` with a validation file and ``steps`` with another budget."""
+    budget = any(getattr(config, key) is not None for key in BUDGETS)
+    return _filled(
+        config,
+        dropout=dropout(len(train)),
+        eval_every=eval_every(len(validation), batches),
+        steps=None if budget else steps(batches),
+    )
+
+
+def _filled(config: Config, **values: float | None) -> Config:
+    """``config`` with a value for each of these settings that has none."""
+    missing = {key: value for key, value in values.items() if getattr(config, key) is None}
+    return dataclasses.replace(config, **missing)  # type: ignore[arg-type]
+
+
+def dropout(chars: int) -> float:
+    """0.3 up to 67,000 training characters, falling to none at 4 million.
+
+    Measured best, beside the default weight decay: 0.25 for 76,000, 0.1 for 300,000, 0 to 0.02
+    for 900,000 (docs/experiments.md).
+    """
+    return round(min(0.3, 20_000 / chars), 2)
+
+
+def eval_every(validation: int, batches: Batches) -> int:
+    """Steps between validations of so many characters, at least 50: so many that they cost little.
+
+    Scoring is more than twice as fast as training; reading five times as much in training as in
+    validation keeps the latter below a tenth of the time.
+    """
+    return max(50, -(-5 * validation // (batches.T * batches.B)))
+
+
+def steps(batches: Batches) -> int:
+    """The length of a run that sets none: 6,000 steps, at most 30 epochs."""
+    return min(6000, 30 * batches.windows)

@@ -1,0 +1,62 @@
+"""What a user should know about a run before its first step."""
+
+from __future__ import annotations
+
+import filecmp
+from contextlib import suppress
+
+import numpy as np
+
+from charrnn.text.corpus import Text
+from charrnn.text.display import count, display_list, printable_name, undecodable_note
+from charrnn.text.files import files_of, left_out_notes
+from charrnn.training.run import Request, Run
+
+
+def take_notes(run: Run, request: Request, val_text: Text | None) -> None:
+    """Add to the notes of a run what its texts, its batches and its validation call for."""
+    batches, config, text = run.batches, run.config, run.text
+    files = files_of(request.corpora)
+    if len(files) > 1:
+        run.notes.append(f"{len(files):,} files are read as one text: {display_list(files)}")
+    run.notes += left_out_notes([*request.corpora, *([request.val] if request.val else [])])
+    run.notes += undecodable_note(text.undecodable, config.errors)
+    if val_text:
+        run.notes += [f"{val_text.name}: {note}" for note in
+                      undecodable_note(val_text.undecodable, config.errors)]
+    if text.unknown:
+        run.notes.append(f"{count(text.unknown, 'character')} replaced by U+FFFD: each occurs "
+                         f"fewer than {config.min_count} times in the text")
+    if isinstance(text.ids, np.memmap):
+        where = "a temporary file, which is deleted at the end"
+        if text.ids.filename is not None:
+            where = printable_name(str(text.ids.filename))
+        run.notes.append(f"the text is large: its symbols, {text.ids.nbytes / 1e9:,.1f} GB, are "
+                         f"in {where}")
+    shrunk = [
+        f"{key} is reduced from {asked} to {fits}"
+        for key, asked, fits in (("batch_size", config.batch_size, batches.B),
+                                 ("seq_length", config.seq_length, batches.T))
+        if fits < asked
+    ]
+    if shrunk:
+        run.notes.append(f"the text is short: {', '.join(shrunk)}")
+    if not len(run.validation):
+        run.notes.append("there is no validation text, so the last weights count as the best")
+    if _validates_on_training_text(request, run.checkpoint.origin):
+        run.notes.append("the validation text is the training text or part of it, so the score "
+                         "does not show how the model does on new text")
+
+
+def _validates_on_training_text(request: Request, origin: dict[str, str | None]) -> bool:
+    """Whether every file of ``--val`` is also a file of the corpus, or they are the same text."""
+    if request.val is None:
+        return False
+    corpus = [file for file in files_of(request.corpora) if file != "-"]
+
+    def is_in_corpus(file: str) -> bool:
+        with suppress(OSError):
+            return any(filecmp.cmp(file, each, shallow=False) for each in corpus)
+        return False  # standard input, or a file that is gone
+
+    return origin["val"] == origin["corpus"] or all(map(is_in_corpus, files_of([request.val])))

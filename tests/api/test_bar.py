@@ -1,0 +1,94 @@
+"""The progress bar of a run that is started from Python."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import ENVIRONMENT, TEXT
+
+import charrnn
+
+SETTINGS = {"hidden_size": 8, "layers": 1, "batch_size": 4, "seq_length": 16, "steps": 20,
+            "threads": 1}
+# Modules that make Python believe it runs in a notebook without widgets.
+NOTEBOOK = (
+    "import sys, types; shell = types.SimpleNamespace(config={'IPKernelApp': {}})\n"
+    "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: shell)\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def train(capfd, **options):
+    capfd.readouterr()
+    charrnn.train("corpus.txt", **SETTINGS | options)
+    return capfd.readouterr()
+
+
+def test_the_bar_shows_the_steps_and_both_losses_in_bits(capfd):
+    shown = train(capfd, eval_every=5)
+    assert shown.out == ""
+    last = shown.err.rstrip("\n").split("\r")[-1]
+    assert last.startswith("corpus: 100%")
+    assert "20/20" in last
+    numbers = re.search(r"training (\d\.\d{3}), validation (\d\.\d{4}) bits/char", last)
+    row = charrnn.load("checkpoints/corpus.npz").history[-1]
+    assert abs(float(numbers[1]) - row.training_bits_per_char) < 1
+    assert float(numbers[2]) == pytest.approx(row.validation_bits_per_char, abs=1e-4)
+
+
+def test_without_progress_nothing_is_shown(capfd):
+    assert train(capfd, progress=False) == ("", "")
+
+
+def test_notes_are_lines_above_the_bar_that_name_arguments(capfd):
+    shown = train(capfd, val_fraction=0, batch_size=4000).err
+    notes = [line for line in re.split("[\r\n]", shown) if line.startswith("note: ")]
+    assert any("batch_size" in note for note in notes)
+    assert len(notes) == 2, shown
+
+
+def test_a_resumed_run_starts_where_it_was(capfd):
+    train(capfd, progress=False, schedule="constant")
+    shown = train(capfd, steps=30, schedule="constant").err
+    first = next(line for line in shown.split("\r") if "/30" in line)
+    assert "20/30" in first
+
+
+def test_a_run_that_ends_for_want_of_patience_says_so(capfd):
+    shown = train(capfd, steps=10**6, eval_every=5, patience=1, learning_rate=3, warmup=0).err
+    assert re.search(r"^stopped early after step [\d,]+: ", shown.replace("\r", "\n"), re.MULTILINE)
+
+
+def test_a_run_that_has_ended_shows_a_full_bar(capfd):
+    train(capfd, progress=False)
+    assert "20/20" in train(capfd).err.split("\r")[-1]
+
+
+def test_the_bar_is_closed_after_an_error(capfd):
+    with pytest.raises(charrnn.DivergedError):
+        train(capfd, optimizer="sgd", activation="relu", learning_rate=50, clip_norm=0, warmup=0,
+              schedule="constant", steps=300)
+    assert capfd.readouterr().err.endswith("\n")
+
+
+@pytest.mark.parametrize("program", [
+    NOTEBOOK, "import sys; sys.stderr = None\n",
+], ids=["notebook", "no standard error"])
+def test_where_there_are_no_widgets_or_no_stderr_there_is_no_warning_either(home, program):
+    program += ("import charrnn; charrnn.train('corpus.txt', hidden_size=8, steps=3)\n"
+                "print('done')")
+    result = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=home, timeout=60,
+                            capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert result.stdout == "done\n"
+    assert ("3/3" in result.stderr) is ("IPython" in program), result.stderr
+    assert "Warning" not in result.stderr

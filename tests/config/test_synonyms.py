@@ -1,0 +1,28 @@
+"""Names that other programs use: each leads to something that exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from charrnn.cli.main import cli
+from charrnn.config.parsing import normal
+from charrnn.config.settings import FIELDS
+from charrnn.config.synonyms import NOT_SETTINGS, SYNONYMS
+
+OPTIONS = {
+    normal(name) for command in cli.commands.values() for param in command.params
+    for name in param.opts
+}
+
+
+@pytest.mark.parametrize("word", SYNONYMS)
+def test_a_synonym_is_spelled_as_a_key_and_leads_to_settings_or_options(word):
+    assert normal(word) == word
+    assert word not in FIELDS
+    assert SYNONYMS[word]
+    assert set(SYNONYMS[word]) <= OPTIONS
+
+
+def test_what_is_explained_is_no_setting():
+    assert not NOT_SETTINGS.keys() & FIELDS.keys()
+    assert {normal(name) for name in NOT_SETTINGS} == NOT_SETTINGS.keys()

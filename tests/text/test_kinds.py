@@ -1,0 +1,203 @@
+"""Files that are not plain text are recognised by their first bytes, and texts are not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import sqlite3
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import CorpusError
+from charrnn.text import corpus, files, kinds
+from charrnn.text.corpus import TextOptions
+
+PROSE = "Der Käfer fällt über die Öffnung, und niemand hört ihn.\n" * 50
+
+
+def zipped(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name in names:
+            file.writestr(name, "application/epub+zip" if name == "mimetype" else "text " * 50)
+    return buffer.getvalue()
+
+
+def tarred(format=tarfile.GNU_FORMAT, text=b"text\n" * 100):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as file:
+        member = tarfile.TarInfo("a.txt")
+        member.size = len(text)
+        file.addfile(member, io.BytesIO(text))
+    return buffer.getvalue()
+
+
+def old_tar():
+    """One of before 1988, which has a checksum and no magic."""
+    header = bytearray(tarred()[:512])
+    header[257:512] = bytes(255)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + b"text\n" * 100
+
+
+def database(folder):
+    with sqlite3.connect(folder / "a.db") as file:
+        file.execute("create table t (x)")
+    file.close()
+    return (folder / "a.db").read_bytes()
+
+
+def saved():
+    buffer = io.BytesIO()
+    np.savez(buffer, meta=np.zeros(3))
+    return buffer.getvalue()
+
+
+FILES = {
+    "docx": (lambda _: zipped("[Content_Types].xml", "word/document.xml"), "pandoc"),
+    "odt": (lambda _: zipped("mimetype", "content.xml"), "pandoc"),
+    "zip": (lambda _: zipped("a.txt"), "unzip"),
+    "empty zip": (lambda _: zipped(), "an empty zip archive"),
+    "checkpoint": (lambda _: saved(), "checkpoints of charrnn"),
+    "pdf": (lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "pdftotext"),
+    "doc": (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "pandoc"),
+    "gnu tar": (lambda _: tarred(), "tar -xf"),
+    "posix tar": (lambda _: tarred(tarfile.PAX_FORMAT), "tar -xf"),
+    "ustar": (lambda _: tarred(tarfile.USTAR_FORMAT), "tar -xf"),
+    "old tar": (lambda _: old_tar(), "tar -xf"),
+    "gzip": (lambda _: gzip.compress(b"text"), "gunzip"),
+    "xz": (lambda _: lzma.compress(b"text"), "unxz"),
+    "bzip2": (lambda _: bz2.compress(b"text"), "bunzip2"),
+    "empty bzip2": (lambda _: bz2.compress(b""), "bunzip2"),
+    "zstd": (lambda _: b"\x28\xb5\x2f\xfd\x04\x00text", "zstd -d"),
+    "sqlite": (database, "sqlite3"),
+    "png": (lambda _: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "--level byte"),
+    "jpeg": (lambda _: b"\xff\xd8\xff\xe0\0\x10JFIF\0", "--level byte"),
+    "elf": (lambda _: b"\x7fELF\x02\x01\x01\0", "--level byte"),
+    "utf-16": (lambda _: PROSE.encode("utf-16"), "--encoding utf-16"),
+    "utf-16 from another machine": (
+        lambda _: b"\xfe\xff" + PROSE.encode("utf-16-be"), "--encoding utf-16"),
+    "utf-32": (lambda _: PROSE.encode("utf-32"), "--encoding utf-32"),
+}
+CONTAINERS = {"docx", "odt", "zip", "empty zip", "checkpoint", "gnu tar", "posix tar", "ustar",
+              "old tar", "gzip", "xz", "bzip2", "empty bzip2", "zstd"}
+ARCHIVES = ("gnu tar", "posix tar", "ustar", "old tar")
+
+
+def read(path, data, level="char", encoding="utf-8", chunk=files.CHUNK, **options):
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "CHUNK", chunk)
+        return corpus.read([str(path)], TextOptions(level, encoding, **options))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("errors", ["strict", "replace"])
+def test_what_is_not_text_is_refused_with_what_helps(tmp_path, name, encoding, errors):
+    make, remedy = FILES[name]
+    with pytest.raises(CorpusError) as caught:
+        read(tmp_path / "text", make(tmp_path), encoding=encoding, errors=errors)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'text'} is ") and remedy in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_at_byte_level_anything_is_read_and_containers_are_noted(tmp_path, name):
+    data = FILES[name][0](tmp_path)
+    found = read(tmp_path / "text", data, "byte")
+    assert found.vocabulary.decode(found.ids) == data
+    assert len(found.notes) == (name in CONTAINERS)
+    for note in found.notes:
+        assert note.startswith(f"{tmp_path / 'text'} is ") and "bytes of the file" in note
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("pack", [(".gz", gzip.compress), (".xz", lzma.compress),
+                                  (".bz2", bz2.compress)])
+def test_a_compressed_tar_archive_is_one_all_the_same(tmp_path, name, pack):
+    ending, compress = pack
+    data = FILES[name][0](tmp_path)
+    with pytest.raises(CorpusError, match=r"is a tar archive: unpack it with tar -xf"):
+        read(tmp_path / f"text{ending}", compress(data))
+    assert len(read(tmp_path / f"text{ending}", compress(data), "byte").notes) == 1
+
+
+@pytest.mark.parametrize(("name", "compress"), [
+    ("a.tgz", gzip.compress), ("a.TXZ", lzma.compress), ("a.tbz2", bz2.compress)])
+def test_a_compressed_archive_is_known_by_its_short_name_too(tmp_path, name, compress):
+    with pytest.raises(CorpusError, match="is a tar archive: unpack it with tar -xf"):
+        read(tmp_path / name, compress(tarred()))
+    assert len(read(tmp_path / name, b"a text\n")) == 7
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+@pytest.mark.parametrize("chunk", [1, 100, 257, 511])
+def test_an_archive_is_recognised_wherever_the_chunks_end(tmp_path, name, chunk):
+    with pytest.raises(CorpusError, match="is a tar archive"):
+        read(tmp_path / "text", FILES[name][0](tmp_path), chunk=chunk)
+
+
+def test_a_second_file_is_recognised_as_well(tmp_path):
+    (tmp_path / "a").write_text("text")
+    (tmp_path / "b").write_bytes(tarred())
+    with pytest.raises(CorpusError, match="b is a tar archive"):
+        corpus.read([str(tmp_path / "a"), str(tmp_path / "b")], TextOptions("char", "utf-8"))
+
+
+@pytest.mark.parametrize("text", [
+    "BZh1 is how bzip2 begins\n", "PK\n", "PDF: %PDF-1.4\n", "ustar" * 200, "SQLite format 3\n",
+    " " * 257 + "ustar  and more\n" * 50, "0" * 2000, "\n" * 1000, "7z\n", "",
+])
+def test_texts_about_such_files_are_texts(tmp_path, text):
+    assert len(read(tmp_path / "text", text.encode())) == len(text)
+
+
+@given(st.text(max_size=600))
+def test_text_is_never_taken_for_a_container_unless_it_has_control_characters(text):
+    if not any(c < " " and c not in "\n\r\t" for c in text):
+        kind = kinds.kind_of(text.encode()[: kinds.HEAD])
+        assert kind is None or text.startswith("%PDF-")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_an_encoding_that_is_named_counts_where_it_can_be_right(tmp_path, encoding):
+    data = ("\ufeff" * encoding.endswith("e") + PROSE).encode(encoding)
+    assert len(read(tmp_path / "text", data, encoding=encoding)) >= len(PROSE)
+
+
+@pytest.mark.parametrize(("text", "encoding", "guess"), [
+    (PROSE, "latin-1", "latin-1"),
+    (PROSE, "cp1252", "latin-1"),  # the same bytes
+    ("It\u2019s \u201cquoted\u201d.\n" * 9, "cp1252", "cp1252"),
+    ("größer, heißer, müßig\n", "latin-1", "latin-1"),
+    ("Съешь ещё этих мягких французских булок\n", "cp1251", None),
+    ("吃葡萄不吐葡萄皮\n" * 9, "gb18030", None),
+    ("いろはにほへと ちりぬるを\n" * 9, "shift_jis", None),
+    ("“Don’t—stop…” he said; it cost €5.\n" * 9, "cp1252", "cp1252"),
+    ("Zwölf Boxkämpfer\n" * 9, "cp437", None),
+    ("für\n" * 9, "cp437", None),  # 0x81 has no meaning in cp1252
+])
+def test_western_encodings_are_guessed_and_others_are_not(tmp_path, text, encoding, guess):
+    assert kinds.guessed_encoding(text.encode(encoding)) == guess
+    with pytest.raises(CorpusError) as caught:
+        read(tmp_path / "text", text.encode(encoding))
+    advice = f"looks like {guess}; try --encoding {guess}" if guess else "name the right --encoding"
+    assert advice in str(caught.value)
+    assert "--errors replace" in str(caught.value)
+
+
+def test_utf_8_with_a_damaged_place_is_not_taken_for_something_else(tmp_path):
+    data = PROSE.encode() + b"\x92\n"
+    assert kinds.guessed_encoding(data) is None
+    with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):
+        read(tmp_path / "text", data)

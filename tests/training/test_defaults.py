@@ -1,0 +1,209 @@
+"""Defaults that follow from the text: computed for a new run, stored, and kept by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from training_runs import TEXT, killed_after, prepared, train
+
+from charrnn.config.settings import DERIVED, Config
+from charrnn.errors import UsageError
+from charrnn.storage import checkpoint
+from charrnn.text import split
+from charrnn.text.batches import Batches
+from charrnn.text.split import Split
+from charrnn.training import defaults
+
+UNSET = dict.fromkeys(DERIVED)
+
+
+def divided(chars, validation=0):
+    """Parts of so many characters, and batches of the training part; they take no memory."""
+    def part(size):
+        return Split(np.broadcast_to(np.uint8(1), size), np.zeros(1, np.uint8))
+
+    return part(chars), part(validation), Batches(part(chars).ids, 32, 64)
+
+
+@pytest.mark.parametrize(("chars", "expected"), [
+    (1000, 0.3), (66_666, 0.3), (200_000, 0.1), (1_003_854, 0.02), (10**8, 0.0),
+])
+def test_the_default_dropout_is_the_higher_the_less_text_there_is(chars, expected):
+    assert defaults.after_split(Config(), *divided(chars)).dropout == expected
+    assert defaults.after_split(Config(dropout=0.0), *divided(chars)).dropout == 0
+
+
+@pytest.mark.parametrize(("validation", "expected"), [(0, 50), (20_480, 50), (20_481, 51),
+                                                      (111_540, 273)])
+def test_validation_reads_a_fifth_of_what_training_reads_at_most(validation, expected):
+    made = defaults.after_split(Config(), *divided(100_000, validation))
+    assert made.eval_every == expected
+    assert defaults.after_split(Config(eval_every=3), *divided(100_000, validation)).eval_every == 3
+
+
+@pytest.mark.parametrize(("chars", "expected"), [(1000, 30), (10_000, 150), (10**7, 6000)])
+def test_a_run_has_6000_steps_or_30_epochs(chars, expected):
+    assert defaults.after_split(Config(), *divided(chars)).steps == expected
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 2.0}, {"max_minutes": 1.0}])
+def test_another_budget_leaves_the_steps_open(budget):
+    assert defaults.after_split(Config(**budget), *divided(1000)).steps is None
+
+
+@pytest.mark.parametrize("chars", [1, 2, 3, 19, 20, 1620, 9_999_999, 10**7, 10**7 + 1, 123_456_789])
+def test_the_stored_fraction_splits_a_text_as_its_default_does(chars):
+    fraction = defaults.before_split(Config(), chars, False).val_fraction
+    assert split.training_size(chars, fraction) == split.training_size(chars, None)
+    assert split.training_size(chars, float(repr(fraction))) == split.training_size(chars, None)
+
+
+def test_weight_decay_is_for_adam():
+    assert defaults.before_split(Config(), 1000, False).weight_decay == 0.1
+    assert defaults.before_split(Config(optimizer="sgd"), 1000, False).weight_decay == 0.0
+
+
+def test_a_validation_file_leaves_no_fraction(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", val=corpus, **UNSET, epochs=1.0)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    assert stored.settings["val_fraction"] is None
+    assert all(stored.settings[key] is not None for key in DERIVED if key != "val_fraction")
+
+
+def test_a_checkpoint_has_the_values_that_were_used_and_the_names_of_those_set(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", **UNSET, epochs=2.0)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    windows = prepared(corpus, tmp_path / "new.npz", **UNSET).batches.windows
+    assert {key: stored.settings[key] for key in DERIVED} == {
+        "val_fraction": 0.1, "dropout": 0.3, "weight_decay": 0.1, "eval_every": 50,
+        "steps": 2 * windows,
+    }
+    assert stored.progress.steps == 2 * windows
+    assert not set(stored.explicit) & set(DERIVED)
+    assert {"epochs", "hidden_size", "learning_rate"} <= set(stored.explicit)
+
+
+def test_minutes_are_stored_with_the_steps_that_they_gave(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("charrnn.training.budget.seconds_per_step", lambda run, step: 0.25)
+    train(corpus, tmp_path / "a.npz", steps=None, max_minutes=0.1)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    assert (stored.settings["max_minutes"], stored.settings["steps"]) == (0.1, 24)
+
+
+def as_written_before(path):
+    """Make a checkpoint one of when defaults were stored as null and what was set was not."""
+    stored = checkpoint.load(path)
+    stored.settings |= {key: None for key in DERIVED if key not in stored.explicit}
+    stored.explicit = stored.changed
+    stored.explicit_recorded = False
+    checkpoint.save(path, stored)
+    assert b'"explicit"' not in path.read_bytes()
+    assert checkpoint.load(path).explicit == stored.explicit
+
+
+LONG = {"save_every": 5, "batch_size": 2, "seq_length": 4}
+
+
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd"}, {"epochs": 1.0}, {"dropout": 0.1},
+                                   {"val_fraction": 0.3}])
+def test_a_run_begun_when_defaults_were_null_resumes_to_the_same_weights(corpus, tmp_path, extra):
+    corpus.write_text(TEXT[:300])
+    options = UNSET | LONG | extra
+    train(corpus, tmp_path / "whole.npz", **options)
+    killed_after(12, corpus, tmp_path / "parts.npz", **options)
+    as_written_before(tmp_path / "parts.npz")
+    train(corpus, tmp_path / "parts.npz", **options)
+    whole, parts = (checkpoint.load(tmp_path / f"{name}.npz") for name in ("whole", "parts"))
+    np.testing.assert_array_equal(parts.last.flat, whole.last.flat)
+    np.testing.assert_array_equal(parts.best.flat, whole.best.flat)
+    assert (parts.settings, parts.progress) == (whole.settings, whole.progress)
+    assert not parts.explicit_recorded, "what was set is still not known"
+
+
+OTHER_RULES = {"dropout": lambda chars: 0.77, "steps": lambda batches: 777,
+               "eval_every": lambda validation, batches: 77}
+
+
+@pytest.fixture
+def other_rules(monkeypatch):
+    """Have the defaults follow other rules, as in a later version."""
+    def change():
+        for name, rule in OTHER_RULES.items():
+            monkeypatch.setattr(defaults, name, rule)
+        monkeypatch.setattr(Config, "decay", property(
+            lambda self: 7.0 if self.weight_decay is None else self.weight_decay))
+        monkeypatch.setattr(defaults, "default_fraction", lambda size: 0.7)
+
+    return change
+
+
+def test_a_run_keeps_its_defaults_when_the_rules_change(corpus, tmp_path, other_rules):
+    corpus.write_text(TEXT[:300])
+    options = UNSET | LONG
+    train(corpus, tmp_path / "whole.npz", **options)
+    killed_after(12, corpus, tmp_path / "parts.npz", **options)
+    other_rules()
+    train(corpus, tmp_path / "parts.npz", **options)
+    assert (tmp_path / "parts.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    new = prepared(corpus, tmp_path / "new.npz", **options).config
+    assert (new.dropout, new.steps, new.eval_every) == (0.77, 777, 77)
+    assert (new.val_fraction, new.weight_decay) == (0.7, 7.0)
+
+
+def test_a_default_that_is_named_now_is_the_same_run(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", **UNSET)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    same = {key: stored.settings[key] for key in DERIVED}
+    assert train(corpus, tmp_path / "a.npz", **same)[-1].reason == "already trained"
+    as_written_before(tmp_path / "a.npz")
+    assert train(corpus, tmp_path / "a.npz", **same)[-1].reason == "already trained"
+    with pytest.raises(UsageError, match=r"eval_every 50 \(default\) there, 10 now"):
+        prepared(corpus, tmp_path / "a.npz", **same | {"eval_every": 10})
+
+
+def test_a_setting_that_has_its_default_value_is_the_same_run_without_it(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", **UNSET | {"dropout": 0.3, "eval_every": 10})
+    with pytest.raises(UsageError) as error:
+        prepared(corpus, tmp_path / "a.npz", **UNSET)
+    assert "(eval_every 10 there, 50 (default) now)" in str(error.value)
+    assert prepared(corpus, tmp_path / "a.npz", **UNSET | {"eval_every": 10}).resumed
+
+
+def test_what_may_change_is_that_of_now_or_of_the_run(corpus, tmp_path, monkeypatch):
+    train(corpus, tmp_path / "a.npz", steps=10, save_every=None, patience=3)
+    stored = checkpoint.load(tmp_path / "a.npz")
+    stored.settings["save_every"] = 999  # the default of the version that wrote it
+    checkpoint.save(tmp_path / "a.npz", stored)
+    run = prepared(corpus, tmp_path / "a.npz", steps=20, save_every=None)
+    assert (run.config.save_every, run.config.patience) == (999, None)
+    run = prepared(corpus, tmp_path / "a.npz", steps=20, save_every=7)
+    assert run.config.save_every == 7
+
+
+def test_a_budget_that_was_named_and_is_not_any_more_gives_way_to_the_default(corpus, tmp_path):
+    for budget in ({"steps": 10}, {"epochs": 0.2}):
+        name = tmp_path / f"{min(budget)}.npz"
+        train(corpus, name, **{"steps": None} | budget)
+        run = prepared(corpus, name, steps=None)
+        assert run.config.steps == defaults.steps(run.batches)
+        assert dataclasses.replace(run.config, steps=None).epochs is None
+
+
+def test_an_inherited_setting_is_changed_but_not_explicit(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz")
+    train(corpus, tmp_path / "b.npz", init_from=tmp_path / "a.npz", hidden_size=None)
+    stored = checkpoint.load(tmp_path / "b.npz")
+    assert "hidden_size" in stored.changed
+    assert "hidden_size" not in stored.explicit
+
+
+def test_the_file_names_for_older_readers_what_differs_from_the_defaults(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", layers=2, seed=1, dropout=None)
+    with np.load(tmp_path / "a.npz") as file:
+        meta = json.loads(file["meta"].tobytes())
+    assert {"layers", "seed"} <= set(meta["explicit"]) and "dropout" not in meta["explicit"]
+    assert not {"layers", "seed", "dropout"} & set(meta["changed"])
+    assert "hidden_size" in meta["changed"]
