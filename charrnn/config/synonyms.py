@@ -110,6 +110,5 @@ NOT_SETTINGS = {
     "data": "is not a setting: name the text after charrnn train",
     "input": "is not a setting: name the text after charrnn train",
     "data_dir": "is not a setting: name the text after charrnn train",
-    "model": "is not a setting: there is one kind of model, whose size hidden_size and layers set",
-    "cell": "is not a setting: there is one kind of model, whose size hidden_size and layers set",
+    "model": "is not a setting: cell chooses rnn, gru or lstm, hidden_size and layers the size",
 }

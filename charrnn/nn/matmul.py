@@ -60,7 +60,7 @@ def sum_of_products(W: ndarray, B: int) -> Callable[[ndarray], ndarray]:
     """
     H, K = W.shape
     parts = next(n for n in range(-(-H // K), H + 1)
-                 if H % n == 0 and SMALL // (B * (H // n)) >= 2 * REGISTER or n == H)
+                 if (H % n == 0 and SMALL // (B * (H // n)) >= 2 * REGISTER) or n == H)
     inner = H // parts
     width = block_width(B, inner, K)
     blocks = -(-K // width)
