@@ -4,11 +4,11 @@
 
 With a = x_t W_xh + b_h and p = h_(t-1) W_hh, each in blocks r, z, n:
 
-    forward     r_t = sigmoid(a_r + p_r)                        z_t = sigmoid(a_z + p_z)
-                n_t = tanh(a_n + r_t * p_n)                     h_t = (1 - z_t) * n_t + z_t * h_(t-1)
-    backward    da_n = dh_t * (1 - z_t) * (1 - n_t^2)           dp_n = da_n * r_t
-                da_z = dh_t * (h_(t-1) - n_t) * z_t * (1 - z_t) dp_z = da_z
-                da_r = da_n * p_n * r_t * (1 - r_t)             dp_r = da_r
+    forward     r_t = sigmoid(a_r + p_r)                    z_t = sigmoid(a_z + p_z)
+                n_t = tanh(a_n + r_t * p_n)                 h_t = (1 - z_t) * n_t + z_t * h_(t-1)
+    backward    da_n = dh_t * (1 - z_t) * (1 - n_t^2)       dp_n = da_n * r_t
+                da_z = dh_t * (h_(t-1) - n_t) * z_t * (1 - z_t)             dp_z = da_z
+                da_r = da_n * p_n * r_t * (1 - r_t)         dp_r = da_r
                 dh_(t-1) = (from outside the loop) + dh_t * z_t + dp_t W_hh'
 
 Cho et al. multiply h by the reset gate before the product; after it, one product serves all

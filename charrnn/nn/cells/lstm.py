@@ -79,7 +79,7 @@ class Lstm:
         Returns the gradient of the recurrent product, (T, B, kH), here ``da`` itself, and that
         of the carried state, (S, B, H). After the last step no gradient is carried.
         """
-        h, c = state
+        _, c = state
         carried, dc = np.zeros((2, *dh[0].shape), dh.dtype)
         slope, of_c = np.empty_like(dc), np.empty_like(dc)
         to_before = repeated_product(W_hh.T, B=len(dc))
