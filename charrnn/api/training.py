@@ -58,7 +58,7 @@ def train(
             run = prepare(request)
             if may_oversubscribe(run.checkpoint.threads):
                 warnings.warn(
-                    f"BLAS may start threads in each of charrnn's {run.checkpoint.threads} threads, "
+                    f"BLAS may start its own threads in each of {run.checkpoint.threads} threads, "
                     "which is very slow: set OMP_NUM_THREADS=1 before NumPy is imported",
                     stacklevel=2)
             with TrainingBar(name) if progress else nullcontext() as bar:
