@@ -269,7 +269,7 @@ def test_usr1_to_the_launcher_saves_and_the_run_continues(folder):
 @pytest.mark.parametrize(("args", "words"), [
     ([*TINY, "--no-such-option"], "No such option"),
     (["train", "missing.txt"], "missing.txt: no such file"),
-    (["train", "-"], "standard input reaches one of 4 processes"),
+    (["train", "-"], "standard input reaches only one of 4 processes"),
     ([*TINY, "-c", "missing.yaml"], "missing.yaml"),
     ([*TINY, "-c", "bad.yaml"], "bad.yaml"),
     ([*TINY, "--batch-size", "30"], "30 sequences cannot be divided evenly among 4 processes"),

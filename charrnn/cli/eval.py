@@ -71,15 +71,15 @@ class Output(NamedTuple):
 @encoding_option
 @errors_option
 @click.option("--per-line", is_flag=True,
-              help="Score each line of each file on its own. Tab-separated columns: bits/char, "
+              help="Score each line of each file on its own. Columns separated by tabs: bits/char, "
               "characters, nats, text.")
 @click.option("--dynamic", is_flag=True,
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as coloured text, elsewhere as "
-              "tab-separated columns: bits; 1 if it was the most likely character, else 0; "
-              "character.")
+              help="Show the bits of each character: on a terminal as coloured text, elsewhere in "
+              "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
+              "character).")
 @click.option("--baselines", is_flag=True,
               help="Compare with n-gram models of the training text, and with lzma.")
 @click.option("--train-text", type=TEXTS, metavar="FILE",
@@ -92,7 +92,8 @@ def evaluate(
     encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
     baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
-    """Score how well a model predicts TEXT: files and folders, read as one text, or - for stdin.
+    """Score how well a model predicts TEXT: files and folders, read as one text, or - for
+    standard input.
 
     The text is scored as it is read, so it may be endless. With --split, --dynamic, --surprisal
     or --baselines, all of it is read first.

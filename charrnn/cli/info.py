@@ -224,7 +224,8 @@ def history(rows: list[dict[str, Any]]) -> Iterator[str]:
     finite = [score for score in scores if score is not None]
     if rows:
         yield ""
-        yield f"History (last {min(ROWS, len(rows))} of {len(rows):,} rows; bits/char)"
+        shown = f"last {ROWS} of {len(rows):,} rows" if len(rows) > ROWS else "all rows"
+        yield f"History ({shown}; bits/char)"
         if len(finite) > 1:
             yield f"  validation {sparkline(finite)} from {finite[0]:.4f} to {finite[-1]:.4f}"
         yield f"  {'step':>9}  training  validation  grad norm  learning rate"

@@ -146,8 +146,8 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-        help="What to do with characters that the model does not know. A model trained with "
-        "--min-count reads them as U+FFFD.",
+        help="What to do with characters that the model does not know. If it was trained with "
+        "--min-count, it reads them as U+FFFD.",
     )(command)
 
 

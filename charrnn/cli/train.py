@@ -42,7 +42,8 @@ from charrnn.system import machine
 @click.option("--overwrite", is_flag=True, help="Replace the checkpoint of another run.")
 @click.option("--dry-run", is_flag=True,
               help="Show what would be trained and exit. A large text is still encoded.")
-@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the events of the run as JSON, one per line.")
 @click.option("--json-every", type=WholeNumber(0), metavar="N",
               help="With --json, print only the step events whose step is a multiple of N; 0 "
               "prints none of them.  [default: 1]")
@@ -74,7 +75,7 @@ def train(
     config = resolve(file, given)
     check_texts((*corpus, val), "" if config.level == "byte" else
                 "to resume its run, repeat the command that started it; to start a new run from "
-                "it, charrnn train TEXT --init-from FILE")
+                "its weights, use charrnn train TEXT --init-from FILE")
     if init_from is not None:
         init_from = choose_checkpoint(init_from)
     allowed = machine.allowed_threads()

@@ -59,8 +59,8 @@ class Config:
         help="Share of the text, at its end, used for validation.")
     min_count: int = setting(
         1, "Text", low=1,
-        help="Replace characters that occur fewer times than this with U+FFFD. For texts with "
-        "thousands of distinct characters.")
+        help="Characters that occur fewer times than this become U+FFFD. For texts with thousands "
+        "of distinct characters.")
     borders: str = setting(
         "ignore", "Text", choices=("ignore", "reset"),
         help="What to do with the state where a file begins: keep it, or reset it to zero.")
@@ -108,8 +108,8 @@ class Config:
         help="Largest absolute value in the gradient; 0 disables clipping.")
     weight_decay: float | None = setting(
         None, "Optimization", low=0, rule="0.1 with adam, else 0",
-        help="Each step shrinks the weight matrices by learning rate x this. Raise it if the "
-        "model overfits.")
+        help="Each step shrinks the weight matrices by the fraction learning rate x this. Raise it "
+        "if the model overfits.")
 
     steps: int | None = setting(
         None, "Budget", low=1, rule="6000, at most 30 epochs",
@@ -129,7 +129,7 @@ class Config:
         help="Steps between validations.")
     save_every: int = setting(
         200, "Validation and saving", low=1,
-        help="Steps between checkpoints, in addition to one at each validation.")
+        help="Steps between saves of the checkpoint; each validation saves it, too.")
     sample_every: int = setting(
         0, "Validation and saving", low=0,
         help="Steps between short samples to show; 0 shows none.")

@@ -35,7 +35,7 @@ def check_writable(path: Path) -> None:
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise UsageError(f"{path}: no file can be written in the folder {folder}")
+            raise UsageError(f"{path}: the folder {folder} cannot be written")
         with suppress(FileNotFoundError):  # this is the longest name that is needed
             sibling(target, "lock").lstat()
     except OSError as error:

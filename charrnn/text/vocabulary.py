@@ -114,7 +114,7 @@ class Vocabulary:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise CorpusError(f"its character {error.start + 1:,} is not UTF-8") from None
+            raise CorpusError(f"character {error.start + 1:,} is not UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:

@@ -148,7 +148,7 @@ def _reset(now: set[str], then: set[str]) -> set[str]:
 def _shown(value: Value, default: bool) -> str:
     """A value of a setting in a message, never None."""
     if value is None:
-        return "at its default"
+        return "default"
     return f"{value} (default)" if default else f"{value}"
 
 

@@ -166,7 +166,7 @@ def test_bytes_are_refused_exactly_where_they_are_not_utf_8(read, data, chunk):
     assert f"byte {at:,} (0x{data[at]:02X}) is not utf-8" in str(caught.value)
 
 
-def test_invalid_utf_8_is_refused_with_file_offset_and_the_way_out(read, path):
+def test_invalid_utf_8_is_refused_with_file_offset_and_remedy(read, path):
     with pytest.raises(CorpusError) as caught:
         read(b"a" * 4095 + b"\xe9t\xe9", 1024)
     message = str(caught.value)
@@ -227,7 +227,7 @@ def test_a_lone_surrogate_is_refused_or_preserved(read):
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "folder", "file/inside.txt"])
-def test_what_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
+def test_a_file_that_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=name) as caught:
