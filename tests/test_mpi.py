@@ -235,7 +235,7 @@ def test_a_signal_to_the_launcher_saves_and_other_processes_resume(
     assert (folder / "a.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
-def test_that_a_job_was_stopped_is_printed_once(folder):
+def test_the_stop_of_a_job_is_printed_once(folder):
     with background(2, [arg for arg in LONG if arg != "--quiet"], folder) as process:
         until(process, "step", 5)
         process.send_signal(signal.SIGTERM)

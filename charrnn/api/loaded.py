@@ -155,9 +155,9 @@ class LoadedModel:
     def score_blocks(self, part: Split, threads: int = 1) -> Iterator[Scored]:
         """The symbols of a part scored by fixed weights, block by block, as in validation.
 
-        If the state is reset between files, it is reset inside the segments, which are counted
-        from the beginning of the part. ``score_text`` and ``score_stream`` count the segments of
-        each file from its own beginning.
+        Segments are counted from the beginning of the part; if the state is reset between files,
+        it is reset inside segments. ``score_text`` and ``score_stream`` count the segments of each
+        file from its own beginning.
         """
         from charrnn.inference import scoring
 
@@ -171,7 +171,7 @@ class LoadedModel:
                                     restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
-        """The symbols of a part scored by weights that are trained on what has been scored."""
+        """The symbols of a part, scored by weights that are trained on the symbols before them."""
         from charrnn.inference import dynamic
 
         return dynamic.evaluate(self.parameters, part)
@@ -258,7 +258,7 @@ class LoadedModel:
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
         notes: list[str] | None = None,
     ) -> str:
-        """The HTML page on how this model predicts a text, or without ``paths`` one it generates.
+        """The HTML page on how the model predicts a text; without ``paths``, one it generates.
 
         Anything unusual in the text is added to ``notes``.
         """

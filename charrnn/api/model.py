@@ -102,7 +102,7 @@ class Model:
 
     @property
     def history(self) -> list[HistoryRow]:
-        """One row for each validation; of a long run, 1,000 rows that span it."""
+        """One row per validation; of a long run, at most 1,000 rows that span it."""
         rows: list[Any] = self._model.checkpoint.history
         return [HistoryRow(step, loss / LN2, loss, None if nats is None else nats / LN2, nats,
                            norm, rate) for step, loss, nats, norm, rate in rows]
@@ -173,7 +173,7 @@ class Model:
         return texts[0] if count is None else texts
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
-        """How well the model predicts ``text``: as ``charrnn eval`` scores a file with that text.
+        """The score of ``text``, as ``charrnn eval`` computes it for a file with that text.
 
         With ``unknown="skip"``, characters that the model does not know are skipped; otherwise
         they raise CorpusError, as does an empty text.

@@ -1,4 +1,4 @@
-"""Which checkpoint is meant: that of an option, of the environment, or the newest one."""
+"""The choice of a checkpoint: that of an option, of the environment, or the newest one."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # ``--help`` needs this module but not NumPy
 
 
 class ReaderGone(Exception):
-    """The reader of standard output, such as ``head``, has closed it: end, without an error."""
+    """The reader of standard output, such as ``head``, has closed it: exit without an error."""
 
 
 def say(text: str) -> None:

@@ -119,8 +119,8 @@ def evaluate(
     if not (split in ("train", "val") or dynamic or surprisal or baselines):
         score_stream(model, model.stream(text, skip, chosen), threads, output)
         return
-    # A --split needs the training text, which has no unknown characters or replaces them. Skipping
-    # them reports a wrong text as wrong, and not for its unknown characters.
+    # The training text has no unknown characters. With --split train or val they are skipped, so
+    # that the message about another text is not about its unknown characters.
     whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:

@@ -144,7 +144,7 @@ def similar_file(path: str) -> str:
 
 
 def is_checkpoint(path: str) -> bool:
-    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
+    """Whether a file begins like a charrnn checkpoint; False if it cannot be read."""
     try:
         if not os.path.isfile(path):
             return False

@@ -112,7 +112,7 @@ def in_bits(nats: float | None) -> float | None:
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:
-    """The same for people."""
+    """The contents as lines for people."""
     from charrnn.text.display import printable_name
 
     versions = facts["versions"] or {}
@@ -178,7 +178,7 @@ def symbols(vocabulary: dict[str, Any]) -> str:
 
 
 def best(progress: dict[str, Any]) -> str:
-    """The best validation score and where it was."""
+    """The best validation score and its step."""
     nats = progress["best_nats_per_char"]
     if nats is None:
         return "none: no validation had a finite score"

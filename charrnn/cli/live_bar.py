@@ -41,7 +41,7 @@ class LiveBar(Bar):
         return about | {"ncols": width, "bar_format": self._format(width, about)}
 
     def _format(self, width: int, about: Any) -> str:
-        """The fullest form that fits: the graphic goes first, the percentage and the time never."""
+        """The fullest form that fits; the graphic is dropped first, percentage and time never."""
         if self.total is None:
             counted = f"{self.n:,} {self.unit}s"
             forms = [[counted, *self.details[:k]] for k in range(len(self.details), -1, -1)]

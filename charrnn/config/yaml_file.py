@@ -53,7 +53,7 @@ def read_yaml(path: str) -> dict[str, Value]:
                     raise refuse(event, "anchors and tags are not supported")
                 if depth == 0:
                     if event.value:
-                        raise refuse(event, "a config consists of lines 'key: value'")
+                        raise refuse(event, "a config consists of 'key: value' lines")
                 elif key is None:
                     key = event.value
                     if key not in FIELDS:
@@ -66,7 +66,7 @@ def read_yaml(path: str) -> dict[str, Value]:
             elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
                 found = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a mapping"
                 raise refuse(event, f"{key or 'a config'} takes a single value, not {found}"
-                             if key else f"a config consists of lines 'key: value', not {found}")
+                             if key else f"a config consists of 'key: value' lines, not {found}")
             elif isinstance(event, yaml.AliasEvent):
                 raise refuse(event, "aliases are not supported")
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:

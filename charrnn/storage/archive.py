@@ -188,8 +188,8 @@ def reading(path: Path) -> Iterator[Reader]:
         raise UsageError(f"{path} is not a regular file, so not a checkpoint") from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a seek to a position before the file
-            raise CheckpointError(f"{path} was not written by charrnn: it contains a wrong "
-                                  "position") from None
+            raise CheckpointError(f"{path} was not written by charrnn: it contains a position "
+                                  "outside the file") from None
         raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError,
             AttributeError, IndexError, OverflowError, RuntimeError, EOFError) as error:

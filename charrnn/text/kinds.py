@@ -30,9 +30,10 @@ BEGINNINGS = {
     b"PK\3\4": Kind("a zip archive", "unpack it with unzip"),
     b"PK\5\6": Kind("an empty zip archive", "name a text file"),
     b"%PDF-": Kind("a PDF file", "extract its text with pdftotext", container=False),
-    b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or let its name end in "
-                          ".gz"),
-    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or let its name end in .xz"),
+    b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or give it a name that "
+                          "ends in .gz"),
+    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or give it a name that ends in "
+                        ".xz"),
     b"(\xb5/\xfd": Kind("compressed with zstd", "unpack it with zstd -d"),
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", PLAIN_TEXT,
                                               container=False),
@@ -65,7 +66,8 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
 
 def _by_head(head: bytes) -> Kind | None:
     if BZIP2.match(head):
-        return Kind("compressed with bzip2", "unpack it with bunzip2, or let its name end in .bz2")
+        return Kind("compressed with bzip2", "unpack it with bunzip2, or give it a name that ends "
+                    "in .bz2")
     for beginning, kind in BEGINNINGS.items():
         if head.startswith(beginning):
             if beginning == b"PK\3\4" and b"meta.npy" in head[:50]:

@@ -141,7 +141,7 @@ class Source:
             if not isinstance(error, UnicodeDecodeError):
                 raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
                                   f"{self.remedy}") from None
-            # What failed ends where the data ends; it may begin earlier.
+            # The object that failed ends where the data ends, but may begin in an earlier chunk.
             at = offset + len(data) - len(error.object) + error.start
             byte = error.object[error.start]
             remedy, guess = self.remedy, None

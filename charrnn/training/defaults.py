@@ -50,11 +50,10 @@ def dropout(chars: int) -> float:
 
 
 def eval_every(validation: int, batches: Batches) -> int:
-    """Steps between validations of ``validation`` characters: at least 50, and five times as much
-    text read in training as in validation.
+    """Steps between validations of ``validation`` characters, at least 50.
 
-    Scoring is more than twice as fast as training, so validation takes less than a tenth of the
-    time.
+    Training reads at least five times as much text as validation. Scoring is more than twice as
+    fast as training, so validation takes less than a tenth of the time.
     """
     return max(50, -(-5 * validation // (batches.T * batches.B)))
 

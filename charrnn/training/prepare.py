@@ -134,7 +134,7 @@ def _read_texts(
     if val is not None:
         ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
         val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
-    elif request.val is not None:  # characters are rare by their number in the training text
+    elif request.val is not None:  # the training text decides which characters are rare
         val = reader.read([request.val], vocabulary, config.encoding, errors=config.errors)
     if val is not None and len(val) == 0:
         raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
@@ -144,9 +144,9 @@ def _read_texts(
 def _read_corpus(
     paths: Sequence[str], options: TextOptions, more: ndarray, processes: ProcessGroup
 ) -> Text:
-    """The corpus, in every process; of those that share a folder, one encodes a large text.
+    """The corpus, in every process; one of those that share a folder encodes a large text.
 
-    At first only the first process reads it: a large text is then in a file that others map.
+    At first, only the first process reads it. A large text is then in a file that others map.
     """
     def read_if(chosen: bool) -> Text | None:
         return processes.together(lambda: corpus.read(paths, options, more) if chosen else None)
@@ -206,7 +206,7 @@ def _check_memory(demand: Demand, processes: int) -> None:
     if available is not None and needed > available:
         raise UsageError(
             f"{demand.arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory, but "
-            f"{available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
+            f"only {available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
         )
 
 

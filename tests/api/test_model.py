@@ -284,7 +284,7 @@ def test_predictions_agree_with_surprisals(model):
         assert -np.log2(p[model.vocabulary.index(text[i])]) == pytest.approx(bits, rel=1e-4)
 
 
-def test_predictions_are_what_samples_are_drawn_from(model):
+def test_samples_are_drawn_from_the_predictions(model):
     p = model.predict("sie")
     drawn = "".join(text[-1] for text in model.sample("sie", 1, seed=1, count=20_000))
     counts = np.array([drawn.count(symbol) for symbol in model.vocabulary])
@@ -305,7 +305,7 @@ def test_a_model_whose_states_overflow_has_no_prediction(home):
             use("sieben")
 
 
-def test_threads_can_use_one_model(model):
+def test_several_threads_can_use_one_model(model):
     expected = model.score(TEXT), model.sample("s", 50, seed=1)
     found = []
     threads = [threading.Thread(target=lambda: found.append(

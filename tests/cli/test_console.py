@@ -171,7 +171,7 @@ def test_a_closed_standard_output_is_an_error_and_a_closed_standard_error_is_not
     console.silence_stdout()
 
 
-def test_what_is_still_buffered_can_be_discarded(monkeypatch, tmp_path):
+def test_buffered_output_can_be_discarded(monkeypatch, tmp_path):
     with open(tmp_path / "out", "w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         file.write("buffered")

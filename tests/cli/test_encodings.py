@@ -136,7 +136,7 @@ def test_an_encoding_without_a_text_is_refused(home):
     assert result.returncode == 2 and b"'klingon' is not a text encoding" in result.stderr
 
 
-def test_a_model_of_bytes_reads_bytes_whatever_their_encoding(home):
+def test_a_byte_level_model_reads_bytes_in_any_encoding(home):
     folder, encoding = home
     result = run_charrnn("train", "own.txt", *TINY, "--steps", "5", "--encoding", encoding,
                          "--level", "byte", "-o", "byte.npz", cwd=folder)

@@ -232,7 +232,7 @@ def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours
     assert ("\t" in shown) != colours
 
 
-def test_a_note_is_printed_where_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
+def test_a_note_is_printed_if_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
     monkeypatch.setattr(ngram, "MAX_COUNTED", 1000)
     monkeypatch.chdir(home)
     arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",

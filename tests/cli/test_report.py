@@ -179,7 +179,7 @@ def test_file_names_that_are_not_unicode_do_not_stop_a_report_or_a_table(tmp_pat
         assert result.returncode == 0, result
 
 
-def test_a_report_on_states_that_overflow_is_one_line(home, tmp_path):
+def test_a_report_on_states_that_overflow_is_an_error_of_one_line(home, tmp_path):
     run = checkpoint.load(home / "checkpoints/corpus.npz")
     run.settings["activation"] = "relu"
     for W in run.best.W_hh:

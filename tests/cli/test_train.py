@@ -145,7 +145,7 @@ def in_a_terminal_that_closes(folder, steps, ignoring):
 
 
 @POSIX
-def test_a_terminal_that_closes_saves(tmp_path):
+def test_a_run_whose_terminal_closes_is_saved(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     assert in_a_terminal_that_closes(tmp_path, 1_000_000, ignoring=False) == 129
     result = run_charrnn("train", "a.txt", *TINY, "--steps", "1000000", "--dry-run", cwd=tmp_path)

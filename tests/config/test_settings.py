@@ -10,7 +10,7 @@ from charrnn.config.parsing import parse, resolve
 from charrnn.config.settings import DERIVED, FIELDS, MAY_CHANGE, Config, changed, option_name
 
 
-def test_every_setting_of_the_design_is_there():
+def test_every_setting_exists():
     named = """level encoding val_fraction hidden_size layers activation dropout dtype batch_size
         seq_length optimizer learning_rate schedule warmup clip_norm clip_value steps epochs
         max_minutes patience eval_every save_every sample_every seed threads

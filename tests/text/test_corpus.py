@@ -205,7 +205,7 @@ def test_the_offset_is_right_in_other_encodings_too(read, encoding, data, at, ch
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 @pytest.mark.parametrize("chunk", [1, 5, 100])
-def test_a_text_without_the_mark_its_encoding_begins_with_is_refused(read, encoding, chunk):
+def test_a_text_without_the_byte_order_mark_of_its_encoding_is_refused(read, encoding, chunk):
     with pytest.raises(CorpusError, match=f"{encoding}.*--encoding"):
         read(b"an ASCII text", chunk, encoding=encoding)
 

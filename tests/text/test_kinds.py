@@ -158,7 +158,7 @@ def test_a_second_file_is_recognized_as_well(tmp_path):
     "BZh1 is how bzip2 begins\n", "PK\n", "PDF: %PDF-1.4\n", "ustar" * 200, "SQLite format 3\n",
     " " * 257 + "ustar  and more\n" * 50, "0" * 2000, "\n" * 1000, "7z\n", "",
 ])
-def test_texts_about_such_files_are_texts(tmp_path, text):
+def test_texts_that_mention_such_files_are_texts(tmp_path, text):
     assert len(read(tmp_path / "text", text.encode())) == len(text)
 
 

@@ -57,7 +57,7 @@ def test_a_byte_level_run_trains_on_any_file(tmp_path):
     assert (start.distinct, start.level) == (256, "byte")
 
 
-def test_rare_and_unknown_characters_are_replaced_by_one(corpus, tmp_path):
+def test_rare_and_unknown_characters_are_replaced_by_one_symbol(corpus, tmp_path):
     (tmp_path / "rare.txt").write_text(TEXT + "äöü" + "ß" * 4)
     (tmp_path / "val.txt").write_text("the quick äö\u4e00 fox")
     events = train(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=5,
