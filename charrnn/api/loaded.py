@@ -269,8 +269,8 @@ class LoadedModel:
             pieces = sampling.samples(self.parameters, self.start, count=1,
                                       length=looked_at(len(self.vocabulary)), seed=REPORT_SEED)
             ids = np.concatenate([ids for _, ids in pieces])
-            source = ("The model generated this text itself; name a text to see how well the "
-                      "model predicts that one.")
+            source = ("The model generated this text itself; charrnn report TEXT shows how well "
+                      "it predicts another one.")
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
         decoding = decoding or self.decoding_of(paths)
         text = self.read(paths, skip_unknown, decoding)

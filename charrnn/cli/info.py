@@ -192,7 +192,7 @@ def settings(facts: dict[str, Any]) -> Iterator[str]:
     marked = facts["changed"] if explicit is None else explicit
     legend = "* set by an option or a config file"
     if explicit is None:
-        legend = "* differs from the default; which were set explicitly is not recorded"
+        legend = "* differs from the default; explicit settings are not recorded"
     yield ""
     yield f"Settings ({legend})"
     for group, fields in groupby(FIELDS.values(), lambda field: field.metadata["group"]):

@@ -142,7 +142,7 @@ def start_lines(event: Start) -> list[str]:
         f"{event.corpus}: {counted(event.chars, symbol)}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} training, {event.val_chars:,} validation"
         # Too few to mention, unless the text is short.
-        + (f" (each epoch omits {event.left_over:,} at its ends)"
+        + (f" (each epoch omits {event.left_over:,} training {symbol}s)"
            if event.left_over > event.train_chars // 100 else "")
     )
     model = (f"model: {counted(event.parameters, 'parameter')}, "

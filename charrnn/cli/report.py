@@ -49,8 +49,8 @@ def report(
     if text.count("-") > 1:
         raise UsageError("standard input can be read only once")
     if not text and (encoding is not None or errors is not None):
-        raise UsageError("--encoding and --errors are for TEXT; without TEXT, the model generates "
-                         "its own")
+        raise UsageError("--encoding and --errors apply only to TEXT; without TEXT, the model "
+                         "generates a text itself")
     start_numpy()
 
     from charrnn.api import loaded as api

@@ -56,7 +56,7 @@ class Config:
         "skip them. Change it if only a few bytes are damaged.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
-        help="Share of the text, at its end, used for validation.")
+        help="Share of the text, taken from its end, used for validation.")
     min_count: int = setting(
         1, "Text", low=1,
         help="Characters that occur fewer times than this become U+FFFD. For texts with thousands "

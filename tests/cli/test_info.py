@@ -86,7 +86,7 @@ def test_values_that_an_older_file_lacks_are_shown_as_not_recorded(name, tmp_pat
     text = shown(run_charrnn("info", DATA / name, cwd=tmp_path))
     facts = json.loads(shown(run_charrnn("info", DATA / name, "--json", cwd=tmp_path)))
     assert "    eval_every     not recorded\n" in text
-    assert "* differs from the default; which were set explicitly is not recorded" in text
+    assert "* differs from the default; explicit settings are not recorded" in text
     assert "  * hidden_size    " in text
     assert facts["explicit"] is None
     assert facts["changed"][0] == "hidden_size"
