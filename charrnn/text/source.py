@@ -126,8 +126,8 @@ class Source:
             raise CorpusError(f"{display_path(path)} is {kind.name}: {kind.remedy}")
         marked = marked_encoding(head)
         if marked and not self.encoding.startswith(("utf-16", "utf-32")):
-            raise CorpusError(f"{display_path(path)} has the byte order mark of {marked.upper()}: "
-                              f"read it with --encoding {marked}")
+            raise CorpusError(f"{display_path(path)} is {marked.upper()} text, judging by its byte "
+                              f"order mark: read it with --encoding {marked}")
 
     def _decode(self, path: str, decoder: Decoder, data: bytes, offset: int) -> ndarray:
         try:
@@ -135,8 +135,8 @@ class Source:
         except UnicodeError as error:
             if "BOM" in str(error):  # of utf-16 and utf-32; Pythons differ in the type of error
                 raise CorpusError(
-                    f"{display_path(path)} does not begin with a byte order mark: name the byte "
-                    f"order with --encoding {self.encoding}-le or --encoding {self.encoding}-be"
+                    f"{display_path(path)} is not {self.encoding}, or lacks the byte order mark: "
+                    f"name the order with --encoding {self.encoding}-le or {self.encoding}-be"
                 ) from None
             if not isinstance(error, UnicodeDecodeError):
                 raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "

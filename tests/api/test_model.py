@@ -261,7 +261,7 @@ def test_unknown_characters_are_refused_skipped_or_replaced(model):
     for use in (model.score, model.surprisal, model.predict):
         with pytest.raises(charrnn.CorpusError, match=r'☃.*unknown="skip"'):
             use("d☃u")
-        with pytest.raises(charrnn.UsageError, match="unknown is"):
+        with pytest.raises(charrnn.UsageError, match="unknown must be"):
             use("du", unknown="replace")
     assert model.score("d☃u", unknown="skip") == model.score("du")
     replacing = charrnn.load("rare.npz")

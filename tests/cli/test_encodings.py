@@ -89,7 +89,7 @@ def test_a_text_in_neither_encoding_is_refused_with_both_names(home, more):
     assert line.count("\n") == 1
     assert f"--encoding {encoding}" in line
     if encoding == "utf-16":
-        assert line.startswith("charrnn: more.txt has the byte order mark of UTF-16: ")
+        assert line.startswith("charrnn: more.txt is UTF-16 text, judging by its byte order mark: ")
     else:
         assert line.startswith("charrnn: more.txt: byte ")
         assert line.endswith("; the model was trained on latin-1 text\n")
@@ -131,7 +131,7 @@ def test_an_encoding_without_a_text_is_refused(home):
     for command in (["sample"], ["report"]):
         result = run_charrnn(*command, "-m", "own.npz", "--encoding", "utf-8", cwd=folder)
         assert result.returncode == UsageError.exit_code
-        assert b"--encoding and --errors are for " in result.stderr
+        assert b"--encoding and --errors apply only to " in result.stderr
     result = run_charrnn("eval", "own.txt", "--encoding", "klingon", cwd=folder)
     assert result.returncode == 2 and b"'klingon' is not a text encoding" in result.stderr
 
@@ -266,7 +266,7 @@ def test_errors_is_refused_at_byte_level(damaged):
     assert b"has no effect at byte level, where nothing is decoded" in result.stderr
     for command in (["sample"], ["report"]):
         result = run_charrnn(*command, "-m", "own.npz", "--errors", errors, cwd=folder)
-        assert result.returncode == 2 and b"--encoding and --errors are for " in result.stderr
+        assert result.returncode == 2 and b"--encoding and --errors apply only to " in result.stderr
 
 
 def test_a_prime_in_another_normal_form_is_named(home):

@@ -297,7 +297,7 @@ def test_only_losses_in_a_row_above_twice_guessing_count(
         events.extend(loop.train(run, Signals()))
         assert events[-1].reason == "done"
         return
-    with pytest.raises(DivergedError, match=f"at step {ends} .100 steps above"):
+    with pytest.raises(DivergedError, match=f"at step {ends} .100 steps with a loss above"):
         events.extend(loop.train(run, Signals()))
     # Nothing is saved on the way down.
     assert checkpoint.load(tmp_path / "a.npz").progress.step == 7

@@ -109,7 +109,7 @@ def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
     assert [event.nats_per_char for event in of(Eval, events)] == [2.0, None, None]
     assert [event.improved for event in of(Eval, events)] == [True, False, False]
     text = validation_text(of(Eval, events)[1])
-    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert text.endswith(" bits/char, best 2.8854 bits/char")
     stored = checkpoint.load(tmp_path / "a.npz")
     assert (stored.progress.best_nats, stored.progress.best_step) == (2.0, 7)
@@ -121,7 +121,7 @@ def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monk
     events = train(corpus, tmp_path / "a.npz")
     assert events[-1].best_nats_per_char is None
     text = validation_text(of(Eval, events)[0])
-    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert "best" not in text
     stored = checkpoint.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
