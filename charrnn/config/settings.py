@@ -108,8 +108,8 @@ class Config:
         help="Largest absolute value in the gradient; 0 disables clipping.")
     weight_decay: float | None = setting(
         None, "Optimization", low=0, rule="0.1 with adam, else 0",
-        help="Each step shrinks the weight matrices by the fraction learning rate x this. Raise it "
-        "if the model overfits.")
+        help="Each step shrinks the weight matrices by learning rate x this. Raise it if the "
+        "model overfits.")
 
     steps: int | None = setting(
         None, "Budget", low=1, rule="6000, at most 30 epochs",
