@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +11,8 @@ from numpy import ndarray
 from charrnn.errors import CorpusError
 from charrnn.text.display import count, describe
 
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, Form] = ("NFC", "NFD")
 CODE_POINTS = sys.maxunicode + 1
 REPLACEMENT = 0xFFFD  # Unicode's own sign for an unknown character
 
@@ -87,7 +89,8 @@ class Vocabulary:
         skip, form = "skip unknown characters with --unknown skip", self.known_form(codes)
         if form is None:
             return skip
-        other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
+        other: Form = "NFD" if form == "NFC" else "NFC"
+        how = "decomposed" if form == "NFC" else "composed"
         normal = np.array_equal(codes, _normalized(codes, other))
         given = f"in {other} ({how} accents)" if normal else f"not in {form}"
         rest = f", and {skip}" if self.unknown(_normalized(codes, form)) else ""
@@ -95,13 +98,13 @@ class Vocabulary:
                 f"for example with uconv -x any-{form.lower()} or Python's "
                 f"unicodedata.normalize({form!r}, text){rest}")
 
-    def known_form(self, codes: ndarray) -> str | None:
+    def known_form(self, codes: ndarray) -> Form | None:
         """The Unicode normal form, NFC or NFD, of ``codes`` that has the fewest unknown characters;
         None if neither has fewer than ``codes``."""
         if self.level == "byte":
             return None
-        unknown = {form: self.unknown(_normalized(codes, form)) for form in ("NFC", "NFD")}
-        best = min(unknown, key=lambda form: unknown[form])
+        unknown = {form: self.unknown(_normalized(codes, form)) for form in FORMS}
+        best = min(FORMS, key=lambda form: unknown[form])
         return best if unknown[best] < self.unknown(codes) else None
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
@@ -124,7 +127,7 @@ class Vocabulary:
         return text
 
 
-def _normalized(codes: ndarray, form: str) -> ndarray:
+def _normalized(codes: ndarray, form: Form) -> ndarray:
     """The code points of a text in a Unicode normal form."""
     import unicodedata  # only where a character is unknown
 
