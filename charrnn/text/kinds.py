@@ -59,10 +59,11 @@ HIGH = re.compile(rb"[\x80-\xff]+")
 # bytes, but those of no single language.
 WESTERN = ("äöüßé", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àáâãçéêíóôõúü", "àèéìíîòóùú", "æøåéèêóòôü",
            "åäöéàü", "éèëïöüáóêí", "áðéíóúýþæö", "àçèéíïòóúü", "äöüõ")
-SIGNS = set("‘’“”‚„‹›«»…–—•·¿¡§°£€©®™ªº²³½¼¾´\xa0\xad")
+SIGNS = set("‘’“”‚„‹›«»…–—•·¿¡§°£€©®™ªº´\xa0\xad")
 # Signs of cp1252, and capital letters, inside words: these are letters of an older encoding.
 LETTERS_INSTEAD = re.compile(
-    rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b][A-Za-z]|[a-z][\xc0-\xde][a-z]")
+    rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b\xa1-\xac\xae-\xb3\xb5\xb6\xb8-\xbf]"
+    rb"[A-Za-z]|[a-z][\xc0-\xde][a-z]")
 LOOKED_AT = 1 << 16  # bytes from which an encoding is guessed
 
 
@@ -138,8 +139,9 @@ def advice(data: bytes) -> str | None:
         return f"the text looks like {guess}; try --encoding {guess}"
     if any(byte < 9 for byte in data):
         return None  # not text
-    few = sum(byte > 127 for byte in data) < len(data) / 4
-    perhaps = "latin-1, iso8859-2, cp1250 or mac-roman" if few else "cp1251, gb18030 or shift_jis"
+    few = sum(byte > 127 for byte in data) < 0.4 * len(data)
+    perhaps = ("latin-1, iso8859-2, cp1250 or mac-roman" if few else
+               "cp1251, koi8-r, gb18030 or shift_jis")
     return f"name the right --encoding (perhaps {perhaps})"
 
 
@@ -160,6 +162,6 @@ def guessed_encoding(data: bytes) -> str | None:
     letters = [c for c in high.decode("cp1252").lower() if c not in SIGNS]
     if max(sum(c in known for c in letters) for known in WESTERN) < 0.95 * len(letters):
         return None
-    if len(LETTERS_INSTEAD.findall(data)) > len(runs) / 5:
+    if len(LETTERS_INSTEAD.findall(data)) > len(runs) / 10:
         return None
     return "cp1252" if any(byte < 0xA0 for byte in high) else "latin-1"

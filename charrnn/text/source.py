@@ -17,7 +17,7 @@ from charrnn.text.vocabulary import REPLACEMENT, code_points
 
 MARK = "charrnn.mark"  # the error handler, see Decoder
 ASSUMED = ("utf-8", "utf-8-sig", "ascii")  # encodings that are named without a look at the text
-ESCAPE = 16  # bytes, the longest escape sequence of ISO-2022
+HELD = 256  # bytes, at most, that are kept for a decoder; an escape sequence has up to 16
 UNMARKED = 32  # bytes at the beginning of a file that show that it is UTF-16
 # What to do about a text that cannot be decoded, in training and where a model is given.
 NAME_IT = "name the right --encoding"
@@ -66,17 +66,18 @@ class Decoder:
     def _decoded(self, data: bytes, final: bool) -> str:
         """``data`` as text, except for an end that the decoder cannot keep for the next time.
 
-        The decoders of ISO-2022 look up to ESCAPE bytes ahead, but keep no more than 8.
+        The decoders of ISO-2022 look up to 16 bytes ahead, for each of several escape characters,
+        but keep no more than 8.
         """
         self._held, state = b"", self._decoder.getstate()
-        for held in range(min(ESCAPE, len(data)) + 1):
+        for held in range(min(HELD, len(data)) + 1):
             end = len(data) - held
             try:
                 text = self._decoder.decode(data[:end], final=final)
             except UnicodeDecodeError:
                 raise
             except UnicodeError as error:
-                if "overflow" not in str(error) or held == min(ESCAPE, len(data)):
+                if "overflow" not in str(error) or held == min(HELD, len(data)):
                     raise
                 self._decoder.setstate(state)
             else:

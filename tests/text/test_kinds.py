@@ -279,6 +279,12 @@ def test_western_encodings_are_guessed_and_others_are_not(tmp_path, text, encodi
     assert "--errors replace" in str(caught.value) or "utf-16" in encoding
 
 
+def test_the_encodings_that_are_named_depend_on_how_much_is_beyond_ascii(tmp_path):
+    for text, encoding in (("Nie wiem, czy to będzie łatwe.\n", "cp1250"), (RUSSIAN, "koi8-r")):
+        with pytest.raises(CorpusError, match=rf"\(perhaps .*{encoding}.*\)"):
+            read(tmp_path / "text", text.encode(encoding) * 9)
+
+
 @pytest.mark.parametrize("data", [
     pickle.dumps({"a": 1, "text": [b"\xff", 3.5]}), bytes(range(256)),
     np.random.default_rng(1).bytes(9999), b"II*\0" + np.arange(200, dtype="<f4").tobytes(),

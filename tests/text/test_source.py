@@ -22,7 +22,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "cp1252", "utf-16-le", "utf-16-be", "utf-32-le",
              "gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp932", "utf-7",
-             "iso2022_jp", "iso2022_jp_2", "iso2022_kr", "hz")
+             "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_kr", "hz")
 # What Python's own "replace" writes can be told from U+FFFD in the text where there is none.
 BYTES = st.one_of(
     st.binary(max_size=40),
@@ -53,6 +53,7 @@ def decode(data, encoding, errors, chunk):
 @example(b"+A", 1)
 @example(b"\xef\xbf\xbd\xff\xef\xbf\xbd", 2)
 @example(b"abc\x1b$abcdefghijklmnopqrstuv", 9)
+@example(b'~{\x1b$$"~{\x1b$$"~}\x1b$\x0eabcdefghijklmnop', 7)
 @example(b"\x1b$\x1b$\x1b$\x1b$\x1b$\x1b$\x1b$", 9)
 def test_text_and_count_do_not_depend_on_where_chunks_end(encoding, data, chunk):
     found, count = decode(data, encoding, "replace", chunk)
