@@ -52,8 +52,8 @@ class Config:
         help="Encoding of the text files, such as latin-1, cp1252 or utf-16.")
     errors: str = setting(
         "strict", "Text", choices=("strict", "replace", "skip"),
-        help="Undecodable bytes: report an error, replace them with U+FFFD, or skip them. Change "
-        "it if only a few are damaged.")
+        help="Undecodable bytes: report an error, replace them with U+FFFD, or skip them. For "
+        "texts with little damage.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
         help="Share of the text, taken from its end, used for validation.")

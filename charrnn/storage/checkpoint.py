@@ -52,7 +52,7 @@ class Checkpoint:
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text generated then
-    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
+    undecodable: int = 0  # byte sequences of both texts that were replaced or skipped
     # Of the file from which it was read, or none:
     digest: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it

@@ -72,7 +72,7 @@ class Metadata(NamedTuple):
     versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
     samples: list[list[Any]]
-    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
+    undecodable: int = 0  # byte sequences of both texts that were replaced or skipped
 
 
 def encode(metadata: Metadata) -> bytes:

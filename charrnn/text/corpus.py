@@ -107,7 +107,8 @@ def read(
             "unknown": int(counts[rare].sum()), "undecodable": source.undecodable,
             "begins": begins, "notes": [*source.notes, *text_warnings(
                 store.chunks, vocabulary,
-                replaced=source.undecodable if options.errors == "replace" else 0)],
+                replaced=source.undecodable if options.errors == "replace" else 0,
+                utf8=source.encoding == "utf-8")],
         }
         if store.finish(facts) is None and store.in_file:
             facts["notes"] = [*facts["notes"], "the encoded text cannot be kept in "

@@ -6,16 +6,18 @@ import hashlib
 import lzma
 import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CorpusError, UsageError
 from charrnn.system.files import open_regular
 from charrnn.text.display import display_list, display_path
+from charrnn.text.kinds import HEAD, kind_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -23,14 +25,19 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read at once
 OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
-INPUT = 1 << 14  # compressed bytes read at once; those after the end of a stream are copied
-# The beginnings of files that charrnn itself may have written to a folder of texts: the page of
-# report, the events of train --json, and the messages of train.
+MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh"}  # how these files begin
+INPUT = 1 << 14  # compressed bytes read at once; what follows a short stream in them is copied
+# How the files begin that charrnn may have left in a folder of texts: the page of report, the
+# JSON of train, sample, eval and info, and what train prints for people, which nohup, date or
+# mpiexec may precede with some lines.
 PAGE = (b"<!doctype html>", b"<title>charrnn report</title>")
-EVENTS = b'{"event": "start", "step": '
-LOG = re.compile(rb"[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n([^\n]*\n){0,3}?"
-                 rb"model: [0-9,]+ parameters\b")
-LOOKED_AT = 2000  # bytes at the beginning of a file in a folder
+JSON = re.compile(rb'{"event": "start", "step": |{"number": 1, "seed": \d+, "checkpoint": "|'
+                  rb'{"text": "[^\n]*", ("split": "\w+", "dynamic": \w+, )?"chars": \d+, '
+                  rb'"unknown_chars": \d+, |'
+                  rb'{"file": "[^\n]*", "bytes": \d+, "digest": "[0-9a-f]{64}", "format_version"')
+LOG = re.compile(rb"([^\n]+\n){0,3}?\S[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n"
+                 rb"([^\n]*\n){0,3}?model: [0-9,]+ parameters\b")
+LOOKED_AT = 2000  # bytes at the beginning of a file from which these are recognised
 
 
 class Gunzip:
@@ -81,17 +88,19 @@ class Digest:
 
 
 def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[str]:
-    """The files to read, in reading order.
-    Files keep the given order. A folder is replaced by its files, sorted by name, followed by
-    those of its subfolders, also sorted. Links to folders, names that begin with a dot, and
-    anything that is not a file are left out. So are files that charrnn itself writes: those with
-    the endings OWN, and its report pages and logs, which are added to ``left_out``. Raises
-    UsageError for a folder that cannot be read or has no files.
+    """The files that are read, in that order.
+
+    Files come as they are named. A folder is replaced by its files, by name, followed by those of
+    its folders, by name again. Left out are links to folders, what is not a file, names that
+    begin with a dot, empty files, and what charrnn itself writes there: files with the endings
+    OWN, those that standard output and standard error go to and, added to ``left_out``, its
+    report pages, logs and JSON. Raises UsageError for a folder that has no files, or that cannot
+    be read.
     """
     def unreadable(error: OSError) -> None:
         raise UsageError(f"{display_path(error.filename)}: cannot be read: {error.strerror}")
 
-    files: list[str] = []
+    files, logs = [], _redirected()
     for path in paths:
         if path == "-" or not os.path.isdir(path):
             files.append(path)
@@ -103,7 +112,9 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
                 file = os.path.join(folder, name)
                 if name.startswith(".") or Path(name).suffix in OWN:
                     continue
-                if os.path.exists(file) and not os.path.isfile(file):
+                about = os.stat(file) if os.path.exists(file) else None  # or a dead link
+                if about and (not stat.S_ISREG(about.st_mode) or _identity(about) in logs
+                              or not (about.st_size or is_compressed(file))):
                     continue
                 if is_output(file):
                     if left_out is not None:
@@ -115,25 +126,47 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
     return files
 
 
+def _redirected() -> set[tuple[int, int]]:
+    """The files that standard output and standard error go to; they may hold nothing so far."""
+    found = set()
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            found.add(_identity(os.fstat(descriptor)))
+    return found
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
+
+
+def _head(path: str) -> bytes:
+    """How a regular file begins; nothing of others, since a pipe cannot be read twice."""
+    with suppress(OSError):  # reported where the file is read
+        if os.path.isfile(path):  # opening and closing a FIFO would end the program that writes
+            with open_regular(Path(path), follow=True) as file:
+                return file.read(LOOKED_AT)
+    return b""
+
+
 def is_output(path: str) -> bool:
-    """Whether a file is a report page or a log that charrnn wrote, judging by its beginning.
+    """Whether a file is a report page, a log or JSON that charrnn wrote, by how it begins.
 
     A text that only mentions charrnn, or quotes a log further down, is neither.
     """
-    try:
-        with open_regular(Path(path), follow=True) as file:
-            head = file.read(LOOKED_AT)
-    except OSError:  # reported where the file is read
-        return False
+    head = _head(path)
     page = head.startswith(PAGE[0]) and PAGE[1] in head[:1000]
-    return page or head.startswith(EVENTS) or LOG.match(head) is not None
+    return page or JSON.match(head) is not None or LOG.match(head) is not None
 
 
 def left_out_notes(paths: Iterable[str]) -> list[str]:
-    """The note on files that are in folders of ``paths`` but are not read; empty without any."""
+    """The notes on output of charrnn: in the folders among ``paths``, or read since it is named."""
     left_out: list[str] = []
     files_of(paths, left_out)
-    return [f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out)
+    named = [path for path in paths if path != "-" and is_output(path)]
+    return [
+        *[f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out),
+        *[f"read as text, but probably written by charrnn: {display_list(named)}"] * bool(named),
+    ]
 
 
 def chunks(path: str) -> Iterator[bytes]:
@@ -145,10 +178,23 @@ def chunks(path: str) -> Iterator[bytes]:
                 data = next(parts, b"")
             except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
                 what = "unpacked" if is_compressed(path) else "read"
-                raise CorpusError(f"{display_path(path)} cannot be {what}: {error}") from None
+                why = (is_compressed(path) and _another_kind(path)) or error
+                raise CorpusError(f"{display_path(path)} cannot be {what}: {why}") from None
             yield data
             if not data:
                 break
+
+
+def _another_kind(path: str) -> str | None:
+    """What a file is that cannot be unpacked, if it does not begin as its ending promises."""
+    head = _head(path)
+    if not head or head.startswith(MAGIC[ending(path)]):
+        return None
+    kind = kind_of(head[:HEAD])
+    if kind is None and any(byte < 9 for byte in head):
+        return f"it does not begin like a {ending(path)} file"
+    what = kind.name if kind else "plain text"
+    return f"it is {what}, despite its ending {ending(path)}: rename it"
 
 
 def raw(file: Any) -> Iterator[bytes]:

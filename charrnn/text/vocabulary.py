@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +11,8 @@ from numpy import ndarray
 from charrnn.errors import CorpusError
 from charrnn.text.display import count, describe
 
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, Form] = ("NFC", "NFD")
 CODE_POINTS = sys.maxunicode + 1
 REPLACEMENT = 0xFFFD  # Unicode's own sign for an unknown character
 
@@ -84,26 +86,26 @@ class Vocabulary:
 
     def remedy(self, codes: ndarray) -> str:
         """What to do if some of ``codes`` are unknown."""
-        form = self.known_form(codes)
+        skip, form = "skip unknown characters with --unknown skip", self.known_form(codes)
         if form is None:
-            return "skip unknown characters with --unknown skip"
-        other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
-        return (f"the text is in {other} ({how} accents), but the model knows its characters in "
-                f"{form}: convert it, for example with uconv -x any-{form.lower()} or Python's "
-                f"unicodedata.normalize({form!r}, text)")
+            return skip
+        other: Form = "NFD" if form == "NFC" else "NFC"
+        how = "decomposed" if form == "NFC" else "composed"
+        normal = np.array_equal(codes, _normalized(codes, other))
+        given = f"in {other} ({how} accents)" if normal else f"not in {form}"
+        rest = f", and {skip}" if self.unknown(_normalized(codes, form)) else ""
+        return (f"the text is {given}, but the model knows its characters in {form}: convert it, "
+                f"for example with uconv -x any-{form.lower()} or Python's "
+                f"unicodedata.normalize({form!r}, text){rest}")
 
-    def known_form(self, codes: ndarray) -> str | None:
-        """The Unicode normal form, NFC or NFD, in which all of ``codes`` are known, if any."""
+    def known_form(self, codes: ndarray) -> Form | None:
+        """The Unicode normal form, NFC or NFD, of ``codes`` that has the fewest unknown characters;
+        None if neither has fewer than ``codes``."""
         if self.level == "byte":
             return None
-        import unicodedata  # only where a character is unknown
-
-        text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        for form in ("NFC", "NFD"):
-            normal = code_points(unicodedata.normalize(form, text), "surrogatepass")
-            if not self.unknown(normal):
-                return form
-        return None
+        unknown = {form: self.unknown(_normalized(codes, form)) for form in FORMS}
+        best = min(FORMS, key=lambda form: unknown[form])
+        return best if unknown[best] < self.unknown(codes) else None
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
         """``encode`` for a string; at byte level, for its UTF-8 bytes or for bytes."""
@@ -114,7 +116,7 @@ class Vocabulary:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise CorpusError(f"character {error.start + 1:,} is not UTF-8") from None
+            raise CorpusError(f"character {error.start + 1:,} is not valid UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:
@@ -123,6 +125,14 @@ class Vocabulary:
             return np.asarray(ids, np.uint8).tobytes()
         text: str = self.codes[ids].astype("<u4").tobytes().decode("utf-32-le")
         return text
+
+
+def _normalized(codes: ndarray, form: Form) -> ndarray:
+    """The code points of a text in a Unicode normal form."""
+    import unicodedata  # only where a character is unknown
+
+    text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    return code_points(unicodedata.normalize(form, text), "surrogatepass")
 
 
 def smallest_dtype(size: int) -> type[np.unsignedinteger[Any]]:

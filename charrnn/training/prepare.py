@@ -97,6 +97,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         checkpoint = _new_checkpoint(
             config, explicit(request), text, origin, documents, arch, batches.B, init_from
         )
+        checkpoint.undecodable += val_text.undecodable if val_text else 0
     else:
         check_fits(request.path, checkpoint, text.vocabulary, batches.B)
 

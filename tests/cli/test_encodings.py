@@ -89,7 +89,7 @@ def test_a_text_in_neither_encoding_is_refused_with_both_names(home, more):
     assert line.count("\n") == 1
     assert f"--encoding {encoding}" in line
     if encoding == "utf-16":
-        assert line.startswith("charrnn: more.txt is UTF-16 text, judging by its byte order mark: ")
+        assert line.startswith("charrnn: more.txt is UTF-16 text, by its byte order mark: ")
     else:
         assert line.startswith("charrnn: more.txt: byte ")
         assert line.endswith("; the model was trained on latin-1 text\n")

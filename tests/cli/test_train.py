@@ -344,3 +344,29 @@ def test_the_help_of_every_setting_is_short(tmp_path):
     assert max(map(len, lines)) <= 80
     for field in FIELDS.values():
         assert len(field.metadata["help"]) + len(field.metadata["rule"]) <= 120, field.name
+
+
+def test_output_of_charrnn_beside_the_text_does_not_become_part_of_it(tmp_path):
+    """The second run reads the same text as the first, or it would not resume."""
+    (tmp_path / "a.txt").write_text(TEXT)
+    train = f"charrnn train . {' '.join(TINY)} --steps 2 -o run.npz"
+    commands = [
+        f"(echo nohup: ignoring input; date; {train}) > run.log 2>&1",
+        "charrnn sample -m run.npz --length 9 --json > sample.json",
+        "charrnn eval -m run.npz a.txt --json > eval.json",
+        "charrnn eval -m run.npz a.txt --json --per-line > lines.json",
+        "charrnn info run.npz --json > info.json",
+        f"{train.replace('run.npz', '../other.npz')} --json > train.json",
+        f"{train} --json > again.json",
+    ]
+    result = shell(" && ".join(commands), tmp_path)
+    assert result.returncode == 0, result
+    names = ["eval.json", "info.json", "lines.json", "run.log", "sample.json", "train.json"]
+    start = json.loads((tmp_path / "again.json").read_text().splitlines()[0])
+    assert start["chars"] == len(TEXT) and start["step"] == 2
+    assert "not read, since charrnn wrote them: ./eval.json, " in str(start["notes"])
+    for name in names:
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "texts" / name)
+    result = run_charrnn("train", "texts", "--dry-run", cwd=tmp_path)
+    assert "texts is a folder without files to read" in one_line(result, 2)

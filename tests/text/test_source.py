@@ -21,7 +21,8 @@ from charrnn.text.source import Decoder, Source
 from charrnn.text.vocabulary import Vocabulary
 
 ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "cp1252", "utf-16-le", "utf-16-be", "utf-32-le",
-             "gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp932", "utf-7")
+             "gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp932", "utf-7",
+             "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_kr", "hz")
 # What Python's own "replace" writes can be told from U+FFFD in the text where there is none.
 BYTES = st.one_of(
     st.binary(max_size=40),
@@ -29,7 +30,8 @@ BYTES = st.one_of(
         lambda parts: parts[0].encode() + parts[1] + parts[2].encode()),
     st.lists(st.sampled_from([b"a", b"\n", b"\x82", b"\xa0", b"\xe2\x82", b"\xac", b"\xff", b"\xf0",
                               b"\x9f", b"\x81", b"\x30", b"\x84\x31", b"\xd8\0", b"\0\xdc", b"+",
-                              b"2AA-"]), max_size=20).map(b"".join),
+                              b"2AA-", b"\x1b", b"\x1b$", b"\x1b$B", b"\x1b(B", b"$)C", b"\x0e",
+                              b"\x0f", b"~{", b"~}"]), max_size=20).map(b"".join),
 )
 
 
@@ -50,6 +52,9 @@ def decode(data, encoding, errors, chunk):
 @example(b"\xef", 2)
 @example(b"+A", 1)
 @example(b"\xef\xbf\xbd\xff\xef\xbf\xbd", 2)
+@example(b"abc\x1b$abcdefghijklmnopqrstuv", 9)
+@example(b'~{\x1b$$"~{\x1b$$"~}\x1b$\x0eabcdefghijklmnop', 7)
+@example(b"\x1b$\x1b$\x1b$\x1b$\x1b$\x1b$\x1b$", 9)
 def test_text_and_count_do_not_depend_on_where_chunks_end(encoding, data, chunk):
     found, count = decode(data, encoding, "replace", chunk)
     assert (found, count) == decode(data, encoding, "replace", 1000)
@@ -145,6 +150,16 @@ def test_utf_16_without_a_byte_order_mark_is_refused_with_replace_too(tmp_path):
     (tmp_path / "a").write_bytes(b"no mark at all")
     with pytest.raises(CorpusError, match="name the order with --encoding utf-16-le or utf-16-be"):
         list(Source([str(tmp_path / "a")], "char", "utf-16", "replace"))
+
+
+@pytest.mark.parametrize("chunk", [3, 9, 13, 14, files.CHUNK])
+def test_an_incomplete_escape_sequence_is_named_wherever_the_chunks_end(
+    tmp_path, monkeypatch, chunk
+):
+    monkeypatch.setattr(files, "CHUNK", chunk)
+    (tmp_path / "a").write_bytes(b"abc\x1b$abcdefghijklmnopqrstuv")
+    with pytest.raises(CorpusError, match=r"/a: byte 3 \(0x1B\) is not iso2022_jp"):
+        list(Source([str(tmp_path / "a")], "char", "iso2022_jp"))
 
 
 @pytest.fixture
