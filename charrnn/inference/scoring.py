@@ -204,13 +204,15 @@ def _score_block(
         return forward(params, x, state, activations, reset=reset)
 
     steps = np.arange(SEGMENT)[:, None]
-    for t in range(0, CONTEXT - 1, at_once):
-        state = read(at + steps[t : min(t + at_once, CONTEXT - 1)], state)[1]
+    if B > 1:  # the first segment has its own context, below
+        for t in range(0, CONTEXT - 1, at_once):
+            state = read(at + steps[t : min(t + at_once, CONTEXT - 1)], state)[1]
     state[0] = 0.0
     for t in range(0, context - 1, at_once):
         state[:1] = read(steps[t : min(t + at_once, context - 1)], state[:1])[1]
 
-    for t in range(0, SEGMENT, at_once):
+    # A window is always read in full: the last bits of a product depend on its number of rows.
+    for t in range(0, min(SEGMENT, length), at_once):
         where = at + CONTEXT - 1 + steps[t : t + at_once]
         y = window(where + 1)
         logits, state = read(where, state)

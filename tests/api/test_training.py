@@ -37,9 +37,9 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def train(*args, **options):
+def train(paths, out=None, **options):
     """A short run without a bar."""
-    return charrnn.train(*args, **{"progress": False} | SETTINGS | options)
+    return charrnn.train(paths, out=out, **{"progress": False} | SETTINGS | options)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_checkpoint_has_the_bytes_of_the_one_that_the_command_writes(
 
 
 def test_the_threads_of_blas_change_no_byte(home):
-    program = ("import charrnn; charrnn.train('corpus.txt', '{}.npz', hidden_size=96, steps=20,"
+    program = ("import charrnn; charrnn.train('corpus.txt', out='{}.npz', hidden_size=96, steps=20,"
                "threads=1)")
     for threads in ("1", "2"):
         subprocess.run([sys.executable, "-c", program.format(threads)], check=True, timeout=60,
@@ -311,8 +311,8 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
 
 @posix
 def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
-    program = ("import charrnn; charrnn.train('corpus.txt', 'a.npz', hidden_size=8, steps=10**6,"
-               "batch_size=4, save_every=5, progress=False)")
+    program = ("import charrnn; charrnn.train('corpus.txt', out='a.npz', hidden_size=8, "
+               "steps=10**6, batch_size=4, save_every=5, progress=False)")
     process = subprocess.Popen([sys.executable, "-c", program], cwd=home, env=ENVIRONMENT)
     deadline = time.monotonic() + 30
     while not Path("a.npz").exists() and time.monotonic() < deadline:
@@ -320,7 +320,7 @@ def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == -signal.SIGTERM
     step = charrnn.load("a.npz")._model.checkpoint.progress.step
-    model = charrnn.train("corpus.txt", "a.npz", hidden_size=8, steps=step + 1, batch_size=4,
+    model = charrnn.train("corpus.txt", out="a.npz", hidden_size=8, steps=step + 1, batch_size=4,
                           save_every=5, progress=False)
     assert model.history[-1].step == step + 1
 

@@ -15,13 +15,12 @@ from commands import COMMAND, ENVIRONMENT, TEXT, TINY
 from charrnn.cli import progress
 from charrnn.cli.progress import (
     TrainingDisplay,
-    end_text,
     is_selected,
     shell_word,
     start_lines,
     validation_text,
 )
-from charrnn.cli.wrapping import columns
+from charrnn.text.wrapping import columns
 from charrnn.training.events import End, Eval, Save, Start, Step
 
 LN2 = 0.6931471805599453
@@ -79,22 +78,6 @@ BEST = "validation 2.1755 bits/char (1.5079 nats/char), training 2.0312 bits/cha
 ])
 def test_a_validation_has_labels_and_units(changes, before, expected):
     assert validation_text(dataclasses.replace(EVAL, **changes), before) == expected
-
-
-@pytest.mark.parametrize(("changes", "expected"), [
-    ({}, "done: 6,000 steps"),
-    ({"reason": "stopped", "step": 1234},
-     "stopped after step 1,234 of 6,000; run the same command to resume"),
-    ({"reason": "patience", "step": 1234},
-     "stopped early after step 1,234 of 6,000: patience ran out without a new best"),
-    ({"reason": "already trained"}, "already trained: 6,000 steps are done"),
-    ({"reason": "already trained", "step": 7000},
-     "already trained: 7,000 steps are done; the budget is 6,000"),
-    ({"reason": "already trained", "step": 1234},
-     "already trained: patience ran out at step 1,234 of 6,000"),
-])
-def test_the_end_of_a_run_has_its_reason(changes, expected):
-    assert end_text(dataclasses.replace(END, **changes)) == expected
 
 
 def test_the_last_lines_have_the_best_score_and_the_next_command(capsys):
