@@ -139,7 +139,8 @@ def _value(key: str, value: Any) -> Value:
     try:
         return parse(key, text)
     except UsageError as error:
-        raise UsageError(f"{key}: {error}") from None
+        hint = "; did you mean skip?" if (key, text) == ("errors", "ignore") else ""
+        raise UsageError(f"{key}: {error}{hint}") from None
 
 
 class Interrupts(Signals):

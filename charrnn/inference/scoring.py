@@ -34,11 +34,16 @@ def steps_at_once(V: int) -> int:
 
 @dataclass(frozen=True)
 class Score:
-    """Sums over the characters of a text, and the rates computed from them."""
+    """How well a text is predicted: sums over its characters, and the rates computed from them.
+
+    ``chars`` is the number of characters, ``nats`` the sum of -ln p over them, and ``right`` how
+    many of them were the most likely one. ``nats_per_char``, ``bits_per_char`` and ``perplexity``
+    are per character; ``accuracy`` is the share from 0 to 1 that was right.
+    """
 
     chars: int
-    nats: float  # sum of -ln p over the characters
-    right: int  # how many characters were the most likely one
+    nats: float
+    right: int
 
     def __add__(self, other: Score) -> Score:
         return Score(self.chars + other.chars, self.nats + other.nats, self.right + other.right)

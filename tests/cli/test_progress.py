@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import re
 import subprocess
 import sys
 
 import pytest
-from commands import COMMAND, ENVIRONMENT, TEXT, TINY
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, on_a_terminal, rows
 
 from charrnn.cli import progress
 from charrnn.cli.progress import (
@@ -130,41 +128,6 @@ def test_the_bar_and_the_lines_share_one_estimate_of_the_time_left(terminal, mon
     else:
         assert left == ["4 min 33 s left", "4 min 28 s left"]
         assert lines[0].startswith("step 5,727/6,000: training 2.000 bits/char, 2,048 chars/s, ")
-
-
-def on_a_terminal(args, cwd, width, later=None, code=0):
-    """What a command writes to a terminal of so many columns; ``later``, once the bar is shown.
-
-    A terminal with 0 columns does not know its size.
-    """
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    def resize(columns):
-        size = struct.pack("HHHH", 30 if columns else 0, columns, 0, 0)
-        fcntl.ioctl(ours, termios.TIOCSWINSZ, size)
-
-    ours, theirs = pty.openpty()
-    resize(width)
-    with subprocess.Popen([*COMMAND, *args], cwd=cwd, stderr=theirs, env=ENVIRONMENT) as process:
-        os.close(theirs)
-        text = b""
-        with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
-            while data := os.read(ours, 4096):
-                text += data
-                if later is not None and b" left" in text:
-                    resize(later)
-                    later = None
-        os.close(ours)
-    assert process.returncode == code
-    return text.decode()
-
-
-def rows(text):
-    """All that stood in a row of the terminal at some time."""
-    return [row for row in re.split(r"[\r\n]", text) if row]
 
 
 NAME = "ein langer Name 模型.npz"
