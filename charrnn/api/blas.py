@@ -8,11 +8,15 @@ NumPy. A notebook has imported NumPy already, and its environment must not chang
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from charrnn.system import machine
+
+T = TypeVar("T")
 
 # The functions that get and set the number of threads: in NumPy's wheels, in other builds of
 # OpenBLAS, and in MKL.
@@ -26,16 +30,21 @@ FUNCTIONS = (
 
 
 class OneThread:
-    """A context in which BLAS has one thread; the last exit restores the previous number.
+    """BLAS has one thread while a function runs; the last one to end restores the number.
 
-    It may be nested, and entered by several threads at a time, since BLAS has one number for the
-    whole process. If the functions of BLAS are not found (``found`` is false), nothing happens.
+    Such functions may be nested, and several threads may call them, since BLAS has one number for
+    the whole process. If the functions of BLAS are not found (``found`` is false), nothing happens.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users, self._before = 0, 1
+        self._forget()
         self._functions: tuple[Any, Any] | None = None
+        self._watches_forks = False
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._users: set[object] = set()
+        self._before: int | None = None  # the number to restore, while there are users
 
     @property
     def found(self) -> bool:
@@ -44,19 +53,46 @@ class OneThread:
             self._functions = _find()
         return self._functions is not None
 
-    def __enter__(self) -> None:
+    def run(self, function: Callable[[], T]) -> T:
+        """The result of ``function``, called with one thread.
+
+        Ctrl-C can raise KeyboardInterrupt anywhere, even while ``_leave`` runs or before its first
+        line. So it is called again, and a context manager would not do.
+        """
+        user = object()
+        try:
+            try:
+                self._enter(user)
+                return function()
+            finally:
+                self._leave(user)
+        finally:
+            self._leave(user)
+
+    def _enter(self, user: object) -> None:
         with self._lock:
-            self._users += 1
-            if self._users == 1 and self.found and self._functions:
+            self._users.add(user)
+            if self.found and self._functions and self._before is None:
+                if not self._watches_forks and hasattr(os, "register_at_fork"):
+                    os.register_at_fork(after_in_child=self._after_fork)
+                    self._watches_forks = True
                 get, put = self._functions
                 self._before = get()
                 put(1)
 
-    def __exit__(self, *error: object) -> None:
+    def _leave(self, user: object) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._functions:
+            self._users.discard(user)
+            if not self._users and self._functions and self._before is not None:
                 self._functions[1](self._before)
+                self._before = None
+
+    def _after_fork(self) -> None:
+        """A child has no other threads, which may have been the users."""
+        before = self._before
+        self._forget()
+        if self._functions and before is not None:
+            self._functions[1](before)
 
 
 def _find() -> tuple[Any, Any] | None:

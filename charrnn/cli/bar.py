@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from charrnn.cli.console import say, stderr_is_terminal
+from charrnn.cli.console import say
 from charrnn.cli.format import counted, in_bits
 from charrnn.inference.scoring import Score, Scored
+from charrnn.system.terminal import stderr_is_terminal
 
 if TYPE_CHECKING:
-    from charrnn.cli.live_bar import LiveBar
+    from charrnn.api.live_bar import LiveBar
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal
 
 
 def live_bar(unit: str, total: int | None, initial: int = 0) -> LiveBar:
     """A bar on standard error, which is a terminal."""
-    from charrnn.cli.live_bar import LiveBar  # and with it tqdm, only on a terminal
+    from charrnn.api.live_bar import LiveBar  # and with it tqdm, only on a terminal
 
     return LiveBar(unit, total, initial)
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError
+from charrnn.system.terminal import stderr_is_terminal, stderr_width
 
 if TYPE_CHECKING:  # ``--help`` needs this module but not NumPy
     from numpy import ndarray
@@ -26,8 +27,8 @@ def say(text: str) -> None:
 
     On a terminal it is wrapped to the width; elsewhere it stays on one line, for ``grep``.
     """
-    from charrnn.cli.wrapping import wrapped  # --help needs this module but not those
-    from charrnn.text.display import printable
+    from charrnn.text.display import printable  # --help needs this module but not those
+    from charrnn.text.wrapping import wrapped
 
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # full or closed: not a reason to stop
@@ -35,22 +36,6 @@ def say(text: str) -> None:
             if stderr_is_terminal():
                 shown = wrapped(shown, stderr_width())
             print(shown, file=sys.stderr, flush=True)
-
-
-def stderr_is_terminal() -> bool:
-    """Whether a live bar can be shown."""
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-def stderr_width() -> int:
-    """The current width of standard error, which is a terminal, in columns.
-
-    One less than its real width: some terminals wrap as soon as the last column is filled.
-    """
-    size = 0
-    with suppress(OSError, ValueError):
-        size = os.get_terminal_size(sys.stderr.fileno()).columns
-    return (size or 80) - 1  # some terminals do not know their size
 
 
 def write(data: bytes, flush: bool = True) -> None:

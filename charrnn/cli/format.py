@@ -137,20 +137,6 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def duration(seconds: float | None) -> str:
-    """A time in its two largest units, such as 3 min 20 s; ? for None, not known yet."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min {rest} s"
-    days, hours = divmod(hours, 24)
-    return f"{days:,} d {hours} h" if days else f"{hours} h {minutes} min"
-
-
 def json_line(value: Any) -> bytes:
     """A value as a line of JSON in ASCII, without control characters."""
     return json.dumps(value).replace("\x7f", "\\u007f").encode() + b"\n"

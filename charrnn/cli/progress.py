@@ -8,15 +8,17 @@ import time
 from typing import TYPE_CHECKING
 
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
-from charrnn.cli.console import say, stderr_is_terminal
-from charrnn.cli.format import bits, counted, duration, in_bits, json_line, sparkline
-from charrnn.text.display import printable_name
+from charrnn.cli.console import say
+from charrnn.cli.format import bits, counted, in_bits, json_line, sparkline
+from charrnn.system.terminal import stderr_is_terminal
+from charrnn.text.display import duration, printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.pace import Pace
 from charrnn.training.processes import workers
+from charrnn.training.wording import end_text, sample_text
 
 if TYPE_CHECKING:
-    from charrnn.cli.live_bar import LiveBar
+    from charrnn.api.live_bar import LiveBar
 
 
 class TrainingDisplay:
@@ -52,7 +54,7 @@ class TrainingDisplay:
         elif isinstance(event, Eval):
             self.validation(event)
         elif isinstance(event, Sample):
-            self.line("\n".join(f"  | {row}" for row in event.text.split("\n")))
+            self.line(sample_text(event))
         elif isinstance(event, End):
             self.end(event)
         else:
@@ -193,19 +195,3 @@ def against_ngrams(event: Eval, nats: float) -> str:
     if trigrams < 0:
         return f"{-trigrams:.3f} bits/char worse than trigrams"
     return f"{trigrams:.3f} bits/char better than trigrams"
-
-
-def end_text(event: End) -> str:
-    """Why the run has ended, and after how many steps."""
-    if event.reason == "done":
-        return f"done: {counted(event.steps, 'step')}"
-    of = f"step {event.step:,} of {event.steps:,}"
-    if event.reason == "stopped":
-        return f"stopped after {of}; run the same command to resume"
-    if event.reason == "patience":
-        return f"stopped early after {of}: patience ran out without a new best"
-    assert event.reason == "already trained"
-    if event.step < event.steps:
-        return f"already trained: patience ran out at {of}"
-    more = f"; the budget is {event.steps:,}" if event.step > event.steps else ""
-    return f"already trained: {counted(event.step, 'step')} are done{more}"

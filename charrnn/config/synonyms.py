@@ -77,6 +77,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "min_freq": ("min_count",),
     "charset": ("encoding",),
     "random_seed": ("seed",),
+    "random_state": ("seed",),
     "num_threads": ("threads",),
     "n_threads": ("threads",),
     "workers": ("threads",),

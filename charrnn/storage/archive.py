@@ -197,6 +197,23 @@ def reading(path: Path) -> Iterator[Reader]:
         raise CheckpointError(f"{path} was not written by charrnn: {error!s:.200}") from None
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise UsageError if a file has content and is not an archive of ``write``, even damaged."""
+    try:
+        with open_regular(path, follow=True) as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if start and not is_ours(start):
+        raise UsageError(f"{path} {_guess(start)}, and --overwrite replaces nothing else: choose "
+                         "another file with -o, or remove this one")
+
+
+def is_ours(start: bytes) -> bool:
+    """Whether ``write`` wrote a file that begins with these bytes."""
+    return start.startswith(b"PK") and b"meta.npy" in start[:64]
+
+
 def _guess(start: bytes) -> str:
     """What a file that is not a checkpoint seems to be, judging by its first bytes."""
     if not start:
@@ -207,6 +224,6 @@ def _guess(start: bytes) -> str:
         return "is a PyTorch file, not a charrnn checkpoint"
     if start[8:9] == b"{" and not start.startswith(b"PK"):
         return "is a safetensors file, not a charrnn checkpoint"
-    if start.startswith(b"PK") and b"meta.npy" in start[:64]:
+    if is_ours(start):
         return "is a damaged or incomplete checkpoint: its digest does not match its content"
     return "is not a charrnn checkpoint"

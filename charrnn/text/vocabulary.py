@@ -109,14 +109,15 @@ class Vocabulary:
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
         """``encode`` for a string; at byte level, for its UTF-8 bytes or for bytes."""
+        errors = "surrogateescape" if self.level == "byte" else "strict"
+        try:
+            raw = text.encode("utf-8", errors) if isinstance(text, str) else text
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"character {error.start + 1:,} is half of a surrogate pair, which "
+                              "UTF-8 does not have") from None
         if self.level == "byte":
-            raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CorpusError(f"character {error.start + 1:,} is not valid UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:

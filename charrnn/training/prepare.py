@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
 import charrnn
 from charrnn.config.settings import Config
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, initialize
 from charrnn.nn.rng import Purpose, generator
+from charrnn.storage import archive
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.storage.metadata import Progress
@@ -63,6 +65,9 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
 
 def _prepare(request: Request, processes: ProcessGroup) -> Run:
     check_inputs_survive(request)
+    exists = request.path.exists()
+    if exists and request.overwrite:
+        archive.check_replaceable(request.path)
     config, init_from, checkpoint = request.config, None, None
     if request.init_from:
         init_from = storage.load(request.init_from)
@@ -75,8 +80,8 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         "init_from": init_from.digest if init_from else None,
     }
     documents = digest_of_documents([text, val_text] if val_text else [text])
-    if request.path.exists() and not request.overwrite:
-        checkpoint = storage.load(request.path)
+    if exists and not request.overwrite:
+        checkpoint = _load(request.path)
         config = resume_settings(
             request, config, checkpoint, origin, documents,
             lambda config: _divide(text, val_text, config)[0],
@@ -116,6 +121,14 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
+
+
+def _load(path: Path) -> Checkpoint:
+    """The checkpoint to resume."""
+    try:
+        return storage.load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; choose another file with -o") from None
 
 
 def _read_texts(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn.api.live_bar import LiveBar
 from charrnn.cli import bar
-from charrnn.cli.live_bar import LiveBar
 from charrnn.inference.scoring import Score, Scored
 
 

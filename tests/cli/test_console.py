@@ -13,6 +13,7 @@ import pytest
 from charrnn.cli import console
 from charrnn.cli.console import ReaderGone, TextOutput
 from charrnn.errors import CharrnnError
+from charrnn.system import terminal
 from charrnn.text.display import printable
 from charrnn.text.vocabulary import Vocabulary
 
@@ -79,8 +80,8 @@ def test_an_unfinished_character_at_the_end_of_a_sample_stays_in_that_sample():
 def test_a_result_is_raw_in_a_pipe_and_harmless_on_a_terminal(monkeypatch):
     written = []
     monkeypatch.setattr(console, "write", written.append)
-    for terminal in (False, True):
-        monkeypatch.setattr(console, "stdout_is_terminal", lambda terminal=terminal: terminal)
+    for shown in (False, True):
+        monkeypatch.setattr(console, "stdout_is_terminal", lambda shown=shown: shown)
         console.write_text("a\x1b\t\ud800\r\n")
         console.write_text(b"a\x9b\x1b\n")
     assert written == [b"a\x1b\t\xed\xa0\x80\r\n", b"a\x9b\x1b\n",
@@ -105,10 +106,10 @@ def test_a_message_is_wrapped_on_a_terminal_and_stays_one_line_elsewhere(
     console.say(message)
     assert capsys.readouterr().err == message.replace("\x1b", "\\x1b") + "\n"
     monkeypatch.setattr(console, "stderr_is_terminal", lambda: True)
-    monkeypatch.setattr(console, "os", SimpleNamespace(get_terminal_size=get_terminal_size))
+    monkeypatch.setattr(terminal, "os", SimpleNamespace(get_terminal_size=get_terminal_size))
     monkeypatch.setattr(type(sys.stderr), "fileno", lambda self: 2, raising=False)
     console.say(message)
-    assert console.stderr_width() == width
+    assert terminal.stderr_width() == width
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 1 and width - 6 < max(map(len, lines)) <= width
     assert " ".join(" ".join(lines).split()) == message.replace("\x1b", "\\x1b")
@@ -167,7 +168,7 @@ def test_a_closed_standard_output_is_an_error_and_a_closed_standard_error_is_not
         console.write(b"text")
     console.say("nobody reads it")
     assert not console.stdout_is_terminal()
-    assert not console.stderr_is_terminal()
+    assert not terminal.stderr_is_terminal()
     console.silence_stdout()
 
 

@@ -126,11 +126,3 @@ def test_scores_are_printed_in_bits_first():
 @pytest.mark.parametrize(("count", "words"), [(0, "0 steps"), (1, "1 step"), (6000, "6,000 steps")])
 def test_one_thing_is_singular(count, words):
     assert format.counted(count, "step") == words
-
-
-@pytest.mark.parametrize(("seconds", "words"), [
-    (None, "?"), (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"),
-    (3599.7, "1 h 0 min"), (9000, "2 h 30 min"), (90_000, "1 d 1 h"), (1e9, "11,574 d 1 h"),
-])
-def test_a_duration_has_its_two_largest_units(seconds, words):
-    assert format.duration(seconds) == words

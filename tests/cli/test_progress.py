@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import re
 import subprocess
 import sys
 
 import pytest
-from commands import COMMAND, ENVIRONMENT, TEXT, TINY
+from commands import COMMAND, ENVIRONMENT, TEXT, TINY, on_a_terminal, rows
 
 from charrnn.cli import progress
 from charrnn.cli.progress import (
     TrainingDisplay,
-    end_text,
     is_selected,
     shell_word,
     start_lines,
     validation_text,
 )
-from charrnn.cli.wrapping import columns
+from charrnn.text.wrapping import columns
 from charrnn.training.events import End, Eval, Save, Start, Step
 
 LN2 = 0.6931471805599453
@@ -81,22 +78,6 @@ def test_a_validation_has_labels_and_units(changes, before, expected):
     assert validation_text(dataclasses.replace(EVAL, **changes), before) == expected
 
 
-@pytest.mark.parametrize(("changes", "expected"), [
-    ({}, "done: 6,000 steps"),
-    ({"reason": "stopped", "step": 1234},
-     "stopped after step 1,234 of 6,000; run the same command to resume"),
-    ({"reason": "patience", "step": 1234},
-     "stopped early after step 1,234 of 6,000: patience ran out without a new best"),
-    ({"reason": "already trained"}, "already trained: 6,000 steps are done"),
-    ({"reason": "already trained", "step": 7000},
-     "already trained: 7,000 steps are done; the budget is 6,000"),
-    ({"reason": "already trained", "step": 1234},
-     "already trained: patience ran out at step 1,234 of 6,000"),
-])
-def test_the_end_of_a_run_has_its_reason(changes, expected):
-    assert end_text(dataclasses.replace(END, **changes)) == expected
-
-
 def test_the_last_lines_have_the_best_score_and_the_next_command(capsys):
     TrainingDisplay(quiet=False).show(dataclasses.replace(END, path="my play.npz"))
     assert capsys.readouterr().err.splitlines() == [
@@ -147,41 +128,6 @@ def test_the_bar_and_the_lines_share_one_estimate_of_the_time_left(terminal, mon
     else:
         assert left == ["4 min 33 s left", "4 min 28 s left"]
         assert lines[0].startswith("step 5,727/6,000: training 2.000 bits/char, 2,048 chars/s, ")
-
-
-def on_a_terminal(args, cwd, width, later=None, code=0):
-    """What a command writes to a terminal of so many columns; ``later``, once the bar is shown.
-
-    A terminal with 0 columns does not know its size.
-    """
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    def resize(columns):
-        size = struct.pack("HHHH", 30 if columns else 0, columns, 0, 0)
-        fcntl.ioctl(ours, termios.TIOCSWINSZ, size)
-
-    ours, theirs = pty.openpty()
-    resize(width)
-    with subprocess.Popen([*COMMAND, *args], cwd=cwd, stderr=theirs, env=ENVIRONMENT) as process:
-        os.close(theirs)
-        text = b""
-        with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
-            while data := os.read(ours, 4096):
-                text += data
-                if later is not None and b" left" in text:
-                    resize(later)
-                    later = None
-        os.close(ours)
-    assert process.returncode == code
-    return text.decode()
-
-
-def rows(text):
-    """All that stood in a row of the terminal at some time."""
-    return [row for row in re.split(r"[\r\n]", text) if row]
 
 
 NAME = "ein langer Name 模型.npz"

@@ -21,7 +21,7 @@ from charrnn.inference.scoring import (
     score_lines,
     score_stream,
 )
-from charrnn.nn.network import Activations
+from charrnn.nn.network import WINDOW, Activations, forward
 from charrnn.nn.parameters import Architecture, Parameters, initialize
 from charrnn.text.split import DocumentStarts, Split
 
@@ -55,6 +55,25 @@ def sequential(params, context, ids):
         z, state = step(params, np.array([previous]), state)
         nats.append(np.log(np.exp(z[0]).sum()) - z[0, symbol])
     return np.array(nats)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("context", [1, 50, 128])
+def test_a_short_text_has_the_bits_of_the_beginning_of_a_long_one(monkeypatch, dtype, context):
+    params = initialize(Architecture(V, 70, 2, "tanh", dtype), np.random.default_rng(5))
+    ids, before, steps = text(scoring.SEGMENT), text(context, seed=1), []
+
+    def counted(params, x, *args, **options):
+        steps.append(len(x))
+        return forward(params, x, *args, **options)
+
+    monkeypatch.setattr(scoring, "forward", counted)
+    whole = joined(score_blocks(params, Split(ids, before)))
+    for length in (*range(1, 200), 511, 512, 513, 1000, 1023):
+        steps.clear()
+        part = joined(score_blocks(params, Split(ids[:length], before)))
+        np.testing.assert_array_equal(part, whole[:length])
+        assert sum(steps) < context + length + WINDOW, "no more is read than it needs"
 
 
 def by_segments(params, part):

@@ -18,6 +18,7 @@ from charrnn.text.display import (
     display_list,
     display_name,
     display_path,
+    duration,
     printable,
     printable_name,
     quoted,
@@ -94,3 +95,11 @@ def test_bytes_are_shown_as_ascii_or_by_their_number():
 def test_every_symbol_is_a_string_of_one_character():
     assert as_strings("aé€") == ["a", "é", "€"]
     assert as_strings(b"a\xe9\n") == ["a", "\xe9", "\n"], "a byte as the character of its number"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (None, "?"), (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"),
+    (3599.7, "1 h 0 min"), (9000, "2 h 30 min"), (90_000, "1 d 1 h"), (1e9, "11,574 d 1 h"),
+])
+def test_a_duration_has_its_two_largest_units(seconds, words):
+    assert duration(seconds) == words

@@ -268,6 +268,24 @@ def test_overwrite_starts_a_new_run(corpus, tmp_path):
     assert (start.step, start.continued) == (0, False)
 
 
+def test_overwrite_replaces_checkpoints_alone(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("a text")
+    with pytest.raises(UsageError, match=r"other\.txt is not a charrnn checkpoint, and --overwrite "
+                                         "replaces nothing else: choose another file with -o"):
+        prepared(corpus, other, overwrite=True)
+    with pytest.raises(CheckpointError, match="not a charrnn checkpoint; choose another file with"):
+        prepared(corpus, other)
+    assert other.read_text() == "a text"
+    train(corpus, tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"damaged or incomplete.*; choose another file"):
+        prepared(corpus, tmp_path / "a.npz")
+    (tmp_path / "empty.npz").touch()
+    for path in (tmp_path / "a.npz", tmp_path / "empty.npz"):
+        assert not prepared(corpus, path, overwrite=True).resumed
+
+
 def test_a_default_that_changed_between_versions_does_not_prevent_resuming(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     stored = checkpoint.load(tmp_path / "a.npz")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
-from charrnn.cli.console import stderr_width
-from charrnn.cli.format import duration
-from charrnn.cli.wrapping import columns
+from charrnn.system.terminal import stderr_width
+from charrnn.text.display import duration
+from charrnn.text.wrapping import columns
 
 if TYPE_CHECKING:
     Bar = tqdm[NoReturn]

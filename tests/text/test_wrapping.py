@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.cli.wrapping import columns, wrapped
+from charrnn.text.wrapping import columns, wrapped
 
 
 @pytest.mark.parametrize(("text", "expected"), [
