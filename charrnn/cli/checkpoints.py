@@ -10,67 +10,111 @@ from typing import Any
 
 import click
 
-from charrnn.config.parsing import nearest
+from charrnn.cli.guesses import SIMILAR, is_checkpoint
+from charrnn.cli.options import FileName
 from charrnn.errors import UsageError
 
-
-class CheckpointName(click.Path):
-    """The name of a checkpoint; an empty one, as of a variable without a value, is refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "":
-            self.fail("the name is empty", param, ctx)
-        return super().convert(value, param, ctx)
+SEPARATORS = ("/", os.sep)  # either ends the name of a folder
 
 
 def checkpoint_option(command: Any) -> Any:
     return click.option(
-        "-m", "--checkpoint", type=CheckpointName(path_type=Path), metavar="FILE",
-        help="The model's checkpoint; checkpoints/ and .npz may be left out.  [default: "
-        "$CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
+        "-m", "--checkpoint", type=FileName(), metavar="FILE",
+        help="The model's checkpoint, or a folder, for the newest in it; checkpoints/ and .npz "
+        "may be left out.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 
 
 def checkpoint_argument(command: Any) -> Any:
-    return click.argument("named", nargs=-1, type=CheckpointName(path_type=Path),
-                          metavar="[FILE]")(command)
+    return click.argument("named", nargs=-1, type=FileName(), metavar="[FILE]")(command)
 
 
-def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
+def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
     """The one checkpoint that is given, else that of the environment, else the newest one.
 
-    A name may lack the ending .npz, the folder checkpoints/ or both. A folder means the newest
-    checkpoint in it. Raises UsageError if there is none, with ``advice`` at the end.
+    A name may lack the ending .npz and, if it has no folder of its own, the folder checkpoints/.
+    A folder means the newest checkpoint in it; a name that ends in a slash is always a folder.
+    Raises UsageError if there is no such checkpoint, with ``advice`` at the end, and if the name
+    is both that of a checkpoint and that of a folder of checkpoints.
     """
-    paths = [path for path in given if path is not None]
-    if len(paths) > 1:
-        raise UsageError(f"one checkpoint is needed, and {len(paths)} are given: "
-                         f"{' '.join(map(str, paths))}{advice}")
+    names = [name for name in given if name is not None]
+    if len(names) > 1:
+        raise UsageError(f"one checkpoint is needed, and {len(names)} are given: "
+                         f"{' '.join(names)}{advice}")
     variable, source = os.environ.get("CHARRNN_CHECKPOINT"), ""
-    if paths:
-        path = paths[0]
+    if names:
+        name = names[0]
     elif variable:
-        path, source = Path(variable), "$CHARRNN_CHECKPOINT names "
+        name, source = variable, "$CHARRNN_CHECKPOINT names "
     else:
         return newest_checkpoint()
-    ending = path.with_name(f"{path.name}.npz") if path.name else path
-    for each in (path, ending, "checkpoints" / path, "checkpoints" / ending):
-        if os.path.exists(each) and not os.path.isdir(each):
-            return each
-        if os.path.islink(each) and not os.path.exists(each):
-            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
-    if os.path.isdir(path):
-        return newest_checkpoint(path)
+    path, is_folder = Path(name), name.endswith(SEPARATORS)
+    if is_folder and not os.path.isdir(path):
+        raise UsageError(f"{source}{name}: no such folder")
+    found = None if is_folder else named_file(name, source)
+    if os.path.isdir(path) and (found is None or checkpoints_in(path)):
+        if found is None:
+            return newest_checkpoint(path)
+        raise UsageError(f"{source}{name}: there are checkpoints in the folder {path}/, and there "
+                         f"is {found}: name one of the two")
+    if found is not None:
+        return found
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        found = {file.name for folder in ("checkpoints", path.parent)
-                 for file in Path(folder).glob("*.npz")}
-        similar = nearest(ending.name, found)
-        raise UsageError(f"{source}{path}: no such checkpoint{similar or advice}") from None
+        raise UsageError(f"{source}{name}: no such checkpoint"
+                         f"{similar_checkpoint(name) or advice}") from None
     except (OSError, ValueError):
         pass  # the loader reports it
     return path
+
+
+def named_file(name: str, source: str = "") -> Path | None:
+    """The file that a name means, as it is or completed; None if there is none.
+
+    ``source`` is where the name comes from, for the messages.
+    """
+    path, found = Path(name), list[Path]()
+    files = [path, path.with_name(f"{path.name}.npz") if path.name else path]
+    if is_bare(name):
+        files += ["checkpoints" / file for file in files]
+    for each in files:
+        if os.path.exists(each) and not os.path.isdir(each):
+            found.append(each)
+        elif os.path.islink(each) and not os.path.exists(each) and not found:
+            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
+    if found[1:] and found[0].suffix != ".npz" and not is_checkpoint(str(found[0])):
+        raise UsageError(f"{source}{name}: it is not a checkpoint; did you mean {found[1]}?")
+    return found[0] if found else None
+
+
+def file_of_option(option: str, name: str) -> Path:
+    """The checkpoint that ``option`` names, which may not be a folder.
+
+    The newest checkpoint of a folder may be another one at the next time, above all where the
+    command itself writes one there.
+    """
+    if os.path.isdir(name) and (name.endswith(SEPARATORS) or named_file(name) is None):
+        raise UsageError(f"{option} {name}: it is a folder; name one of its checkpoints")
+    return choose_checkpoint(name)
+
+
+def is_bare(name: str) -> bool:
+    """Whether a name has no folder, so that checkpoints/ may be added to it."""
+    return not any(separator in name for separator in SEPARATORS)
+
+
+def similar_checkpoint(name: str) -> str:
+    """The hint at a checkpoint with a similar name; empty if there is none."""
+    import difflib  # needed only for a missing file
+
+    path = Path(name)
+    folders = [Path("checkpoints"), Path()] if is_bare(name) else [path.parent]
+    found = {file.stem: file for folder in folders for _, file in checkpoints_in(folder)}
+    close = difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
+    if not close:
+        return ""
+    return f"; did you mean {found[close[0]].name if is_bare(name) else found[close[0]]}?"
 
 
 def dead_link(path: Path) -> str:
@@ -84,12 +128,7 @@ def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
     Raises UsageError if there is none, and if the newest is a link whose target does not exist:
     another checkpoint is probably not the one that is wanted.
     """
-    found = []
-    for path in folder.glob("*.npz"):
-        with suppress(OSError):
-            about = path.stat() if os.path.exists(path) else path.lstat()
-            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
-                found.append((about.st_mtime_ns, path))
+    found = checkpoints_in(folder)
     if not found:
         raise UsageError(f"there is no checkpoint in {folder}/: train one, or name one with -m")
     newest = max(found)[1]
@@ -97,3 +136,18 @@ def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
         raise UsageError(f"{newest}, the newest checkpoint, is {dead_link(newest)}: name a "
                          "checkpoint with -m")
     return newest
+
+
+def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a folder, by their names, with the times at which they were written.
+
+    Links whose targets do not exist are among them, but no hidden files: some programs put one
+    beside each file.
+    """
+    found = []
+    for path in folder.glob("[!.]*.npz"):
+        with suppress(OSError):
+            about = path.stat() if os.path.exists(path) else path.lstat()
+            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
+                found.append((about.st_mtime_ns, path))
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -87,7 +86,7 @@ class Output(NamedTuple):
               help="Print the result as JSON; with --per-line, an object for each line.")
 @quiet_option
 def evaluate(
-    text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
+    text: tuple[str, ...], checkpoint: str | None, split: str | None, unknown: str,
     encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
     baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:

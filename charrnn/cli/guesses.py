@@ -35,6 +35,7 @@ OPTIONS = {
     "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
 }
+SIMILAR = 0.75  # ratio of difflib from which on the name of a file is similar to another
 
 
 class Command(click.Command):
@@ -139,7 +140,10 @@ def similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     close = [each for each in names if each.startswith(f"{name}.")]
-    close = close or difflib.get_close_matches(name, names[:10_000], 1, 0.75)
+    if not close:  # the endings alone make no names similar
+        stems = {os.path.splitext(each)[0]: each for each in reversed(names[:10_000])}
+        stem = os.path.splitext(name)[0]
+        close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]
     return os.path.join(folder, close[0]) if close else ""
 
 

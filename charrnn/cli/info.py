@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +28,7 @@ ROWS = 5  # of the history that are shown
 @click.option("--json", "as_json", is_flag=True,
               help="Print JSON, with all of the vocabulary, the history and the samples.")
 @quiet_option
-def info(named: tuple[Path, ...], checkpoint: Path | None, as_json: bool, quiet: bool) -> None:
+def info(named: tuple[str, ...], checkpoint: str | None, as_json: bool, quiet: bool) -> None:
     """Show what a checkpoint contains: model, text, score, settings and history.
 
     FILE is the checkpoint; -m FILE means the same.

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.2
 
-TEXTS = click.Path(allow_dash=True)  # a missing file is reported where it is opened
+
+class FileName(click.Path):
+    """The name of a file or folder; an empty one, as of a variable without a value, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+TEXTS = FileName(allow_dash=True)  # a missing file is reported where it is opened
 
 
 class SettingType(ParamType):

@@ -8,7 +8,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,7 +73,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @errors_option
 @quiet_option
 def sample(
-    named: tuple[Path, ...], checkpoint: Path | None, prime: str | None, prime_file: str | None,
+    named: tuple[str, ...], checkpoint: str | None, prime: str | None, prime_file: str | None,
     seed: int | None, stop: str | None, novelty: str | None, as_json: bool, unknown: str,
     encoding: str | None, errors: str | None, quiet: bool, count: int, **options: Any,
 ) -> None:
@@ -89,7 +88,7 @@ def sample(
     if (encoding or errors) and prime_file is None and novelty is None:
         raise UsageError("--encoding and --errors are for --prime-file and --novelty")
     check_texts((prime_file, novelty), "charrnn sample -m FILE")
-    words = shlex.quote(" ".join(map(str, named)))
+    words = shlex.quote(" ".join(named))
     advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
     path = choose_checkpoint(checkpoint, *named, advice=advice)
     threads = default_threads()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checkpoints import choose_checkpoint
+from charrnn.cli.checkpoints import file_of_option
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
+    FileName,
     GroupedCommand,
     WholeNumber,
     quiet_option,
@@ -28,15 +29,15 @@ from charrnn.system import machine
 @setting_options
 @click.command(cls=GroupedCommand)
 @click.argument("corpus", nargs=-1, required=True, type=TEXTS)
-@click.option("-c", "--config", "config_file", type=click.Path(), metavar="FILE",
+@click.option("-c", "--config", "config_file", type=FileName(), metavar="FILE",
               help="YAML file of settings; options override it.")
-@click.option("-o", "--out", type=click.Path(), metavar="FILE",
+@click.option("-o", "--out", type=FileName(), metavar="FILE",
               help="Checkpoint to write, or a folder for it.  [default: checkpoints/CORPUS.npz]")
 @click.option("--val", type=TEXTS, metavar="FILE",
               help="Validate on this text instead of on the end of CORPUS.")
-@click.option("--init-from", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--init-from", type=FileName(), metavar="FILE",
               help="Start a new run from the best weights of this checkpoint.")
-@click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--cache", type=FileName(path_type=Path), metavar="FOLDER",
               help="Folder for the encoded form of texts above 128 MB.  [default: that of -o]")
 @click.option("--overwrite", is_flag=True, help="Replace the checkpoint of another run.")
 @click.option("--dry-run", is_flag=True,
@@ -48,7 +49,7 @@ from charrnn.system import machine
 @quiet_option
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
-    init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
+    init_from: str | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
     json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
     """Train a model to predict the next character of CORPUS.
@@ -63,7 +64,7 @@ def train(
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
     if json_every is not None and not as_json:
-        raise UsageError("--json-every chooses among the events of --json: add --json")
+        raise UsageError("--json-every needs --json")
     file = {}
     if config_file:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
@@ -74,8 +75,7 @@ def train(
     check_texts((*corpus, val), "" if config.level == "byte" else
                 "to resume its run, repeat the command that started it; to start a new run from "
                 "it, charrnn train TEXT --init-from FILE")
-    if init_from is not None:
-        init_from = choose_checkpoint(init_from)
+    inherited = None if init_from is None else file_of_option("--init-from", init_from)
     allowed = machine.allowed_threads()
     start_numpy()
 
@@ -104,7 +104,7 @@ def train(
                 (write if dry_run else output.write)(event_line(event))
 
     request = Request(
-        corpus, path, config, frozenset(file) | frozenset(given), val, init_from, overwrite,
+        corpus, path, config, frozenset(file) | frozenset(given), val, inherited, overwrite,
         config_file, group.broadcast(allowed or group.cores), cache,
     )
     if dry_run:

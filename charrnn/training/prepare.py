@@ -21,7 +21,7 @@ from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.display import count
+from charrnn.text.display import count, printable_name
 from charrnn.text.split import Split, split, whole
 from charrnn.training import defaults
 from charrnn.training.memory import Demand
@@ -112,6 +112,9 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
+    if init_from and not run.resumed:
+        run.notes.append(f"the weights are those of {printable_name(str(request.init_from))}, "
+                         f"step {init_from.progress.best_step:,}")
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
