@@ -175,7 +175,7 @@ class LoadedModel:
 
         return dynamic.evaluate(self.parameters, part)
 
-    def score_stream(self, stream: TextStream, threads: int = 1) -> Iterator[Scored]:
+    def score_stream(self, stream: Iterable[ndarray], threads: int = 1) -> Iterator[Scored]:
         """The symbols of a stream scored as they are read, in constant memory."""
         from charrnn.inference import scoring
 
