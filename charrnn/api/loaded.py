@@ -138,8 +138,11 @@ class LoadedModel:
         if name == "all":
             return whole(text, self.resets_at_borders)
         if not self.trained_on(text):
-            raise UsageError(f"{text.name} is not the text that the model was trained on, and "
-                             f"only that has a --split {name}; leave --split out")
+            if text.digest == self.checkpoint.origin["val"]:
+                raise UsageError(f"{text.name} is the validation text of the model: score it "
+                                 "without --split")
+            raise UsageError(f"{text.name} is not the text that the model was trained on: leave "
+                             "out --split")
         if self.checkpoint.origin["val"]:
             if name == "val":
                 raise UsageError("this model was validated on a file of its own: score that "

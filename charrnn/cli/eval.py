@@ -66,8 +66,8 @@ class Output(NamedTuple):
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("the text")
+@errors_option("the text")
 @click.option("--per-line", is_flag=True,
               help="Score each line of each file on its own. Columns, separated by tabs: "
               "bits/char, characters, nats, text.")

@@ -131,7 +131,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         "started from": text["init_from_digest"] and f"checkpoint {text['init_from_digest']}",
         "vocabulary": symbols(facts["vocabulary"]),
         "progress": f"step {facts['progress']['step']:,} of {facts['progress']['steps']:,}",
-        "best score": best(facts["progress"]),
+        "best score": best(facts["progress"], validated=bool(facts["history"])),
     })
     yield from settings(facts)
     yield from history(facts["history"])
@@ -176,9 +176,11 @@ def symbols(vocabulary: dict[str, Any]) -> str:
     return f"{count:,} character{'s' * (count != 1)}: {quoted(known[:SYMBOLS])}{more}{replaced}"
 
 
-def best(progress: dict[str, Any]) -> str:
-    """The best validation score and where it was."""
+def best(progress: dict[str, Any], validated: bool) -> str:
+    """The best validation score and where it was; the history has a row for each validation."""
     nats = progress["best_nats_per_char"]
+    if nats is None and not validated:
+        return "none yet"
     if nats is None:
         return "none: there was no validation with a finite score"
     return (f"{progress['best_bits_per_char']:.4f} bits/char ({nats:.4f} nats/char) at step "

@@ -161,21 +161,21 @@ def unknown_option(command: Any) -> Any:
     )(command)
 
 
-def encoding_option(command: Any) -> Any:
+def encoding_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
         "--encoding", type=SettingType("encoding"), metavar="NAME",
-        help="Encoding of the text.  [default: as in training for the training and validation "
+        help=f"Encoding of {texts}.  [default: as in training for the training and validation "
         "text, else utf-8]",
-    )(command)
+    )
 
 
-def errors_option(command: Any) -> Any:
+def errors_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
         "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
-        help="What to do with bytes that cannot be decoded: report an error (strict), replace "
+        help=f"What to do with bytes of {texts} that cannot be decoded: report an error (strict), replace "
         "them by U+FFFD, or skip them.  [default: as in training for the training and validation "
         "text, else strict]",
-    )(command)
+    )
 
 
 def choose_decoding(
@@ -193,6 +193,13 @@ def choose_decoding(
     from charrnn.text.files import left_out_notes
 
     trained = model.decoding
+    if model.vocabulary.level == "byte":
+        if errors not in (None, "strict"):
+            raise UsageError(f"--errors {errors} cannot be used with this model: it reads bytes, "
+                             "which are not decoded")
+        if encoding is not None:
+            notes.append("note: --encoding has no effect: the model reads bytes, which are not "
+                         "decoded")
     if beside:
         chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
     else:  # what is named makes no difference, so that files are not read for it

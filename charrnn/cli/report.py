@@ -33,8 +33,8 @@ NAME = "report.html"
 @click.option("-o", "--out", type=FileName(), default=NAME, show_default=True, metavar="FILE",
               help="The page to write; - for standard output.")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("the text")
+@errors_option("the text")
 @quiet_option
 def report(
     text: tuple[str, ...], checkpoint: str | None, out: str, unknown: str, encoding: str | None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
-from charrnn.cli.console import TextOutput, stdout_is_terminal, write
+from charrnn.cli.console import TextOutput, say, stdout_is_terminal, write
 from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
     TEXTS,
@@ -64,13 +64,14 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample just before this text appears.")
 @click.option("--novelty", type=TEXTS, metavar="FILE",
-              help="Show how much of each sample is copied from this text.")
+              help="Show on standard error, also with --quiet, how much of each sample is copied "
+              "from this text.")
 @click.option("--json", "as_json", is_flag=True,
               help="Print a JSON object for each sample: number, seed, checkpoint, prime, text "
               "and finish (length or stop).")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("--prime-file and --novelty")
+@errors_option("--prime-file and --novelty")
 @quiet_option
 def sample(
     named: tuple[str, ...], checkpoint: str | None, prime: str | None, prime_file: str | None,
@@ -130,7 +131,7 @@ def sample(
             write(each)
     else:
         for line in write_samples(pieces, count, model, text):
-            note(line)
+            say(line)  # a result, not a message
     for line in stream.notes if stream is not None else ():
         note(f"note: {line}")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import click
 
 from charrnn.cli.checkpoints import file_of_option
-from charrnn.cli.console import ReaderGone, say, silence_stdout, write
+from charrnn.cli.console import ReaderGone, say, silence_stdout, stdout_is_terminal, write
 from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
@@ -101,7 +101,8 @@ def train(
         if group.is_first:
             display.show(event)
             if as_json and is_selected(event, 1 if json_every is None else json_every):
-                (write if dry_run else output.write)(event_line(event))
+                with display.cleared() if stdout_is_terminal() else nullcontext():
+                    (write if dry_run else output.write)(event_line(event))
 
     request = Request(
         corpus, path, config, frozenset(file) | frozenset(given), val, inherited, overwrite,

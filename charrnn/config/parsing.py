@@ -104,7 +104,7 @@ def nearest(text: str, known: Iterable[str]) -> str:
     names = {normal(name): name for name in known}
     word = normal(text)
     close = [name for name in (word, *SYNONYMS.get(word, ())) if name in names]
-    close = close or difflib.get_close_matches(word, names, 1)
+    close = close or difflib.get_close_matches(word, names, 1, 0.7)
     return f"; did you mean {names[close[0]]}?" if close else ""
 
 
@@ -175,8 +175,8 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
 def check_bytes(config: Config) -> None:
     """Raise UsageError for settings about characters at byte level."""
     if config.level == "byte" and config.errors != "strict":
-        raise UsageError(f"errors {config.errors} is for characters: bytes are not decoded; leave "
-                          "it out at byte level")
+        raise UsageError(f"errors {config.errors} cannot be used at byte level, since bytes are "
+                         "not decoded: leave it out")
     if config.level == "byte" and config.min_count > 1:
-        raise UsageError(f"min_count {config.min_count:,} is for characters, not for bytes, which "
-                         "are all known: leave it out at byte level")
+        raise UsageError(f"min_count {config.min_count:,} cannot be used at byte level, where all "
+                         "bytes are known: leave it out")

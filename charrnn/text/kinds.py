@@ -18,7 +18,7 @@ class Kind(NamedTuple):
 
 
 PLAIN_TEXT = "save it as plain text, or convert it with pandoc -t plain"
-ONLY_BYTES = "only --level byte models such files"
+ONLY_BYTES = "only a model of bytes, of charrnn train --level byte, can read it"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
 CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 import charrnn
 from charrnn.config.settings import Config
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, initialize
 from charrnn.nn.rng import Purpose, generator
@@ -76,7 +76,11 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     }
     documents = digest_of_documents([text, val_text] if val_text else [text])
     if request.path.exists() and not request.overwrite:
-        checkpoint = storage.load(request.path)
+        try:
+            checkpoint = storage.load(request.path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; use -o NEW.npz to keep it, or --overwrite to replace "
+                                  "it") from None
         config = resume_settings(
             request, config, checkpoint, origin, documents,
             lambda config: _divide(text, val_text, config)[0],
