@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 import click
 
@@ -44,7 +44,7 @@ class Formatter(click.HelpFormatter):
     """The help; on a narrow terminal, long options have lines of their own."""
 
     def write_dl(
-        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         super().write_dl(rows, col_max if self.width > NARROW else 14, col_spacing)
 

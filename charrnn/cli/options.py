@@ -172,9 +172,9 @@ def encoding_option(texts: str) -> Callable[[Any], Any]:
 def errors_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
         "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
-        help=f"What to do with bytes of {texts} that cannot be decoded: report an error (strict), replace "
-        "them by U+FFFD, or skip them.  [default: as in training for the training and validation "
-        "text, else strict]",
+        help=f"What to do with bytes of {texts} that cannot be decoded: report an error (strict), "
+        "replace them by U+FFFD, or skip them.  [default: as in training for the training and "
+        "validation text, else strict]",
     )
 
 

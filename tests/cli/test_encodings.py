@@ -263,10 +263,26 @@ def test_errors_of_bytes_are_refused(damaged):
     folder, errors = damaged
     result = run_charrnn("train", "own.txt", "--level", "byte", "--errors", errors, cwd=folder)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
-    assert b"bytes are not decoded; leave it out at byte level" in result.stderr
+    assert b"cannot be used at byte level, since bytes are not decoded" in result.stderr
     for command in (["sample"], ["report"]):
         result = run_charrnn(*command, "-m", "own.npz", "--errors", errors, cwd=folder)
         assert result.returncode == 2 and b"--encoding and --errors are for " in result.stderr
+
+
+def test_a_model_of_bytes_decodes_nothing(home):
+    folder, _ = home
+    model = ["-m", "bytes.npz"]
+    trained = run_charrnn("train", "own.txt", "--level", "byte", "--hidden-size", "8", "--steps",
+                          "2", "-o", "bytes.npz", cwd=folder)
+    assert trained.returncode == 0, trained
+    for command in (["eval", "own.txt"], ["report", "own.txt"], ["sample", "--novelty", "own.txt"]):
+        result = run_charrnn(*command, *model, "--errors", "skip", cwd=folder)
+        assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+        assert b"--errors skip cannot be used with this model: it reads bytes" in result.stderr
+        result = run_charrnn(*command, *model, "--encoding", "latin-1", "--errors", "strict",
+                             cwd=folder)
+        assert result.returncode == 0
+        assert b"note: --encoding has no effect: the model reads bytes" in result.stderr
 
 
 def test_a_prime_in_another_normal_form_is_named(home):

@@ -149,10 +149,10 @@ def test_the_bar_and_the_lines_share_one_estimate_of_the_time_left(terminal, mon
         assert lines[0].startswith("step 5,727/6,000: training 2.000 bits/char, 2,048 chars/s, ")
 
 
-def on_a_terminal(args, cwd, width, later=None, code=0):
+def on_a_terminal(args, cwd, width, later=None, code=0, both=False):
     """What a command writes to a terminal of so many columns; ``later``, once the bar is shown.
 
-    A terminal with 0 columns does not know its size.
+    A terminal with 0 columns does not know its size. With ``both``, standard output is it, too.
     """
     import fcntl
     import pty
@@ -165,7 +165,9 @@ def on_a_terminal(args, cwd, width, later=None, code=0):
 
     ours, theirs = pty.openpty()
     resize(width)
-    with subprocess.Popen([*COMMAND, *args], cwd=cwd, stderr=theirs, env=ENVIRONMENT) as process:
+    stdout = theirs if both else None
+    with subprocess.Popen([*COMMAND, *args], cwd=cwd, stdout=stdout, stderr=theirs,
+                          env=ENVIRONMENT) as process:
         os.close(theirs)
         text = b""
         with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
@@ -227,3 +229,17 @@ def test_an_error_is_wrapped_on_a_terminal_and_one_line_elsewhere(tmp_path):
     shown = on_a_terminal(args, tmp_path, 40, code=ran.returncode)
     assert shown.count("\n") > 1 and max(map(columns, rows(shown))) < 40
     assert shown.split() == message.split()
+
+
+@POSIX
+def test_events_on_the_terminal_of_the_bar_have_lines_of_their_own(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    args = ["train", "a.txt", *TINY, "--steps", "40", "--json", "--json-every", "5"]
+    shown = on_a_terminal(args, tmp_path, 100, both=True)
+    assert "% " in shown
+    events = [row for row in shown.split("\n") if '{"event"' in row]
+    assert len(events) > 8
+    for row in events:
+        before, _, event = row.rstrip("\r").rpartition("\r")
+        assert event.startswith('{"event"') and event.endswith("}"), row
+        assert not before.split("\r")[-1].strip(), "the bar is cleared"

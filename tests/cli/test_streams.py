@@ -203,7 +203,7 @@ def test_a_model_of_bytes_has_no_rare_characters_to_start_from(home):
     result = run_charrnn("train", "shelf", "--init-from", "bytes.npz", "--min-count", "5", *SHORT,
                          "-o", "other.npz", cwd=home)
     assert result.returncode == 2
-    assert b"min_count 5 is for characters" in result.stderr
+    assert b"min_count 5 cannot be used at byte level" in result.stderr
 
 
 def test_what_a_first_run_knew_is_not_rare_in_the_next(rare):

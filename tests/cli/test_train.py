@@ -87,7 +87,7 @@ def test_json_every_prints_fewer_steps_and_all_other_events(tmp_path, every, ste
 
 
 def test_json_every_without_json_is_refused(tmp_path):
-    assert "add --json" in one_line(
+    assert "--json-every needs --json" in one_line(
         run_charrnn("train", "a.txt", "--json-every", "5", cwd=tmp_path), 2)
 
 

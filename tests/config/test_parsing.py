@@ -181,7 +181,7 @@ def test_every_spelling_of_an_encoding_is_the_same_setting(name, canonical):
 def test_settings_about_characters_are_refused_at_byte_level():
     assert resolve({"errors": "skip"}, {}).errors == "skip"
     for settings in ({"errors": "replace"}, {"errors": "skip"}, {"min_count": 2}):
-        with pytest.raises(UsageError, match="leave it out at byte level"):
+        with pytest.raises(UsageError, match="cannot be used at byte level"):
             resolve({"level": "byte"}, settings)
 
 

@@ -163,6 +163,10 @@ def test_what_differs_is_named_with_both_values_and_never_as_none(corpus, tmp_pa
     corpus.write_text(TEXT[1:])
     assert "(eval_every at its default there, 10 now; the text differs)" in refusal(
         corpus, out, **unset | {"eval_every": 10})
+    train(corpus, tmp_path / "b.npz", **unset | {"eval_every": 10})
+    corpus.write_text(TEXT)
+    assert "(eval_every 10 there, 50 (default) now; the text differs)" in refusal(
+        corpus, tmp_path / "b.npz", **unset)
 
 
 def test_what_can_start_from_the_weights_of_another_run_is_told_how(corpus, tmp_path):
@@ -340,3 +344,10 @@ def test_the_output_is_never_the_config_file(corpus, tmp_path):
                       config_file=str(settings))
     with pytest.raises(UsageError, match="would be replaced"):
         prepare(request)
+
+
+def test_a_damaged_checkpoint_can_be_kept_or_replaced(corpus, tmp_path):
+    out = tmp_path / "a.npz"
+    out.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"-o NEW\.npz to keep it, or --overwrite to replace"):
+        train(corpus, out)
