@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from charrnn.cli.guesses import SIMILAR, is_checkpoint
+from charrnn.api.lookup import SEPARATORS, find_checkpoint, named_file, newest_checkpoint
 from charrnn.cli.options import FileName
 from charrnn.errors import UsageError
-
-SEPARATORS = ("/", os.sep)  # either ends the name of a folder
 
 
 def checkpoint_option(command: Any) -> Any:
@@ -32,10 +28,8 @@ def checkpoint_argument(command: Any) -> Any:
 def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
     """The one checkpoint that is given, else that of the environment, else the newest one.
 
-    A name may lack the ending .npz and, if it has no folder of its own, the folder checkpoints/.
-    A folder means the newest checkpoint in it; a name that ends in a slash is always a folder.
-    Raises UsageError if there is no such checkpoint, with ``advice`` at the end, and if the name
-    is both that of a checkpoint and that of a folder of checkpoints.
+    For what a name may be, see ``find_checkpoint``; a folder means the newest checkpoint in it.
+    Raises UsageError if there is no such checkpoint, with ``advice`` at the end.
     """
     names = [name for name in given if name is not None]
     if len(names) > 1:
@@ -48,44 +42,8 @@ def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
         name, source = variable, "$CHARRNN_CHECKPOINT names "
     else:
         return newest_checkpoint()
-    path, is_folder = Path(name), name.endswith(SEPARATORS)
-    if is_folder and not os.path.isdir(path):
-        raise UsageError(f"{source}{name}: no such folder")
-    found = None if is_folder else named_file(name, source)
-    if os.path.isdir(path) and (found is None or checkpoints_in(path)):
-        if found is None:
-            return newest_checkpoint(path)
-        raise UsageError(f"{source}{name}: there are checkpoints in the folder {path}/, and there "
-                         f"is {found}: name one of the two")
-    if found is not None:
-        return found
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{source}{name}: no such checkpoint"
-                         f"{similar_checkpoint(name) or advice}") from None
-    except (OSError, ValueError):
-        pass  # the loader reports it
-    return path
-
-
-def named_file(name: str, source: str = "") -> Path | None:
-    """The file that a name means, as it is or completed; None if there is none.
-
-    ``source`` is where the name comes from, for the messages.
-    """
-    path, found = Path(name), list[Path]()
-    files = [path, path.with_name(f"{path.name}.npz") if path.name else path]
-    if is_bare(name):
-        files += ["checkpoints" / file for file in files]
-    for each in files:
-        if os.path.exists(each) and not os.path.isdir(each):
-            found.append(each)
-        elif os.path.islink(each) and not os.path.exists(each) and not found:
-            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
-    if found[1:] and found[0].suffix != ".npz" and not is_checkpoint(str(found[0])):
-        raise UsageError(f"{source}{name}: it is not a checkpoint; did you mean {found[1]}?")
-    return found[0] if found else None
+    path = find_checkpoint(name, source, advice)
+    return newest_checkpoint(path) if os.path.isdir(path) else path
 
 
 def file_of_option(option: str, name: str) -> Path:
@@ -97,57 +55,3 @@ def file_of_option(option: str, name: str) -> Path:
     if os.path.isdir(name) and (name.endswith(SEPARATORS) or named_file(name) is None):
         raise UsageError(f"{option} {name}: it is a folder; name one of its checkpoints")
     return choose_checkpoint(name)
-
-
-def is_bare(name: str) -> bool:
-    """Whether a name has no folder, so that checkpoints/ may be added to it."""
-    return not any(separator in name for separator in SEPARATORS)
-
-
-def similar_checkpoint(name: str) -> str:
-    """The hint at a checkpoint with a similar name; empty if there is none."""
-    import difflib  # needed only for a missing file
-
-    path = Path(name)
-    folders = [Path("checkpoints"), Path()] if is_bare(name) else [path.parent]
-    found = {file.stem: file for folder in folders for _, file in checkpoints_in(folder)}
-    close = difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
-    if not close:
-        return ""
-    return f"; did you mean {found[close[0]].name if is_bare(name) else found[close[0]]}?"
-
-
-def dead_link(path: Path) -> str:
-    """How a message names a link whose target does not exist."""
-    return f"a link to a file that does not exist ({os.readlink(path)})"
-
-
-def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
-    """The checkpoint in a folder that was written last.
-
-    Raises UsageError if there is none, and if the newest is a link whose target does not exist:
-    another checkpoint is probably not the one that is wanted.
-    """
-    found = checkpoints_in(folder)
-    if not found:
-        raise UsageError(f"there is no checkpoint in {folder}/: train one, or name one with -m")
-    newest = max(found)[1]
-    if not os.path.exists(newest):
-        raise UsageError(f"{newest}, the newest checkpoint, is {dead_link(newest)}: name a "
-                         "checkpoint with -m")
-    return newest
-
-
-def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in a folder, by their names, with the times at which they were written.
-
-    Links whose targets do not exist are among them, but no hidden files: some programs put one
-    beside each file.
-    """
-    found = []
-    for path in folder.glob("[!.]*.npz"):
-        with suppress(OSError):
-            about = path.stat() if os.path.exists(path) else path.lstat()
-            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
-                found.append((about.st_mtime_ns, path))
-    return found

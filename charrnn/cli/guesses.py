@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 
 import click
 
+from charrnn.api.lookup import SIMILAR, is_checkpoint
 from charrnn.config.parsing import nearest
 from charrnn.errors import UsageError
 
@@ -37,7 +38,6 @@ OPTIONS = {
 }
 KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
 NARROW = 66  # columns up to which the help leaves more room for its second column
-SIMILAR = 0.75  # ratio of difflib from which on the name of a file is similar to another
 
 
 class Formatter(click.HelpFormatter):
@@ -178,18 +178,6 @@ def similar_file(path: str) -> str:
         stem = os.path.splitext(name)[0]
         close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]
     return os.path.join(folder, close[0]) if close else ""
-
-
-def is_checkpoint(path: str) -> bool:
-    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
-    try:
-        if not os.path.isfile(path):
-            return False
-        with open(path, "rb") as file:
-            start = file.read(64)
-    except OSError:
-        return False
-    return start.startswith(b"PK") and b"meta.npy" in start
 
 
 def backslash_hint(option: str, text: str) -> str:

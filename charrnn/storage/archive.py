@@ -197,6 +197,11 @@ def reading(path: Path) -> Iterator[Reader]:
         raise CheckpointError(f"{path} was not written by charrnn: {error!s:.200}") from None
 
 
+def is_ours(start: bytes) -> bool:
+    """Whether ``write`` wrote a file that begins with these bytes."""
+    return start.startswith(b"PK") and b"meta.npy" in start[:64]
+
+
 def _guess(start: bytes) -> str:
     """What a file that is not a checkpoint seems to be, judging by its first bytes."""
     if not start:
@@ -207,6 +212,6 @@ def _guess(start: bytes) -> str:
         return "is a PyTorch file, not a charrnn checkpoint"
     if start[8:9] == b"{" and not start.startswith(b"PK"):
         return "is a safetensors file, not a charrnn checkpoint"
-    if start.startswith(b"PK") and b"meta.npy" in start[:64]:
+    if is_ours(start):
         return "is a damaged or incomplete checkpoint: its digest does not match its content"
     return "is not a charrnn checkpoint"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
@@ -14,9 +16,11 @@ from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, initialize
 from charrnn.nn.rng import Purpose, generator
+from charrnn.storage import archive
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.storage.metadata import Progress
+from charrnn.system.files import open_regular
 from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
@@ -76,11 +80,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     }
     documents = digest_of_documents([text, val_text] if val_text else [text])
     if request.path.exists() and not request.overwrite:
-        try:
-            checkpoint = storage.load(request.path)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}; use -o NEW.npz to keep it, or --overwrite to replace "
-                                  "it") from None
+        checkpoint = _load(request.path)
         config = resume_settings(
             request, config, checkpoint, origin, documents,
             lambda config: _divide(text, val_text, config)[0],
@@ -122,6 +122,18 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
+
+
+def _load(path: Path) -> Checkpoint:
+    """The checkpoint to resume; if it cannot be read, the error names the ways to go on."""
+    try:
+        return storage.load(path)
+    except CheckpointError as error:
+        remedy = "choose another file with -o"
+        with suppress(OSError), open_regular(path, follow=True) as file:
+            if archive.is_ours(file.read(64)):
+                remedy += ", or use --overwrite to replace this one"
+        raise CheckpointError(f"{error}; {remedy}") from None
 
 
 def _read_texts(

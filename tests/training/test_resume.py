@@ -346,8 +346,12 @@ def test_the_output_is_never_the_config_file(corpus, tmp_path):
         prepare(request)
 
 
-def test_a_damaged_checkpoint_can_be_kept_or_replaced(corpus, tmp_path):
+def test_a_damaged_checkpoint_may_be_replaced_and_another_file_may_not(corpus, tmp_path):
     out = tmp_path / "a.npz"
-    out.write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match=r"-o NEW\.npz to keep it, or --overwrite to replace"):
+    train(corpus, out)
+    out.write_bytes(out.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="choose another file with -o, or use --overwrite"):
+        train(corpus, out)
+    out.write_bytes(b"another file")
+    with pytest.raises(CheckpointError, match=r"choose another file with -o$"):
         train(corpus, out)
