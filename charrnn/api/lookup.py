@@ -54,7 +54,7 @@ def named_file(name: str, source: str = "") -> Path | None:
         if os.path.exists(each) and not os.path.isdir(each):
             found.append(each)
         elif os.path.islink(each) and not os.path.exists(each) and not found:
-            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
+            raise UsageError(f"{source}{each}: {dead_link(each)}")
     if found[1:] and found[0].suffix != ".npz" and not is_checkpoint(str(found[0])):
         raise UsageError(f"{source}{name}: it is not a checkpoint; did you mean {found[1]}?")
     return found[0] if found else None

@@ -1,4 +1,4 @@
-"""Which checkpoint is meant: that of an option, of the environment, or the newest one."""
+"""The choice of a checkpoint: that of an option, of the environment, or the newest one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checkpoint_option(command: Any) -> Any:
     return click.option(
         "-m", "--checkpoint", type=FileName(), metavar="FILE",
         help="The model's checkpoint, or a folder, for the newest in it; checkpoints/ and .npz "
-        "may be left out.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
+        "may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 
 
@@ -26,14 +26,14 @@ def checkpoint_argument(command: Any) -> Any:
 
 
 def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
-    """The one checkpoint that is given, else that of the environment, else the newest one.
+    """The checkpoint that is given, else that of the environment, else the newest one.
 
     For what a name may be, see ``find_checkpoint``; a folder means the newest checkpoint in it.
     Raises UsageError if there is no such checkpoint, with ``advice`` at the end.
     """
     names = [name for name in given if name is not None]
     if len(names) > 1:
-        raise UsageError(f"one checkpoint is needed, and {len(names)} are given: "
+        raise UsageError(f"name one checkpoint, not {len(names)}: "
                          f"{' '.join(names)}{advice}")
     variable, source = os.environ.get("CHARRNN_CHECKPOINT"), ""
     if names:

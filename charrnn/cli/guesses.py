@@ -12,7 +12,7 @@ from charrnn.api.lookup import SIMILAR, is_checkpoint
 from charrnn.config.parsing import nearest
 from charrnn.errors import UsageError
 
-# What commands and options are called elsewhere. Where a name may mean two options, it has both.
+# What other programs call commands and options. A name that may mean two options has both.
 COMMANDS = {
     "build": "train", "continue": "train", "fit": "train", "learn": "train", "resume": "train",
     "complete": "sample", "gen": "sample", "generate": "sample", "infer": "sample",
@@ -54,7 +54,7 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command whose message on an unknown option names the one that was probably meant."""
+    """A command that answers an unknown option with the one that was probably meant."""
 
     context_class = Context
 
@@ -77,7 +77,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands, listed as they were added; the message on an unknown one names the nearest."""
+    """Commands, listed as they were added; an unknown one is answered with the nearest."""
 
     context_class = Context
 
@@ -108,7 +108,7 @@ class Group(click.Group):
 
 
 def unknown_command(word: str, known: Collection[str]) -> str:
-    """The message for a word that is no command: a misspelling, a synonym, or a file."""
+    """The message for a word that is not a command: a misspelling, a synonym, or a file."""
     meant = COMMANDS.get(word.lower(), word.lower())
     if meant in known:
         return f"No such command: {word}; did you mean charrnn {meant}?"
@@ -135,7 +135,7 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
     if meant or len(begun) == 1:
         return f"No such option: {name}; did you mean {' or '.join(meant or begun)}?"
     if "--out" not in known and word in ("o", "out", "output", "file", "save"):
-        return f"No such option: {name}; the result goes to standard output: add > FILE to keep it"
+        return f"No such option: {name}; results go to standard output: add > FILE to save them"
     return f"No such option: {name}{nearest(f'--{word}', known)}"
 
 
@@ -147,10 +147,10 @@ def names(command: click.Command) -> list[str]:
 
 
 def check_texts(texts: Iterable[str | None], advice: str) -> None:
-    """Raise UsageError for a text that is a checkpoint, or whose name is that of another file.
+    """Raise UsageError for a text that is a checkpoint, or is missing while a similar file exists.
 
-    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice, a
-    checkpoint may be a text. Other errors are reported where the text is read.
+    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice,
+    checkpoints are accepted as texts. Other errors are reported where the text is read.
     """
     for path in texts:
         if path in (None, "", "-"):
@@ -181,7 +181,7 @@ def similar_file(path: str) -> str:
 
 
 def backslash_hint(option: str, text: str) -> str:
-    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty where there is none."""
+    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty if there are none."""
     for typed, name in (("\\n", "a newline"), ("\\t", "a tab")):
         if typed in text:
             return (f"{option} contains a backslash followed by {typed[1]}; for {name}, write "
