@@ -45,10 +45,11 @@ def one_line(result, code):
     return line
 
 
-def on_a_terminal(args, cwd, width, later=None, code=0, command=COMMAND):
+def on_a_terminal(args, cwd, width, later=None, code=0, command=COMMAND,
+                  both=False):
     """What a command writes to a terminal of so many columns; ``later``, once the bar is shown.
 
-    A terminal with 0 columns does not know its size.
+    A terminal with 0 columns does not know its size. With ``both``, standard output is it, too.
     """
     import fcntl
     import pty
@@ -61,7 +62,8 @@ def on_a_terminal(args, cwd, width, later=None, code=0, command=COMMAND):
 
     ours, theirs = pty.openpty()
     resize(width)
-    with subprocess.Popen([*command, *args], cwd=cwd, stderr=theirs, env=ENVIRONMENT) as process:
+    with subprocess.Popen([*command, *args], cwd=cwd, stdout=theirs if both else None,
+                          stderr=theirs, env=ENVIRONMENT) as process:
         os.close(theirs)
         text = b""
         with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal

@@ -138,6 +138,9 @@ class LoadedModel:
         if name == "all":
             return whole(text, self.resets_at_borders)
         if not self.trained_on(text):
+            if text.digest == self.checkpoint.origin["val"]:
+                raise UsageError(f"{text.name} is the validation text of the model: score it "
+                                 "without --split")
             raise UsageError(f"{text.name} is not the text that the model was trained on, so it "
                              f"has no --split {name}; leave out --split")
         if self.checkpoint.origin["val"]:
@@ -176,7 +179,7 @@ class LoadedModel:
 
         return dynamic.evaluate(self.parameters, part)
 
-    def score_stream(self, stream: TextStream, threads: int = 1) -> Iterator[Scored]:
+    def score_stream(self, stream: Iterable[ndarray], threads: int = 1) -> Iterator[Scored]:
         """The symbols of a stream scored as they are read, in constant memory."""
         from charrnn.inference import scoring
 

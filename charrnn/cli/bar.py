@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from charrnn.cli.console import say
-from charrnn.cli.format import counted, in_bits
+from charrnn.cli.format import bits, counted, in_bits
 from charrnn.inference.scoring import Score, Scored
 from charrnn.system.terminal import stderr_is_terminal
 
@@ -45,16 +45,15 @@ def running_score() -> Iterator[Callable[[Score], None]]:
 
     def show(score: Score) -> None:
         nonlocal bar, last
-        if time.monotonic() - last < (0.2 if bar else PLAIN_SECONDS):
+        if time.monotonic() - last < (0.2 if bar is not None else PLAIN_SECONDS):
             return
         last = time.monotonic()
-        text = in_bits(score.nats_per_char)
         if not stderr_is_terminal():
-            say(f"so far {text}, {counted(score.chars, 'character')}")
+            say(f"so far {in_bits(score.nats_per_char)}, {counted(score.chars, 'character')}")
             return
         if bar is None:
             bar = live_bar("character", None)
-        bar.details = [text]
+        bar.details = [f"{bits(score.nats_per_char):.4f} bits/char"]
         bar.update(score.chars - bar.n)
 
     try:

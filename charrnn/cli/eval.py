@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -43,7 +41,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.text.reader import TextStream
     from charrnn.text.split import Split
 
-LINES = 512  # scored together by --per-line
+LINES = 512  # that --per-line scores together at most
 
 
 class Output(NamedTuple):
@@ -68,8 +66,8 @@ class Output(NamedTuple):
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("the text")
+@errors_option("the text")
 @click.option("--per-line", is_flag=True,
               help="Score each line of each file on its own. Columns separated by tabs: bits/char, "
               "characters, nats, text.")
@@ -88,7 +86,7 @@ class Output(NamedTuple):
               help="Print the result as JSON; with --per-line, an object for each line.")
 @quiet_option
 def evaluate(
-    text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
+    text: tuple[str, ...], checkpoint: str | None, split: str | None, unknown: str,
     encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
     baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
@@ -159,7 +157,7 @@ def score_whole(
     blocks: Iterable[Scored]
     if dynamic:
         blocks = model.evaluate_dynamically(part)
-        if not output.quiet:
+        if not (output.quiet or (surprisal and stdout_is_terminal())):  # it shows the progress
             blocks = scoring_bar(blocks, len(part))
     elif split == "all":  # as a stream: how the text is shown makes no difference
         blocks = model.score_text(text, threads)
@@ -186,26 +184,30 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     """Score a whole text as it is read; it may be larger than memory, or endless."""
     from charrnn.cli.bar import running_score
     from charrnn.cli.format import score_line
-    from charrnn.inference.scoring import NO_SCORE, SEGMENT, SEGMENTS_AT_ONCE, check_finite
-    from charrnn.system.signals import listening
+    from charrnn.inference.scoring import NO_SCORE, check_finite
+    from charrnn.system.signals import listening, until_stopped
 
     score = NO_SCORE
-    with listening(), running_score() as show:
+    with listening() as signals:
         try:
-            for block in check_finite(model.score_stream(stream, threads), stream.name):
-                output.note()
-                score += block.score
-                if not output.quiet:
-                    show(score)
+            with running_score() as show:
+                # If a signal comes during the wait for more, what was read is still scored.
+                blocks = model.score_stream(until_stopped(stream, signals), threads)
+                for block in check_finite(blocks, stream.name):
+                    output.note()
+                    score += block.score
+                    if not output.quiet:
+                        show(score)
+            if signals.stop is not None:
+                raise SystemExit(128 + signals.stop)
         except SystemExit:  # INT, TERM or HUP
             try:
                 output.note(*notes_on(stream))
                 if score.chars:
-                    say("interrupted; this is the score of the text read so far")
+                    say("interrupted; this is the score so far")
                     write(score_line(score, stream, "all", model.path, False, output.as_json))
                 else:
-                    say("interrupted before the first score, which needs "
-                        f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
+                    say("interrupted before anything was scored")
             except (ReaderGone, CharrnnError):  # gone with the terminal
                 silence_stdout()
             raise
@@ -216,19 +218,35 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
 
 
 def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
-    """A row for each line; each line is scored from the zero state."""
-    from charrnn.cli.format import line_row
+    """A row for each line; each line is scored from the zero state.
+
+    The lines of a pipe are scored as they arrive, and also when a signal ends the wait for more.
+    """
+    from charrnn.cli.format import counted, line_row
+    from charrnn.system.signals import listening, until_stopped
     from charrnn.text.display import quoted
 
-    lines = stream.lines()
-    while batch := list(islice(lines, LINES)):
-        output.note()
-        scores = model.score_lines([ids for _, ids, _ in batch])
-        for (line, _, missing), score in zip(batch, scores, strict=True):
-            if not isfinite(score.nats):
-                shown = quoted(line) if isinstance(line, str) else repr(line)
-                raise overflowed(f"in the line {shown:.60}")
-            write_text(line_row(line, score, missing, output.as_json))
+    rows = 0
+    with listening() as signals:
+        try:
+            for batch in until_stopped(stream.line_batches(LINES), signals):
+                output.note()
+                signals.deferred = True
+                scores = model.score_lines([ids for _, ids, _ in batch])
+                signals.deferred = False
+                for (line, _, missing), score in zip(batch, scores, strict=True):
+                    if not isfinite(score.nats):
+                        shown = quoted(line) if isinstance(line, str) else repr(line)
+                        raise overflowed(f"in the line {shown:.60}")
+                    write_text(line_row(line, score, missing, output.as_json))
+                    rows += 1
+        except (SystemExit, ReaderGone, CharrnnError):
+            if signals.stop is None:
+                raise
+            silence_stdout()
+        if signals.stop is not None:
+            say(f"interrupted after {counted(rows, 'line')}")
+            raise SystemExit(128 + signals.stop)
     output.note(*notes_on(stream))
 
 

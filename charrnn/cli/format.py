@@ -205,7 +205,7 @@ def novelty_lines(
         yield (
             f"{name}the longest passage that also occurs in {text.name} has "
             f"{counted(result.longest, 'character')}: {shown}"
-            + (f"; {result.found:,} of the sample's {result.windows:,} windows of "
-               f"{novelty.WIDTH} characters occur there ({result.share:.1%})"
+            + (f"; windows of {novelty.WIDTH} characters that occur there: {result.found:,} of "
+               f"{result.windows:,} ({result.share:.1%})"
                if result.windows else "")
         )

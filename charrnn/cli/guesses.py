@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 
 import click
 
+from charrnn.api.lookup import SIMILAR, is_checkpoint
 from charrnn.config.parsing import nearest
 from charrnn.errors import UsageError
 
@@ -35,21 +36,50 @@ OPTIONS = {
     "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
 }
+KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
+NARROW = 66  # columns up to which the help leaves more room for its second column
+
+
+class Formatter(click.HelpFormatter):
+    """The help; on a narrow terminal, long options have lines of their own."""
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        super().write_dl(rows, col_max if self.width > NARROW else 14, col_spacing)
+
+
+class Context(click.Context):
+    formatter_class = Formatter
 
 
 class Command(click.Command):
     """A command that answers an unknown option with the one that was probably meant."""
+
+    context_class = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise click.UsageError(unknown_option(error.option_name, given, self), ctx) from None
+            name, root = error.option_name, ctx.find_root()
+            if root is not ctx and name in names(root.command):
+                message = f"No such option: {name}; it belongs before the command: charrnn {name} "
+                raise click.UsageError(message + str(ctx.info_name), ctx) from None
+            raise click.UsageError(unknown_option(name, given, self), ctx) from None
+        except click.MissingParameter as error:
+            if error.param is None or not getattr(error.param.type, "allow_dash", False):
+                raise
+            message = error.format_message().removesuffix(".")
+            raise click.UsageError(f"{message}: name a text, or - for standard input",
+                                   ctx) from None
 
 
 class Group(click.Group):
     """Commands, listed as they were added; an unknown one is answered with the nearest."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -60,7 +90,8 @@ class Group(click.Group):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
-            owners = [key for key, command in self.commands.items() if name in names(command)]
+            owners = [key for key, command in self.commands.items()
+                      if any(name in param.opts for param in command.params)]
             advice = nearest(name, names(self))
             if owners:
                 owner = next((key for key in owners if key in given), owners[0])
@@ -96,6 +127,9 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
         typed = [arg.partition("=")[0] for arg in args if arg.startswith(name)]
         name = next((word for word in typed if len(word) > 2), name)
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
+    if word in KINDS_OF_MODEL and "--hidden-size" in known:
+        return (f"No such option: {name}; there is one kind of model, whose size --hidden-size and "
+                "--layers set; -o names the checkpoint")
     meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
     begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]
     if meant or len(begun) == 1:
@@ -139,20 +173,11 @@ def similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     close = [each for each in names if each.startswith(f"{name}.")]
-    close = close or difflib.get_close_matches(name, names[:10_000], 1, 0.75)
+    if not close:  # the endings alone make no names similar
+        stems = {os.path.splitext(each)[0]: each for each in reversed(names[:10_000])}
+        stem = os.path.splitext(name)[0]
+        close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]
     return os.path.join(folder, close[0]) if close else ""
-
-
-def is_checkpoint(path: str) -> bool:
-    """Whether a file begins like a charrnn checkpoint; False if it cannot be read."""
-    try:
-        if not os.path.isfile(path):
-            return False
-        with open(path, "rb") as file:
-            start = file.read(64)
-    except OSError:
-        return False
-    return start.startswith(b"PK") and b"meta.npy" in start
 
 
 def backslash_hint(option: str, text: str) -> str:

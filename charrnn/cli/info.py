@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +28,7 @@ ROWS = 5  # of the history that are shown
 @click.option("--json", "as_json", is_flag=True,
               help="Print JSON, with all of the vocabulary, the history and the samples.")
 @quiet_option
-def info(named: tuple[Path, ...], checkpoint: Path | None, as_json: bool, quiet: bool) -> None:
+def info(named: tuple[str, ...], checkpoint: str | None, as_json: bool, quiet: bool) -> None:
     """Show what a checkpoint contains: model, text, score, settings and history.
 
     FILE is the checkpoint; -m FILE means the same.
@@ -132,7 +131,7 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         "started from": text["init_from_digest"] and f"checkpoint {text['init_from_digest']}",
         "vocabulary": symbols(facts["vocabulary"]),
         "progress": f"step {facts['progress']['step']:,} of {facts['progress']['steps']:,}",
-        "best score": best(facts["progress"]),
+        "best score": best(facts["progress"], validated=bool(facts["history"])),
     })
     yield from settings(facts)
     yield from history(facts["history"])
@@ -177,9 +176,11 @@ def symbols(vocabulary: dict[str, Any]) -> str:
     return f"{count:,} character{'s' * (count != 1)}: {quoted(known[:SYMBOLS])}{more}{replaced}"
 
 
-def best(progress: dict[str, Any]) -> str:
-    """The best validation score and its step."""
+def best(progress: dict[str, Any], validated: bool) -> str:
+    """The best validation score and where it was; the history has a row for each validation."""
     nats = progress["best_nats_per_char"]
+    if nats is None and not validated:
+        return "none yet"
     if nats is None:
         return "none: no validation had a finite score"
     return (f"{progress['best_bits_per_char']:.4f} bits/char ({nats:.4f} nats/char) at step "

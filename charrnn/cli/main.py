@@ -19,8 +19,9 @@ import click
 import charrnn
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.eval import evaluate
-from charrnn.cli.guesses import Group, unknown_command
+from charrnn.cli.guesses import Command, Group, unknown_command
 from charrnn.cli.info import info
+from charrnn.cli.options import quiet_option
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -54,17 +55,18 @@ def cli(context: click.Context, debug: bool) -> None:
         context.exit(2)
 
 
-@click.command("help")
+@click.command("help", cls=Command)
 @click.argument("command", required=False)
+@quiet_option
 @click.pass_context
-def show_help(context: click.Context, command: str | None) -> None:
+def show_help(context: click.Context, command: str | None, quiet: bool) -> None:
     """Show the help of charrnn or of one of its commands."""
     shown = context.find_root()
     if command is not None:
         found = cli.commands.get(command)
         if found is None:
             raise click.UsageError(unknown_command(command, cli.commands), shown)
-        shown = click.Context(found, shown, info_name=command)
+        shown = found.context_class(found, shown, info_name=command)
     write(f"{shown.get_help()}\n".encode())
 
 

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.2
 
-TEXTS = click.Path(allow_dash=True)  # a missing file is reported where it is opened
+
+class FileName(click.Path):
+    """The name of a file or folder; an empty one, as of a variable without a value, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+TEXTS = FileName(allow_dash=True)  # a missing file is reported where it is opened
 
 
 class SettingType(ParamType):
@@ -151,21 +161,21 @@ def unknown_option(command: Any) -> Any:
     )(command)
 
 
-def encoding_option(command: Any) -> Any:
+def encoding_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
         "--encoding", type=SettingType("encoding"), metavar="NAME",
-        help="Encoding of the text.  [default: utf-8; for the training or validation text, as in "
+        help=f"Encoding of {texts}.  [default: utf-8; for the training or validation text, as in "
         "training]",
-    )(command)
+    )
 
 
-def errors_option(command: Any) -> Any:
+def errors_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
         "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
-        help="What to do with bytes that cannot be decoded: report an error (strict), replace "
-        "them with U+FFFD, or skip them.  [default: strict; for the training or validation text, "
-        "as in training]",
-    )(command)
+        help=f"What to do with bytes of {texts} that cannot be decoded: report an error (strict), "
+        "replace them with U+FFFD, or skip them.  [default: strict; for the training or "
+        "validation text, as in training]",
+    )
 
 
 def choose_decoding(
@@ -183,6 +193,13 @@ def choose_decoding(
     from charrnn.text.files import left_out_notes
 
     trained = model.decoding
+    if model.vocabulary.level == "byte":
+        if errors not in (None, "strict"):
+            raise UsageError(f"--errors {errors} cannot be used with this model: it reads bytes, "
+                             "which are not decoded")
+        if encoding is not None:
+            notes.append("note: --encoding has no effect: the model reads bytes, which are not "
+                         "decoded")
     if beside:
         chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
     else:  # where an option decides, files need not be read to find the decoding of training

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
@@ -29,16 +31,21 @@ class TrainingDisplay:
         self.bar: LiveBar | None = None
         self.pace = Pace()
         self.curve: list[float] = []  # nats per character of the validations so far
-        self.started = self.continued = self.validates = False
+        self.started = self.continued = self.validates = self.overflowed = False
         self.last_line = time.monotonic()
 
     def line(self, text: str) -> None:
         """Print a line that stays, above the bar if there is one."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            with self.cleared():
+                say(text)
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """No bar during the ``with``, so that something else can be written to its line."""
         if self.bar is not None:
             self.bar.clear()
-        say(text)
+        yield
         if self.bar is not None:
             self.bar.refresh()
 
@@ -92,7 +99,9 @@ class TrainingDisplay:
     def validation(self, event: Eval) -> None:
         """The result of a validation, and the time left unless the bar shows it."""
         before = self.curve[-1] if self.curve else None
-        if event.nats_per_char is not None:
+        if event.nats_per_char is None:
+            self.overflowed = True
+        else:
             self.curve.append(event.nats_per_char)
         curve = f"; {sparkline(self.curve)}" if len(self.curve) > 1 else ""
         seconds = self.pace.seconds_left(event)
@@ -108,9 +117,11 @@ class TrainingDisplay:
         if event.best_nats_per_char is not None:
             best = (f"; best validation {in_bits(event.best_nats_per_char)} "
                     f"at step {event.best_step:,}")
-        elif self.validates and event.reason != "stopped":
+        elif self.overflowed and event.reason != "stopped":
             best = ("; no validation score was finite, so the last weights are kept: "
                     "lower --learning-rate")
+        elif self.validates and event.reason != "stopped":
+            best = "; there is no validation score"
         self.line(end_text(event) + best)
         self.line(f"checkpoint: {printable_name(event.path)}")
         self.line(f"generate text: charrnn sample -m {shell_word(event.path)}")

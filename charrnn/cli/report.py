@@ -13,6 +13,7 @@ from charrnn.cli.console import write
 from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
+    FileName,
     choose_decoding,
     encoding_option,
     errors_option,
@@ -29,14 +30,14 @@ NAME = "report.html"
 @click.command(cls=Command)
 @click.argument("text", nargs=-1, type=TEXTS)
 @checkpoint_option
-@click.option("-o", "--out", default=NAME, show_default=True, metavar="FILE",
+@click.option("-o", "--out", type=FileName(), default=NAME, show_default=True, metavar="FILE",
               help="The page to write; - for standard output.")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("the text")
+@errors_option("the text")
 @quiet_option
 def report(
-    text: tuple[str, ...], checkpoint: Path | None, out: str, unknown: str, encoding: str | None,
+    text: tuple[str, ...], checkpoint: str | None, out: str, unknown: str, encoding: str | None,
     errors: str | None, quiet: bool,
 ) -> None:
     """Write one self-contained HTML page that shows what a model has learned.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import click
 
-from charrnn.cli.checkpoints import choose_checkpoint
-from charrnn.cli.console import ReaderGone, say, silence_stdout, write
+from charrnn.cli.checkpoints import file_of_option
+from charrnn.cli.console import ReaderGone, say, silence_stdout, stdout_is_terminal, write
 from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
+    FileName,
     GroupedCommand,
     WholeNumber,
     quiet_option,
@@ -28,15 +29,15 @@ from charrnn.system import machine
 @setting_options
 @click.command(cls=GroupedCommand)
 @click.argument("corpus", nargs=-1, required=True, type=TEXTS)
-@click.option("-c", "--config", "config_file", type=click.Path(), metavar="FILE",
+@click.option("-c", "--config", "config_file", type=FileName(), metavar="FILE",
               help="YAML file of settings; options override it.")
-@click.option("-o", "--out", type=click.Path(), metavar="FILE",
+@click.option("-o", "--out", type=FileName(), metavar="FILE",
               help="Checkpoint to write, or a folder for it.  [default: checkpoints/CORPUS.npz]")
 @click.option("--val", type=TEXTS, metavar="FILE",
               help="Validate on this text instead of on the end of CORPUS.")
-@click.option("--init-from", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--init-from", type=FileName(), metavar="FILE",
               help="Start a new run from the best weights of this checkpoint.")
-@click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--cache", type=FileName(path_type=Path), metavar="FOLDER",
               help="Folder for the encoded form of texts above 128 MB.  [default: the folder of "
               "-o]")
 @click.option("--overwrite", is_flag=True, help="Replace the checkpoint of another run.")
@@ -50,7 +51,7 @@ from charrnn.system import machine
 @quiet_option
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
-    init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
+    init_from: str | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
     json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
     """Train a model to predict the next character of CORPUS.
@@ -76,8 +77,7 @@ def train(
     check_texts((*corpus, val), "" if config.level == "byte" else
                 "to resume its run, repeat the command that started it; to start a new run from "
                 "its weights, use charrnn train TEXT --init-from FILE")
-    if init_from is not None:
-        init_from = choose_checkpoint(init_from)
+    inherited = None if init_from is None else file_of_option("--init-from", init_from)
     allowed = machine.allowed_threads()
     start_numpy()
 
@@ -103,10 +103,11 @@ def train(
         if group.is_first:
             display.show(event)
             if as_json and is_selected(event, 1 if json_every is None else json_every):
-                (write if dry_run else output.write)(event_line(event))
+                with display.cleared() if stdout_is_terminal() else nullcontext():
+                    (write if dry_run else output.write)(event_line(event))
 
     request = Request(
-        corpus, path, config, frozenset(file) | frozenset(given), val, init_from, overwrite,
+        corpus, path, config, frozenset(file) | frozenset(given), val, inherited, overwrite,
         config_file, group.broadcast(allowed or group.cores), cache,
     )
     if dry_run:

@@ -104,7 +104,7 @@ def nearest(text: str, known: Iterable[str]) -> str:
     names = {normal(name): name for name in known}
     word = normal(text)
     close = [name for name in (word, *SYNONYMS.get(word, ())) if name in names]
-    close = close or difflib.get_close_matches(word, names, 1)
+    close = close or difflib.get_close_matches(word, names, 1, 0.7)
     return f"; did you mean {names[close[0]]}?" if close else ""
 
 

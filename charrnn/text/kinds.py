@@ -18,7 +18,7 @@ class Kind(NamedTuple):
 
 
 PLAIN_TEXT = "save it as plain text, or convert it with pandoc -t plain"
-ONLY_BYTES = "such files can be modeled only with --level byte"
+ONLY_BYTES = "only a model trained with --level byte can read it"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
 CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text file")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")

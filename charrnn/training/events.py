@@ -95,6 +95,6 @@ class Save(Event):
 class End(Event):
     reason: str  # "done", "patience", "stopped" or "already trained"
     best_nats_per_char: float | None  # None without a finite validation
-    best_step: int
+    best_step: int | None  # None where there is validation, but no finite score yet
     path: str
     signal: int | None = None  # number of the signal that stopped the run

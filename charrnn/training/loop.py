@@ -80,7 +80,9 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             save(run)
             yield Save(*now(), str(run.path))
         clock = time.perf_counter()
-    best_step = progress.best_step if len(run.validation) else progress.step
+    best_step = None if progress.best_nats is None else progress.best_step
+    if not len(run.validation):  # the last weights are the best
+        best_step = progress.step
     yield End(*now(), reason, progress.best_nats, best_step, str(run.path),
               stop if reason == "stopped" else None)
 

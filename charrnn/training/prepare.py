@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,12 @@ from charrnn.storage import archive
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.storage.metadata import Progress
+from charrnn.system.files import open_regular
 from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.display import count
+from charrnn.text.display import count, printable_name
 from charrnn.text.split import Split, split, whole
 from charrnn.training import defaults
 from charrnn.training.memory import Demand
@@ -118,17 +120,24 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
+    if init_from and not run.resumed:
+        run.notes.append(f"the weights are those of {printable_name(str(request.init_from))}, "
+                         f"step {init_from.progress.best_step:,}")
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
 
 
 def _load(path: Path) -> Checkpoint:
-    """The checkpoint to resume."""
+    """The checkpoint to resume; if it cannot be read, the error names the ways to go on."""
     try:
         return storage.load(path)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; choose another file with -o") from None
+        remedy = "choose another file with -o"
+        with suppress(OSError), open_regular(path, follow=True) as file:
+            if archive.is_ours(file.read(64)):
+                remedy += ", or use --overwrite to replace this one"
+        raise CheckpointError(f"{error}; {remedy}") from None
 
 
 def _read_texts(

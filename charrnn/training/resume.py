@@ -116,9 +116,10 @@ def resume_settings(
         if key in MAY_CHANGE or key not in now | then:
             continue
         has, asked = getattr(known, key), getattr(config, key)
-        if asked is None and same_texts:
+        if asked is None:
             unset: dict[str, Any] = {key: None}
-            asked = getattr(with_defaults(dataclasses.replace(resumed, **unset)), key)
+            now_unset = dataclasses.replace(resumed, **unset) if same_texts else config
+            asked = getattr(with_defaults(now_unset), key)
         if asked != has:
             different.add(key)
             differences.append(f"{key} {_shown(has, key not in then)} there, "

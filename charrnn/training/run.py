@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charrnn.config.settings import Config
+from charrnn.errors import UsageError
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text
@@ -76,8 +77,11 @@ def checkpoint_path(out: str | None, corpora: Sequence[str]) -> Path:
     """The checkpoint that ``out`` names: a file, or CORPUS.npz in a folder, which need not exist
     if its name ends in a slash. The default folder is checkpoints/.
 
-    CORPUS is the name of the first text, with the number of the others appended.
+    CORPUS is the name of the first text, with the number of the others appended. Raises UsageError
+    for -: a checkpoint cannot be written to standard output.
     """
+    if out == "-":
+        raise UsageError("a checkpoint cannot be written to standard output: name a file with -o")
     if out is not None and not (os.path.isdir(out) or out.endswith(("/", os.sep))):
         return Path(out)
     first = Path(os.path.abspath(corpora[0]))

@@ -181,7 +181,7 @@ def test_a_run_with_a_validation_file_trains_on_the_whole_corpus(home):
     validation = model.read(["val.txt"])
     assert len(model.part(validation)) == len(VALIDATION)
     for name in ("train", "val"):
-        with pytest.raises(UsageError, match=r"val\.txt is not the text"):
+        with pytest.raises(UsageError, match=r"val\.txt is the validation text"):
             model.part(validation, name)
 
 

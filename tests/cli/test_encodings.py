@@ -269,6 +269,22 @@ def test_errors_is_refused_at_byte_level(damaged):
         assert result.returncode == 2 and b"--encoding and --errors apply only to " in result.stderr
 
 
+def test_a_model_of_bytes_decodes_nothing(home):
+    folder, _ = home
+    model = ["-m", "bytes.npz"]
+    trained = run_charrnn("train", "own.txt", "--level", "byte", "--hidden-size", "8", "--steps",
+                          "2", "-o", "bytes.npz", cwd=folder)
+    assert trained.returncode == 0, trained
+    for command in (["eval", "own.txt"], ["report", "own.txt"], ["sample", "--novelty", "own.txt"]):
+        result = run_charrnn(*command, *model, "--errors", "skip", cwd=folder)
+        assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+        assert b"--errors skip cannot be used with this model: it reads bytes" in result.stderr
+        result = run_charrnn(*command, *model, "--encoding", "latin-1", "--errors", "strict",
+                             cwd=folder)
+        assert result.returncode == 0
+        assert b"note: --encoding has no effect: the model reads bytes" in result.stderr
+
+
 def test_a_prime_in_another_normal_form_is_named(home):
     folder, _ = home
     for option in ("--prime", "--stop"):

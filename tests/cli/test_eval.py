@@ -88,6 +88,14 @@ def test_a_run_without_a_validation_part_has_none_to_score(tmp_path):
     assert "it has no validation part; the model was trained on all of it" in one_line(result, 1)
 
 
+def test_a_split_of_the_validation_text_is_refused_with_the_right_command(tmp_path):
+    for name in ("a.txt", "val.txt"):
+        (tmp_path / name).write_text(TEXT + name)
+    run_charrnn("train", "a.txt", *TINY, "--steps", "2", "--val", "val.txt", cwd=tmp_path)
+    line = one_line(run_charrnn("eval", "val.txt", "--split", "val", cwd=tmp_path), 2)
+    assert "val.txt is the validation text of the model: score it without --split" in line
+
+
 def test_a_split_of_another_text_is_refused(home):
     (home / "new.txt").write_text("sieben Brücken\n")
     one_line(run_charrnn("eval", "new.txt", "--split", "val", cwd=home), 2)

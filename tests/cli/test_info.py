@@ -108,7 +108,7 @@ def test_a_run_before_its_first_validation_is_shown(path):
     run.history, run.samples = [], []
     run.progress = dataclasses.replace(run.progress, best_nats=None, best_step=7)
     facts, text = of(run, path)
-    assert "none: no validation had a finite score" in text
+    assert "best score   none yet\n" in f"{text}\n"
     assert "History" not in text
     assert facts["progress"]["best_step"] is None
     assert facts["progress"]["best_bits_per_char"] is None
@@ -120,6 +120,8 @@ def test_rows_without_validation_are_shown(path):
     run.settings["val_fraction"] = 0.0
     facts, text = of(run, path)
     assert "validation   none" in text
+    run.progress = dataclasses.replace(run.progress, best_nats=None)
+    assert "none: no validation had a finite score" in of(run, path)[1]
     assert "(last 5 of 7 rows; bits/char)" in text
     assert text.count("2.1640           -") == 5
     assert {row["validation_bits_per_char"] for row in facts["history"]} == {None}

@@ -173,3 +173,17 @@ def test_an_error_is_wrapped_on_a_terminal_and_one_line_elsewhere(tmp_path):
     shown = on_a_terminal(args, tmp_path, 40, code=ran.returncode)
     assert shown.count("\n") > 1 and max(map(columns, rows(shown))) < 40
     assert shown.split() == message.split()
+
+
+@POSIX
+def test_events_on_the_terminal_of_the_bar_have_lines_of_their_own(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    args = ["train", "a.txt", *TINY, "--steps", "40", "--json", "--json-every", "5"]
+    shown = on_a_terminal(args, tmp_path, 100, both=True)
+    assert "% " in shown
+    events = [row for row in shown.split("\n") if '{"event"' in row]
+    assert len(events) > 8
+    for row in events:
+        before, _, event = row.rstrip("\r").rpartition("\r")
+        assert event.startswith('{"event"') and event.endswith("}"), row
+        assert not before.split("\r")[-1].strip(), "the bar is cleared"

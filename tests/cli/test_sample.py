@@ -118,7 +118,8 @@ def test_copied_passages_are_shown_on_standard_error(home):
     assert len(messages) == 2
     assert messages[0].startswith(
         "sample 1: the longest passage that also occurs in corpus.txt has ")
-    assert "of the sample's 281 windows of 20 characters occur there" in messages[1]
+    assert "; windows of 20 characters that occur there: " in messages[1]
+    assert " of 281 (" in messages[1]
     assert b"windows" not in result.stdout
 
 
@@ -133,7 +134,7 @@ def test_no_copied_passage_spans_a_character_unknown_to_the_model(home, tmp_path
         assert result.returncode == 0, result
         messages = result.stderr.decode().splitlines()[-1]
         longest = int(messages.partition(" has ")[2].split()[0])
-        assert longest <= 1 and " 0 of the sample's 181 windows " in messages, messages
+        assert longest <= 1 and " there: 0 of 181 (0.0%)" in messages, messages
 
 
 def test_a_text_for_comparison_is_read_before_anything_is_printed(home):

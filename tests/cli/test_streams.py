@@ -58,18 +58,57 @@ def test_a_folder_that_contains_its_own_checkpoint_is_the_same_text_again(tmp_pa
     assert b"already trained" in run_charrnn("train", ".", *SHORT, cwd=tmp_path).stderr
 
 
-def test_an_endless_text_is_scored_until_it_is_interrupted(home):
+def wait_until_read(process):
+    """Wait until a command has read what was written to it, and a moment for what it does next."""
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    deadline, waiting = time.monotonic() + 20, b"?"
+    while waiting.strip(b"\0") and time.monotonic() < deadline:
+        time.sleep(0.05)
+        waiting = fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4))
+    time.sleep(0.5)
+
+
+@pytest.mark.parametrize("repeats", [10, 2800])
+def test_an_endless_text_is_scored_until_it_is_interrupted(home, repeats):
+    (home / "so far.txt").write_text(TEXT * repeats)
+    whole = json.loads(run_charrnn("eval", "so far.txt", "--json", cwd=home).stdout)
     with start_charrnn("eval", "-", "--json", cwd=home) as process:
-        for _ in range(4):
-            process.stdin.write((TEXT * 700).encode())
-        deadline = time.monotonic() + 20
-        while b"step" not in process.stderr.readline() and time.monotonic() < deadline:
-            pass
+        process.stdin.write((TEXT * repeats).encode())
+        wait_until_read(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert json.loads(out)["chars"] % 32_768 == 0
-    assert b"Traceback" not in err
+    assert b"interrupted; this is the score so far\n" in err and b"Traceback" not in err
+    found = json.loads(out)
+    assert found["chars"] == len(TEXT) * repeats
+    assert found["nats_per_char"] == whole["nats_per_char"]
+
+
+def test_an_interruption_before_any_text_is_reported(home):
+    with start_charrnn("eval", "-", cwd=home) as process:
+        process.stdin.write("ü".encode()[:1])
+        wait_until_read(process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (143, b"")
+    assert err.endswith(b"interrupted before anything was scored\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_each_line_of_a_slow_pipe_is_scored_when_it_arrives(home, name):
+    number = getattr(signal, name, signal.SIGTERM)
+    rows = run_charrnn("eval", "-", "--per-line", cwd=home,
+                       stdin=f"{TEXT}war\n{TEXT}".encode()).stdout.splitlines(keepends=True)
+    with start_charrnn("eval", "-", "--per-line", cwd=home) as process:
+        for line, row in zip((TEXT, "war\n", TEXT), rows, strict=True):
+            process.stdin.write(line.encode())
+            assert process.stdout.readline() == row, "before the next line is written"
+        process.stdin.write(b"das ")
+        wait_until_read(process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (128 + number, b"")
+    assert err.endswith(b"interrupted after 3 lines\n") and b"Traceback" not in err
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX only")

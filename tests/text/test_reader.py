@@ -157,3 +157,22 @@ def test_a_line_ends_where_its_file_does(tmp_path):
     paths = [str(tmp_path / "a"), str(tmp_path / "b")]
     found = reader.TextStream(paths, a_vocabulary("\nabcd"), "utf-8").lines()
     assert [line for line, _, _ in found] == ["ab", "c", "d"]
+
+
+def test_batches_of_lines_have_all_lines_and_those_before_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "lines"
+    path.write_text("a\nbb\n\na\nb", encoding="utf-8")
+    monkeypatch.setattr(files, "CHUNK", 3)
+
+    def batches(known="ab\n"):
+        found = reader.TextStream([str(path)], a_vocabulary(known), "utf-8").line_batches(2)
+        return ([line for line, _, _ in batch] for batch in found)
+
+    assert list(batches()) == [["a", "bb"], ["", "a"], ["b"]], "chunks of a file do not matter"
+    monkeypatch.setattr(reader.os.path, "isfile", lambda path: False)
+    assert list(batches()) == [["a"], ["bb", ""], ["a"], ["b"]], "a pipe's lines as they arrive"
+    path.write_text("a\nb\na\nc\n", encoding="utf-8")
+    found = batches()
+    assert [next(found), next(found)] == [["a"], ["b", "a"]]
+    with pytest.raises(CorpusError, match="line 4"):
+        next(found)

@@ -163,6 +163,10 @@ def test_differing_settings_are_named_with_both_values_and_never_as_none(corpus,
     corpus.write_text(TEXT[1:])
     assert "(eval_every default there, 10 now; the text differs)" in refusal(
         corpus, out, **unset | {"eval_every": 10})
+    train(corpus, tmp_path / "b.npz", **unset | {"eval_every": 10})
+    corpus.write_text(TEXT)
+    assert "(eval_every 10 there, 50 (default) now; the text differs)" in refusal(
+        corpus, tmp_path / "b.npz", **unset)
 
 
 def test_a_refusal_mentions_init_from_where_it_would_work(corpus, tmp_path):
@@ -358,3 +362,14 @@ def test_the_output_is_never_the_config_file(corpus, tmp_path):
                       config_file=str(settings))
     with pytest.raises(UsageError, match="would be replaced"):
         prepare(request)
+
+
+def test_a_damaged_checkpoint_may_be_replaced_and_another_file_may_not(corpus, tmp_path):
+    out = tmp_path / "a.npz"
+    train(corpus, out)
+    out.write_bytes(out.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="choose another file with -o, or use --overwrite"):
+        train(corpus, out)
+    out.write_bytes(b"another file")
+    with pytest.raises(CheckpointError, match=r"choose another file with -o$"):
+        train(corpus, out)

@@ -119,7 +119,7 @@ def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
 def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, math.nan, 0))
     events = train(corpus, tmp_path / "a.npz")
-    assert events[-1].best_nats_per_char is None
+    assert (events[-1].best_nats_per_char, events[-1].best_step) == (None, None)
     text = validation_text(of(Eval, events)[0])
     assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert "best" not in text
@@ -154,3 +154,19 @@ def test_states_that_overflow_are_detected_and_cause_no_warnings(corpus, tmp_pat
     for W in run.checkpoint.last.W_hh:
         W[:] = 3 * np.eye(len(W))
     assert "overflow" in loop.sample(run)
+
+
+def test_the_end_of_a_run_has_no_best_step_before_the_first_validation(corpus, tmp_path, capsys):
+    path = tmp_path / "a.npz"
+    killed_after(6, corpus, path, steps=20, save_every=5, eval_every=20)
+    display = TrainingDisplay(quiet=False)
+    events = train(corpus, path, steps=5, eval_every=20)
+    for event in events:
+        display.show(event)
+    end = events[-1]
+    assert (end.reason, end.best_nats_per_char, end.best_step) == ("already trained", None, None)
+    shown = capsys.readouterr().err
+    assert "already trained: 5 steps are done; there is no validation score\n" in shown
+    assert "finite" not in shown
+    end = train(corpus, tmp_path / "b.npz", steps=5, val_fraction=0.0)[-1]
+    assert (end.best_nats_per_char, end.best_step) == (None, 5)
