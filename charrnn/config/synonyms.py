@@ -86,13 +86,14 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "save": ("out",),
     "save_dir": ("out",),
     "checkpoint_dir": ("out",),
-    "model": ("checkpoint", "out"),
+    "model": ("checkpoint",),
     "checkpoint": ("out",),
     "pretrained": ("init_from",),
     "validation": ("val",),
     "val_file": ("val",),
     "force": ("overwrite",),
     "silent": ("quiet",),
+    "temp": ("temperature",),
 }
 # What is no setting but an option of charrnn train, under any of its names: what to say of it.
 NOT_SETTINGS = {
