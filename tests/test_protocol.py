@@ -470,7 +470,7 @@ def test_a_sample_by_the_page_is_that_of_sample(folder, model, how):
     assert result.stdout.decode() == expected
 
 
-def test_equal_logits_are_ranked_as_the_page_has_it():
+def test_equal_logits_are_ranked_as_the_page_says():
     from charrnn.inference.sampling import choose
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The progress bar of ``charrnn.train``: a widget in a notebook, text on standard error else."""
+"""The progress bar of ``charrnn.train``: a widget in a notebook, elsewhere on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charrnn.api.spelling import as_arguments
 from charrnn.text.display import printable_name
 from charrnn.training.events import End, Eval, Event, Start, Step
 
-SMOOTHING = 0.02  # of the loss that is shown: about the last 50 steps
+SMOOTHING = 0.02  # the weight of a step in the loss that is shown: about the last 50 steps count
 
 
 class TrainingBar:
@@ -33,7 +33,7 @@ class TrainingBar:
         if isinstance(event, Start):
             self.start(event)
         elif isinstance(event, Step):
-            # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
+            # A plain mean of the first steps, then an exponential moving average.
             self.count += 1
             weight = max(SMOOTHING, 1 / self.count)
             self.loss += weight * (event.nats_per_char / math.log(2) - self.loss)
@@ -55,8 +55,8 @@ class TrainingBar:
                                  refresh=False)
 
     def start(self, event: Start) -> None:
-        """The notes, and the bar at the step that the run has come to."""
-        with warnings.catch_warnings():  # that text is shown where a notebook has no widgets
+        """Show the notes, and the bar at the current step."""
+        with warnings.catch_warnings():  # tqdm warns if a notebook has no widgets
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
         if sys.stderr is None:

@@ -1,8 +1,8 @@
-"""BLAS kept to one thread while charrnn computes, in a process that started it with more.
+"""Limit BLAS to one thread while charrnn computes, in a process that started BLAS with more.
 
-charrnn's own threads share the work, and the last bits of a product depend on how many threads
-BLAS takes for it. The commands settle that in the environment before they import NumPy; a
-notebook has imported NumPy already, and its environment is its own.
+charrnn's own threads share the work, and the last bits of a product depend on the number of
+threads that BLAS uses for it. The commands set that number in the environment before they import
+NumPy. A notebook has imported NumPy already, and its environment must not change.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from charrnn.system import machine
 
-# What gets and what sets the number of threads: in NumPy's wheels, in other builds of OpenBLAS,
-# and in MKL.
+# The functions that get and set the number of threads: in NumPy's wheels, in other builds of
+# OpenBLAS, and in MKL.
 FUNCTIONS = (
     ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
     ("scipy_openblas_get_num_threads", "scipy_openblas_set_num_threads"),
@@ -26,10 +26,10 @@ FUNCTIONS = (
 
 
 class OneThread:
-    """A context in which BLAS has one thread; the number before is restored after the last.
+    """A context in which BLAS has one thread; the last exit restores the previous number.
 
-    It may be entered again inside, and by several threads at a time: BLAS has one number for
-    the whole process. Where its functions are not found (``found`` is false), nothing happens.
+    It may be nested, and entered by several threads at a time, since BLAS has one number for the
+    whole process. If the functions of BLAS are not found (``found`` is false), nothing happens.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ def _find() -> tuple[Any, Any] | None:
     """The two functions of the BLAS that NumPy is linked with."""
     linked = sys.modules.get("numpy._core._multiarray_umath")
     try:
-        # A symbol is looked up in the libraries that this one needs, too (on Windows it is not).
+        # Symbols are also looked up in the libraries that this one depends on, except on Windows.
         library = ctypes.CDLL(str(getattr(linked, "__file__", None)))
     except OSError:
         return None
@@ -77,7 +77,7 @@ one_blas_thread = OneThread()
 
 
 def own_threads() -> int:
-    """The threads that charrnn takes unless told otherwise: one where BLAS cannot be limited.
+    """The default number of charrnn's threads: one if BLAS cannot be limited.
 
     Threads of BLAS inside those of charrnn make training many times slower, not faster.
     """
@@ -86,5 +86,5 @@ def own_threads() -> int:
 
 
 def may_oversubscribe(threads: int) -> bool:
-    """Whether BLAS may start threads of its own inside each of so many threads of charrnn."""
+    """Whether BLAS may start its own threads inside each of charrnn's ``threads``."""
     return threads > 1 and not one_blas_thread.found and machine.allowed_threads() != 1

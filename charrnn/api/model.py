@@ -32,12 +32,12 @@ MAX_SEED = 2**63 - 1
 
 
 class HistoryRow(NamedTuple):
-    """One validation of the run, and the means over the steps since the one before."""
+    """One validation of the run, and the means over the steps since the previous one."""
 
     step: int
     training_bits_per_char: float  # with dropout
     training_nats_per_char: float
-    validation_bits_per_char: float | None  # None without validation, or where it overflowed
+    validation_bits_per_char: float | None  # None without validation, or if it overflowed
     validation_nats_per_char: float | None
     grad_norm: float  # before clipping
     learning_rate: float  # of this step
@@ -55,8 +55,8 @@ def load(path: str | os.PathLike[str]) -> Model:
 class Model:
     """The best weights of a checkpoint, ready to sample, score and predict.
 
-    Made by ``charrnn.load`` and ``charrnn.train``. It does not change, and may be used by
-    several threads. Errors are CharrnnError; a text of the wrong type is a TypeError.
+    ``charrnn.load`` and ``charrnn.train`` return it. It never changes, so several threads may use
+    it. Its methods raise CharrnnError; for a text of the wrong type, TypeError.
     """
 
     def __init__(self, model: loaded.LoadedModel) -> None:
@@ -76,7 +76,7 @@ class Model:
 
     @property
     def path(self) -> Path:
-        """The file that it was loaded from."""
+        """The checkpoint that the model was loaded from."""
         return self._model.path
 
     @property
@@ -93,7 +93,7 @@ class Model:
     def parameters(self) -> Mapping[str, ndarray]:
         """The weights by the names in docs/checkpoint.md: ``W_xh0`` (V, H), ``W_hh0``, ... ``b_y``.
 
-        They are views of the model's own memory and read-only: copy those you want to change.
+        They are read-only views of the model's own memory: copy those that you want to change.
         """
         named = {name: array.view() for name, array in self._model.parameters.named.items()}
         for array in named.values():
@@ -102,7 +102,7 @@ class Model:
 
     @property
     def history(self) -> list[HistoryRow]:
-        """One row for each validation of the run, at most 1,000 that span it."""
+        """One row per validation; of a long run, at most 1,000 rows that span it."""
         rows: list[Any] = self._model.checkpoint.history
         return [HistoryRow(step, loss / LN2, loss, None if nats is None else nats / LN2, nats,
                            norm, rate) for step, loss, nats, norm, rate in rows]
@@ -138,12 +138,12 @@ class Model:
     ) -> AnyText | list[AnyText] | Iterator[AnyText]:
         """Generate up to ``length`` characters that follow ``prime``; the result includes it.
 
-        A str, or bytes at byte level; with ``count``, a list of so many; with ``stream``, an
-        iterator of its parts as they are drawn, first the prime. The same ``seed`` gives the same
-        text, that of ``charrnn sample``; by default every call takes a new one. ``temperature``
-        0 takes the most likely character; ``top_k`` > 0 draws among the k most likely, ``top_p``
-        < 1 among the fewest that reach this probability together. A sample ends before the text
-        ``stop``.
+        Returns a str, or bytes at byte level; with ``count``, a list of that many; with
+        ``stream``, an iterator of the parts as they are drawn, the prime first. The same ``seed``
+        gives the same text as ``charrnn sample``; by default, every call draws a new seed.
+        ``temperature`` 0 takes the most likely character; ``top_k`` > 0 draws from the k most
+        likely characters; ``top_p`` < 1 from the fewest characters that together have this
+        probability. A sample ends just before the text ``stop`` would appear.
         """
         with in_arguments():
             if stream and count is not None:
@@ -173,10 +173,10 @@ class Model:
         return texts[0] if count is None else texts
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
-        """How well ``text`` is predicted: what ``charrnn eval`` prints for a file that holds it.
+        """The score of ``text``, as ``charrnn eval`` computes it for a file with that text.
 
-        With ``unknown`` "skip", characters that the model does not know are left out. Raises
-        CorpusError for them otherwise, and for an empty text.
+        With ``unknown="skip"``, characters that the model does not know are skipped; otherwise
+        they raise CorpusError, as does an empty text.
         """
         from charrnn.inference.scoring import total
 
@@ -187,16 +187,16 @@ class Model:
         return score
 
     def surprisal(self, text: str | bytes, *, unknown: Unknown = "error") -> ndarray:
-        """Bits per character, -log2 p of each: float64 (N,), whose mean is that of ``score``."""
+        """-log2 p of each character: float64 (N,). The mean is the bits/char of ``score``."""
         with in_arguments(), one_blas_thread:
             nats = [block.nats for block in self._scored(text, unknown)]
         return np.concatenate([np.zeros(0), *nats]) / LN2
 
     def predict(self, text: str | bytes = "", *, unknown: Unknown = "error") -> ndarray:
-        """The probability of each symbol of ``vocabulary`` to follow ``text``: float64 (V,).
+        """The probability that each symbol of ``vocabulary`` follows ``text``: float64 (V,).
 
-        It is what ``sample`` draws from at temperature 1. All of ``text`` is read, from a newline
-        before it on.
+        ``sample`` draws from these probabilities at temperature 1. The model first reads a
+        newline, then all of ``text``.
         """
         reader = PrimeReader(self._model.parameters)
         with in_arguments(), one_blas_thread:
@@ -216,11 +216,11 @@ class Model:
         return self._model.vocabulary.level == "byte"
 
     def _as_str(self, text: str | bytes) -> str:
-        """``text`` as a str; bytes, which only models of bytes take, by surrogate escapes."""
+        """``text`` as a str; bytes, which only byte-level models accept, with surrogate escapes."""
         if isinstance(text, str):
             return text
         if not isinstance(text, (bytes, bytearray)):
-            raise TypeError(f"a text is a str, not {type(text).__name__}")
+            raise TypeError(f"a text must be a str, not {type(text).__name__}")
         if not self._at_byte_level:
             raise TypeError("this model reads characters: decode the bytes to a str")
         return text.decode("utf-8", "surrogateescape")
@@ -230,7 +230,7 @@ class Model:
         return self._model.vocabulary.encode_text(self._as_str(text), _skips(unknown))
 
     def _scored(self, text: str | bytes, unknown: Unknown) -> Iterator[Scored]:
-        """The blocks of a text, as those of a file that holds it."""
+        """The scored blocks of a text, which equal those of a file with that text."""
         from charrnn.inference.scoring import check_finite
 
         whole = Text("the text", self._encode(text, unknown), self._model.vocabulary, digest="")
@@ -240,7 +240,7 @@ class Model:
         return self._model.vocabulary.decode(ids)
 
     def _parts(self, pieces: Iterator[loaded.Piece]) -> Iterator[AnyText]:
-        """The pieces of one sample as text. Between them, BLAS has the threads of the caller."""
+        """The pieces of one sample as text. Between them, BLAS has the caller's threads again."""
         while True:
             with in_arguments(), one_blas_thread:
                 piece = next(pieces, None)
@@ -252,12 +252,12 @@ class Model:
 
 def _skips(unknown: str) -> bool:
     if unknown not in ("error", "skip"):
-        raise UsageError(f'unknown is "error" or "skip", not {unknown!r:.60}')
+        raise UsageError(f'unknown must be "error" or "skip", not {unknown!r:.60}')
     return unknown == "skip"
 
 
 def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """An integer in a range; UsageError where it is out of that, TypeError where it is none."""
+    """An integer in a range; UsageError if it is out of range, TypeError if not an integer."""
     number = operator.index(value)
     if number < low or (high is not None and number > high):
         most = "" if high is None else f" and at most {high}"

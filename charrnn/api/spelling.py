@@ -1,4 +1,4 @@
-"""Messages for people who call functions: the options they name become arguments."""
+"""Messages for Python callers: options in them become arguments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def as_arguments(text: str) -> str:
 
 @contextmanager
 def in_arguments() -> Iterator[None]:
-    """Have the errors that are raised inside name arguments, not options."""
+    """Make the errors that are raised inside name arguments instead of options."""
     try:
         yield
     except CharrnnError as error:

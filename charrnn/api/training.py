@@ -40,14 +40,15 @@ def train(
     progress: bool = True,
     **settings: Any,
 ) -> Model:
-    """Train on the files and folders ``paths``, as ``charrnn train`` does; the model that results.
+    """Train on the files and folders ``paths``, as ``charrnn train`` does, and return the model.
 
-    ``out`` is the checkpoint, by default checkpoints/NAME.npz. If it holds this run already, the
-    run resumes, or is only loaded if it has ended; another run is refused, unless ``overwrite``.
-    ``config`` is a YAML file of settings, which ``settings`` override; None means not set.
+    ``out`` is the checkpoint, by default checkpoints/NAME.npz. If it already holds this run, the
+    run resumes, or is just loaded if it is complete. A checkpoint of another run raises
+    UsageError, unless ``overwrite``. ``config`` is a YAML file of settings, which ``settings``
+    override; None means not set.
 
-    Shows a progress bar and notes on standard error, unless ``progress`` is false. Ctrl-C, and
-    the interrupt button of a notebook, saves and then raises KeyboardInterrupt: the same call
+    Shows a progress bar and notes on standard error, unless ``progress`` is false. Ctrl-C, or the
+    interrupt button of a notebook, saves and then raises KeyboardInterrupt; the same call
     resumes. Raises CharrnnError: see docs/python.md.
     """
     with in_arguments():
@@ -57,7 +58,7 @@ def train(
             run = prepare(request)
             if may_oversubscribe(run.checkpoint.threads):
                 warnings.warn(
-                    f"BLAS may start threads in each of the {run.checkpoint.threads} threads, "
+                    f"BLAS may start its own threads in each of {run.checkpoint.threads} threads, "
                     "which is very slow: set OMP_NUM_THREADS=1 before NumPy is imported",
                     stacklevel=2)
             with TrainingBar(name) if progress else nullcontext() as bar:
@@ -74,7 +75,7 @@ def _request(
     init_from: AnyPath | None, config: AnyPath | None, cache: AnyPath | None, overwrite: bool,
     settings: Mapping[str, Any],
 ) -> Request:
-    """What the command line would ask for."""
+    """The request that the command line would make."""
     texts = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     corpora = [os.fspath(path) for path in texts]
     if not corpora:
@@ -102,7 +103,7 @@ def _request(
 
 
 def _value(key: str, value: Any) -> Value:
-    """A setting that is given as a value of Python or NumPy, in the range of that setting."""
+    """The setting ``key`` from a Python or NumPy value; UsageError if it is not allowed."""
     if key not in FIELDS:
         raise UsageError(f"{quoted(key)} is not a setting{nearest(key, FIELDS)}")
     value = value.item() if hasattr(value, "item") else value  # a scalar of NumPy
@@ -118,10 +119,10 @@ def _value(key: str, value: Any) -> Value:
 
 
 class Interrupts(Signals):
-    """Ctrl-C in a process that is not the command's own, which must neither exit nor be killed.
+    """Ctrl-C in the caller's process, which must neither exit nor be killed.
 
-    The first is kept until the step is done and the run is saved; before there is anything to
-    save, and the second time, it is a KeyboardInterrupt at once.
+    The first one takes effect when the step is done and the run is saved. The second one, or one
+    before there is anything to save, raises KeyboardInterrupt at once.
     """
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -132,10 +133,10 @@ class Interrupts(Signals):
 
 @contextmanager
 def interruptible() -> Iterator[Interrupts]:
-    """Keep Ctrl-C for the run inside, where it can be kept: in the main thread.
+    """Handle Ctrl-C for the run inside, which is possible only in the main thread.
 
-    The handler of before is restored. Where Ctrl-C is ignored, or handled outside Python, that
-    is left alone.
+    The previous handler is restored. If Ctrl-C is ignored, or handled outside Python, nothing
+    changes.
     """
     signals, before = Interrupts(), signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()  # others get no signals

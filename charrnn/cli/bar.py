@@ -37,8 +37,8 @@ def scoring_bar(blocks: Iterable[Scored], total: int) -> Iterator[Scored]:
 
 @contextmanager
 def running_score() -> Iterator[Callable[[Score], None]]:
-    """A function that shows the score so far, whose end is not known: as a bar that only counts,
-    or as a line now and then."""
+    """A function that shows the score so far of a text of unknown length: as a bar that only
+    counts, or as a line now and then."""
     bar: LiveBar | None = None
     last = time.monotonic()
 

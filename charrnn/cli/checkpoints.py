@@ -1,4 +1,4 @@
-"""Which checkpoint is meant: that of an option, of the environment, or the newest one."""
+"""The choice of a checkpoint: that of an option, of the environment, or the newest one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charrnn.errors import UsageError
 
 
 class CheckpointName(click.Path):
-    """The name of a checkpoint; an empty one, as of a variable without a value, is refused."""
+    """The name of a checkpoint; an empty one, as from an unset shell variable, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -26,7 +26,7 @@ class CheckpointName(click.Path):
 def checkpoint_option(command: Any) -> Any:
     return click.option(
         "-m", "--checkpoint", type=CheckpointName(path_type=Path), metavar="FILE",
-        help="The model's checkpoint; checkpoints/ and .npz may be left out.  [default: "
+        help="The model's checkpoint; checkpoints/ and .npz may be omitted.  [default: "
         "$CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 
@@ -37,14 +37,14 @@ def checkpoint_argument(command: Any) -> Any:
 
 
 def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
-    """The one checkpoint that is given, else that of the environment, else the newest one.
+    """The checkpoint that is given, else that of the environment, else the newest one.
 
     A name may lack the ending .npz, the folder checkpoints/ or both. A folder means the newest
     checkpoint in it. Raises UsageError if there is none, with ``advice`` at the end.
     """
     paths = [path for path in given if path is not None]
     if len(paths) > 1:
-        raise UsageError(f"one checkpoint is needed, and {len(paths)} are given: "
+        raise UsageError(f"name one checkpoint, not {len(paths)}: "
                          f"{' '.join(map(str, paths))}{advice}")
     variable, source = os.environ.get("CHARRNN_CHECKPOINT"), ""
     if paths:
@@ -58,7 +58,7 @@ def choose_checkpoint(*given: Path | None, advice: str = "") -> Path:
         if os.path.exists(each) and not os.path.isdir(each):
             return each
         if os.path.islink(each) and not os.path.exists(each):
-            raise UsageError(f"{source}{each}: it is {dead_link(each)}")
+            raise UsageError(f"{source}{each}: {dead_link(each)}")
     if os.path.isdir(path):
         return newest_checkpoint(path)
     try:

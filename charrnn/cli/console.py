@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # ``--help`` needs this module but not NumPy
 
 
 class ReaderGone(Exception):
-    """The reader of standard output, such as ``head``, has closed it: end, without an error."""
+    """The reader of standard output, such as ``head``, has closed it: exit without an error."""
 
 
 def say(text: str) -> None:
     """Print a message for people on standard error, control characters made visible.
 
-    A terminal gets it wrapped at its width, everything else in one line, for ``grep``.
+    On a terminal it is wrapped to the width; elsewhere it stays on one line, for ``grep``.
     """
     from charrnn.cli.wrapping import wrapped  # --help needs this module but not those
     from charrnn.text.display import printable
@@ -43,9 +43,9 @@ def stderr_is_terminal() -> bool:
 
 
 def stderr_width() -> int:
-    """The columns of a line on standard error, which is a terminal, at this moment.
+    """The current width of standard error, which is a terminal, in columns.
 
-    One fewer than it has: some terminals wrap as soon as the last column is filled.
+    One less than its real width: some terminals wrap as soon as the last column is filled.
     """
     size = 0
     with suppress(OSError, ValueError):
@@ -77,7 +77,7 @@ def stdout_is_terminal() -> bool:
 
 
 def write_text(text: str | bytes) -> None:
-    """Write a result with text from outside in it: raw in a pipe, escaped on a terminal."""
+    """Write a result that contains text from outside: raw in a pipe, escaped on a terminal."""
     from charrnn.text.display import printable
 
     if stdout_is_terminal():

@@ -54,7 +54,7 @@ class Output(NamedTuple):
     messages: list[str]  # lines to print once the first part of the text has been read
 
     def note(self, *lines: str) -> None:
-        """Print what there is to say so far, and then ``lines``."""
+        """Print the messages collected so far, then ``lines``."""
         note = notes(self.quiet)
         for line in (*self.messages, *lines):
             note(line)
@@ -71,14 +71,15 @@ class Output(NamedTuple):
 @encoding_option
 @errors_option
 @click.option("--per-line", is_flag=True,
-              help="Score each line of each file on its own. Columns, separated by tabs: "
-              "bits/char, characters, nats, text.")
+              help="Score each line of each file on its own. Columns separated by tabs: bits/char, "
+              "characters, nats, text.")
 @click.option("--dynamic", is_flag=True,
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as coloured text, else as "
-              "columns separated by tabs: bits, 1 if it was the most likely one, character.")
+              help="Show the bits of each character: on a terminal as coloured text, elsewhere in "
+              "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
+              "character).")
 @click.option("--baselines", is_flag=True,
               help="Compare with n-gram models of the training text, and with lzma.")
 @click.option("--train-text", type=TEXTS, metavar="FILE",
@@ -91,10 +92,11 @@ def evaluate(
     encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
     baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
-    """Score how well a model predicts TEXT: files and folders, read as one text, or - for stdin.
+    """Score how well a model predicts TEXT: files and folders, read as one text, or - for
+    standard input.
 
-    The text is scored while it is read and may be endless, except with --split, --dynamic,
-    --surprisal or --baselines, which first read all of it.
+    The text is scored as it is read, so it may be endless. With --split, --dynamic, --surprisal
+    or --baselines, all of it is read first.
     """
     check_texts((*text, train_text), "charrnn eval -m FILE TEXT")
     path = choose_checkpoint(checkpoint)
@@ -117,8 +119,8 @@ def evaluate(
     if not (split in ("train", "val") or dynamic or surprisal or baselines):
         score_stream(model, model.stream(text, skip, chosen), threads, output)
         return
-    # The training text has no unknown characters, or they are replaced; that another text is
-    # not the training text is reported before its unknown characters.
+    # The training text has no unknown characters. With --split train or val they are skipped, so
+    # that the message about another text is not about its unknown characters.
     whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:
@@ -140,7 +142,7 @@ def evaluate(
 
 
 def notes_on(stream: TextStream) -> list[str]:
-    """What a user may not expect in a text, once it is read."""
+    """The notes on anything unusual in a text, once it has been read."""
     return [f"note: {note}" for note in stream.notes]
 
 
@@ -181,7 +183,7 @@ def score_whole(
 
 
 def score_stream(model: Model, stream: TextStream, threads: int, output: Output) -> None:
-    """Score whole texts as they are read, which may be longer than memory or without end."""
+    """Score a whole text as it is read; it may be larger than memory, or endless."""
     from charrnn.cli.bar import running_score
     from charrnn.cli.format import score_line
     from charrnn.inference.scoring import NO_SCORE, SEGMENT, SEGMENTS_AT_ONCE, check_finite
@@ -202,7 +204,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
                     say("interrupted; this is the score of the text read so far")
                     write(score_line(score, stream, "all", model.path, False, output.as_json))
                 else:
-                    say("interrupted before there was a score; the first one needs "
+                    say("interrupted before the first score, which needs "
                         f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
             except (ReaderGone, CharrnnError):  # gone with the terminal
                 silence_stdout()
@@ -248,7 +250,7 @@ def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None
 
 
 def training_symbols(model: Model, text: Text, named: Text | None, output: Output) -> ndarray:
-    """What the baselines count: of the text that the model was trained on, its training part."""
+    """What the baselines count: the training part of the training text, or all of another text."""
     from charrnn.analysis.ngram import MAX_COUNTED
 
     text = text if named is None else named
@@ -258,8 +260,8 @@ def training_symbols(model: Model, text: Text, named: Text | None, output: Outpu
     else:
         counted = model.part(text, "train").ids
     if len(counted) == 0:
-        raise CorpusError("there is no training text to count: name it with --train-text")
+        raise CorpusError("there is no training text for the baselines: name it with --train-text")
     if len(counted) > MAX_COUNTED:
-        output.note(f"note: of the {len(counted):,} training characters, the baselines count the "
-                    f"last {MAX_COUNTED:,}")
+        output.note(f"note: the baselines count only the last {MAX_COUNTED:,} of the "
+                    f"{len(counted):,} training characters")
     return counted

@@ -21,7 +21,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 LN2 = math.log(2)
 
-# (bits, background, text): the colours of symbols of up to so many bits, from a terminal's 256.
+# (bits, background, text): the colours of symbols of up to that many bits, of a terminal's 256.
 # White to dark blue differ in brightness, so colour-blind readers can tell them apart.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
 PASSAGE = 200  # characters shown of a copied passage
@@ -30,7 +30,7 @@ ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # all others are printable a
 
 
 def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -> Iterator[str]:
-    """The lines of a table, as soon as they are known: the baselines, then the model.
+    """The lines of a table, each as soon as it is known: the baselines, then the model.
 
     ``rows`` are the names of the baselines and their scores in nats per character.
     """
@@ -103,8 +103,8 @@ def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
 def surprisal_rows(ids: ndarray, nats: ndarray, right: ndarray, vocabulary: Vocabulary) -> str:
     """A line for every symbol: bits, 1 if it was the most likely one, else 0, and the symbol.
 
-    They are separated by tabs; a symbol that would break the table is escaped, and so is a
-    backslash.
+    The columns are separated by tabs. A backslash, and a symbol that would break the table, are
+    escaped.
     """
     symbols = characters(vocabulary.decode(ids))
     rows = zip(symbols, (nats / LN2).tolist(), right.tolist(), strict=True)
@@ -114,7 +114,7 @@ def surprisal_rows(ids: ndarray, nats: ndarray, right: ndarray, vocabulary: Voca
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The curve of ``values`` in one line of ``width`` bars; each shows the last of its values."""
+    """The curve of ``values`` in up to ``width`` bars, each the last value of its interval."""
     if len(values) > width:
         values = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
     low, high = min(values), max(values)
@@ -138,7 +138,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in its two largest units, such as 3 min 20 s; None is not known yet."""
+    """A time in its two largest units, such as 3 min 20 s; ? for None, not known yet."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -167,8 +167,8 @@ def score_line(
 ) -> bytes:
     """The result of ``eval``: for people, or as JSON with what is needed to reproduce it."""
     if not as_json:
-        fate = "read as U+FFFD" if text.vocabulary.replaces else "left out"
-        unknown = f", {text.unknown:,} unknown {fate}" if text.unknown else ""
+        done = "read as U+FFFD" if text.vocabulary.replaces else "skipped"
+        unknown = f", {counted(text.unknown, 'unknown character')} {done}" if text.unknown else ""
         return f"{score}{unknown}{', dynamic evaluation' * dynamic}\n".encode()
     result = {
         "text": text.name,
@@ -191,7 +191,7 @@ def score_line(
 
 
 def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> str | bytes:
-    """One line of ``eval --per-line``; an empty line has nan bits per character, in JSON null."""
+    """One line of ``eval --per-line``; an empty line has nan bits per character, null in JSON."""
     if as_json:
         shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
         result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,

@@ -11,7 +11,7 @@ import click
 from charrnn.config.parsing import nearest
 from charrnn.errors import UsageError
 
-# What commands and options are called elsewhere. Where a name may mean two options, it has both.
+# What other programs call commands and options. A name that may mean two options has both.
 COMMANDS = {
     "build": "train", "continue": "train", "fit": "train", "learn": "train", "resume": "train",
     "complete": "sample", "gen": "sample", "generate": "sample", "infer": "sample",
@@ -38,7 +38,7 @@ OPTIONS = {
 
 
 class Command(click.Command):
-    """A command whose message on an unknown option names the one that was probably meant."""
+    """A command that answers an unknown option with the one that was probably meant."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -49,7 +49,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands, listed as they were added; the message on an unknown one names the nearest."""
+    """Commands, listed as they were added; an unknown one is answered with the nearest."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -77,7 +77,7 @@ class Group(click.Group):
 
 
 def unknown_command(word: str, known: Collection[str]) -> str:
-    """The message for a word that is no command: a misspelling, a synonym, or a file."""
+    """The message for a word that is not a command: a misspelling, a synonym, or a file."""
     meant = COMMANDS.get(word.lower(), word.lower())
     if meant in known:
         return f"No such command: {word}; did you mean charrnn {meant}?"
@@ -101,7 +101,7 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
     if meant or len(begun) == 1:
         return f"No such option: {name}; did you mean {' or '.join(meant or begun)}?"
     if "--out" not in known and word in ("o", "out", "output", "file", "save"):
-        return f"No such option: {name}; the result goes to standard output: add > FILE to keep it"
+        return f"No such option: {name}; results go to standard output: add > FILE to save them"
     return f"No such option: {name}{nearest(f'--{word}', known)}"
 
 
@@ -113,10 +113,10 @@ def names(command: click.Command) -> list[str]:
 
 
 def check_texts(texts: Iterable[str | None], advice: str) -> None:
-    """Raise UsageError for a text that is a checkpoint, or whose name is that of another file.
+    """Raise UsageError for a text that is a checkpoint, or is missing while a similar file exists.
 
-    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice, a
-    checkpoint may be a text. Other errors are reported where the text is read.
+    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice,
+    checkpoints are accepted as texts. Other errors are reported where the text is read.
     """
     for path in texts:
         if path in (None, "", "-"):
@@ -144,7 +144,7 @@ def similar_file(path: str) -> str:
 
 
 def is_checkpoint(path: str) -> bool:
-    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
+    """Whether a file begins like a charrnn checkpoint; False if it cannot be read."""
     try:
         if not os.path.isfile(path):
             return False
@@ -156,7 +156,7 @@ def is_checkpoint(path: str) -> bool:
 
 
 def backslash_hint(option: str, text: str) -> str:
-    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty where there is none."""
+    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty if there are none."""
     for typed, name in (("\\n", "a newline"), ("\\t", "a tab")):
         if typed in text:
             return (f"{option} contains a backslash followed by {typed[1]}; for {name}, write "

@@ -99,7 +99,7 @@ def contents(model: LoadedModel) -> dict[str, Any]:
 
 
 def not_recorded(settings: dict[str, Value], origin: dict[str, str | None]) -> list[str]:
-    """The settings whose values an older file lacks, since they were defaults."""
+    """The settings whose values an older file lacks because they were defaults."""
     unused = {"val_fraction"} if origin["val"] else set()
     return [key for key in DERIVED if settings[key] is None and key not in unused]
 
@@ -112,7 +112,7 @@ def in_bits(nats: float | None) -> float | None:
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:
-    """The same for people."""
+    """The contents as lines for people."""
     from charrnn.text.display import printable_name
 
     versions = facts["versions"] or {}
@@ -153,10 +153,10 @@ def validation(facts: dict[str, Any]) -> str:
     """What the model was validated on."""
     fraction, digest = facts["settings"]["val_fraction"], facts["text"]["validation_digest"]
     if digest:
-        return f"a text of its own, SHA-256 {digest}"
+        return f"a separate text, SHA-256 {digest}"
     if fraction is None:
         return "the end of the text; its size is not recorded"
-    return f"the last {fraction:.3g} of the text" if fraction else "none"
+    return f"the last {100 * fraction:.3g} % of the text" if fraction else "none"
 
 
 def undecodable(number: int, errors: str) -> str | None:
@@ -178,10 +178,10 @@ def symbols(vocabulary: dict[str, Any]) -> str:
 
 
 def best(progress: dict[str, Any]) -> str:
-    """The best validation score and where it was."""
+    """The best validation score and its step."""
     nats = progress["best_nats_per_char"]
     if nats is None:
-        return "none: there was no validation with a finite score"
+        return "none: no validation had a finite score"
     return (f"{progress['best_bits_per_char']:.4f} bits/char ({nats:.4f} nats/char) at step "
             f"{progress['best_step']:,}")
 
@@ -192,7 +192,7 @@ def settings(facts: dict[str, Any]) -> Iterator[str]:
     marked = facts["changed"] if explicit is None else explicit
     legend = "* set by an option or a config file"
     if explicit is None:
-        legend = "which were set is not recorded; * differs from the default"
+        legend = "* differs from the default; explicit settings are not recorded"
     yield ""
     yield f"Settings ({legend})"
     for group, fields in groupby(FIELDS.values(), lambda field: field.metadata["group"]):
@@ -224,7 +224,8 @@ def history(rows: list[dict[str, Any]]) -> Iterator[str]:
     finite = [score for score in scores if score is not None]
     if rows:
         yield ""
-        yield f"History (last {min(ROWS, len(rows))} of {len(rows):,} rows; bits/char)"
+        shown = f"last {ROWS} of {len(rows):,} rows" if len(rows) > ROWS else "all rows"
+        yield f"History ({shown}; bits/char)"
         if len(finite) > 1:
             yield f"  validation {sparkline(finite)} from {finite[0]:.4f} to {finite[-1]:.4f}"
         yield f"  {'step':>9}  training  validation  grad norm  learning rate"

@@ -28,7 +28,7 @@ from charrnn.errors import CharrnnError
 from charrnn.system.launcher import end_process
 
 QUIET = (SystemExit, click.exceptions.Exit, click.ClickException, ReaderGone)  # even with --debug
-LONGEST = 400  # characters of a message of click, which repeats what was given
+LONGEST = 400  # characters of a message from click, which repeats the user's input
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -39,15 +39,15 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
     """Train character-level recurrent neural networks on any text, and use them to generate
-    and to score text.
+    and score text.
 
     \b
     charrnn train corpus.txt       train a model
     charrnn sample --prime "The "  generate text
     charrnn eval other.txt         score a text
 
-    Ctrl-C stops a training run and saves it; the same command resumes it. The other commands use
-    the newest model in checkpoints/ unless -m names another one.
+    Ctrl-C saves and stops a training run; run the same command to resume it. The other commands
+    use the newest model in checkpoints/ unless -m names another one.
     """
     if context.invoked_subcommand is None:
         say(context.get_help())
@@ -120,7 +120,7 @@ def outcome(error: BaseException, training: bool) -> tuple[int, str]:
     if isinstance(error, CharrnnError):
         if error.exit_code == 1:
             silence_stdout()
-        from charrnn.text.display import printable_name  # a newline in it is part of a name
+        from charrnn.text.display import printable_name  # a newline can only be part of a name
 
         return error.exit_code, f"charrnn: {printable_name(str(error))}"
     if isinstance(error, ReaderGone):

@@ -120,7 +120,7 @@ def event_line(event: Event) -> bytes:
 
 
 def is_selected(event: Event, every: int) -> bool:
-    """Whether ``--json-every`` prints an event: all but steps, of which every Nth, by number."""
+    """Whether ``--json-every`` prints an event: of the steps only the multiples of N."""
     return not isinstance(event, Step) or (every > 0 and event.step % every == 0)
 
 
@@ -142,7 +142,7 @@ def start_lines(event: Start) -> list[str]:
         f"{event.corpus}: {counted(event.chars, symbol)}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} training, {event.val_chars:,} validation"
         # Too few to mention, unless the text is short.
-        + (f" (an epoch leaves out {event.left_over:,} at its ends)"
+        + (f" (each epoch omits {event.left_over:,} training {symbol}s)"
            if event.left_over > event.train_chars // 100 else "")
     )
     model = (f"model: {counted(event.parameters, 'parameter')}, "
@@ -169,9 +169,9 @@ def start_lines(event: Start) -> list[str]:
 
 
 def validation_text(event: Eval, before: float | None = None) -> str:
-    """The result of a validation, and of that ``before`` the change, in nats per character."""
+    """The result of a validation, and its change since the one ``before`` (nats per character)."""
     nats, best = event.nats_per_char, event.best_nats_per_char
-    found = "validation overflowed: lower --learning-rate"
+    found = "validation overflowed (lower --learning-rate)"
     if nats is not None:
         found = f"validation {in_bits(nats)}"
     found += f", training {bits(event.training_nats_per_char):.4f} bits/char"

@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
               help="Choose only among the most likely characters whose probabilities add up to "
               "P.  [default: 1, all]")
 @click.option("--seed", type=WholeNumber(0),
-              help="The same seed gives the same sample.  [default: a random one, printed]")
+              help="The same seed gives the same sample.  [default: random; it is printed]")
 @click.option("--count", type=WholeNumber(1), default=1, show_default=True,
               help="Number of samples. If more than one, each ends with a newline; a single one "
               "is written to a file or pipe exactly as generated.")
@@ -87,7 +87,7 @@ def sample(
     if prime_file == novelty == "-":
         raise UsageError("standard input can be read only once")
     if (encoding or errors) and prime_file is None and novelty is None:
-        raise UsageError("--encoding and --errors are for --prime-file and --novelty")
+        raise UsageError("--encoding and --errors apply only to --prime-file and --novelty")
     check_texts((prime_file, novelty), "charrnn sample -m FILE")
     words = shlex.quote(" ".join(map(str, named)))
     advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
@@ -139,9 +139,9 @@ def sample(
 def encoded(
     option: str, text: str, encode: Callable[[str], ndarray], messages: list[str]
 ) -> ndarray:
-    """The symbols of a text of the command line, with a hint where it has ``\\n`` or ``\\t``.
+    """The symbols of a text from the command line, with a hint if it contains ``\\n`` or ``\\t``.
 
-    A model that knows the backslash may mean it, above all before more letters: ``\\textbf``.
+    If the model knows the backslash, it may be meant literally, as in ``\\textbf``.
     """
     hint = backslash_hint(option, text)
     try:
@@ -156,7 +156,7 @@ def encoded(
 def announced(
     lines: list[str], note: Callable[[str], None], pieces: Iterable[Piece]
 ) -> Iterator[Piece]:
-    """Pass on pieces; print ``lines`` before the first, when it is known that there is one."""
+    """Yield ``pieces``; print ``lines`` once there is a first one, so not before an error."""
     for piece in pieces:
         while lines:
             note(lines.pop(0))

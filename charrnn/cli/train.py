@@ -37,14 +37,16 @@ from charrnn.system import machine
 @click.option("--init-from", type=click.Path(path_type=Path), metavar="FILE",
               help="Start a new run from the best weights of this checkpoint.")
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder for the encoded form of texts above 128 MB.  [default: that of -o]")
+              help="Folder for the encoded form of texts above 128 MB.  [default: the folder of "
+              "-o]")
 @click.option("--overwrite", is_flag=True, help="Replace the checkpoint of another run.")
 @click.option("--dry-run", is_flag=True,
               help="Show what would be trained and exit. A large text is still encoded.")
-@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the events of the run as JSON, one per line.")
 @click.option("--json-every", type=WholeNumber(0), metavar="N",
-              help="With --json, print only step events whose number is a multiple of N; 0 prints "
-              "none.  [default: 1]")
+              help="With --json, print only the step events whose step is a multiple of N; 0 "
+              "prints none of them.  [default: 1]")
 @quiet_option
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
@@ -63,7 +65,7 @@ def train(
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
     if json_every is not None and not as_json:
-        raise UsageError("--json-every chooses among the events of --json: add --json")
+        raise UsageError("--json-every can be used only with --json")
     file = {}
     if config_file:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
@@ -73,7 +75,7 @@ def train(
     config = resolve(file, given)
     check_texts((*corpus, val), "" if config.level == "byte" else
                 "to resume its run, repeat the command that started it; to start a new run from "
-                "it, charrnn train TEXT --init-from FILE")
+                "its weights, use charrnn train TEXT --init-from FILE")
     if init_from is not None:
         init_from = choose_checkpoint(init_from)
     allowed = machine.allowed_threads()
@@ -92,7 +94,7 @@ def train(
 
     group = processes.join()
     if group.size > 1 and "-" in (*corpus, val):
-        raise UsageError(f"standard input reaches one of {group.size} processes: name a file")
+        raise UsageError(f"standard input reaches only one of {group.size} processes: name a file")
     path = checkpoint_path(out, corpus)
     display = TrainingDisplay(quiet)
     output = Output(display.line)
@@ -118,7 +120,7 @@ def train(
         return 0
     with ExitStack() as stack:
         signals = stack.enter_context(listening())
-        if group.is_first:  # which alone writes
+        if group.is_first:  # only this process writes
             stack.enter_context(lock.locked(path))
         for event in training(prepare(request, group), signals):
             show(event)
@@ -132,9 +134,9 @@ def train(
 
 
 class Output:
-    """Standard output while it can be written; a run continues without it.
+    """Standard output as long as it can be written; a run continues without it.
 
-    ``error`` is why events could not be written, unless their reader just stopped reading.
+    ``error`` is why events could not be written; None if their reader just stopped reading.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -150,5 +152,5 @@ class Output:
         except (ReaderGone, CharrnnError) as error:
             silence_stdout()
             self._open, self.error = False, error if isinstance(error, CharrnnError) else None
-            self._note(f"note: {self.error or 'nobody reads standard output any more'}; "
+            self._note(f"note: {self.error or 'the reader of standard output has closed it'}; "
                        "the run continues without it")

@@ -45,7 +45,7 @@ def _wrapped_line(line: str, width: int) -> str:
 
 
 def _words(line: str, width: int) -> list[str]:
-    """The pieces of a line, each with the spaces before it; of longer pieces, the words."""
+    """The pieces of a line, each with the spaces before it; wider ones are split into words."""
     words, at = [], 0
     piece, word = (re.compile(rf"\s*(?:{pattern})") for pattern in (PIECE, WORD))
     while match := piece.match(line, at):

@@ -57,8 +57,8 @@ class Checkpoint:
     digest: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it
     format_version: int = FORMAT_VERSION
-    # False for a run begun when this was not recorded: ``explicit`` are then the settings that
-    # differed from the defaults, and a default that followed from the text may be None.
+    # False for a run from before this was recorded: ``explicit`` are then the settings that
+    # differed from the defaults, and a default that follows from the text may be None.
     explicit_recorded: bool = True
 
     @property
@@ -154,8 +154,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint, and refuse anything that ``save`` would not have written.
 
-    Raises UsageError if there is no file, and CheckpointError for everything that is wrong with
-    it. Nothing in the file is executed.
+    Raises UsageError if there is no file, and CheckpointError if anything is wrong with it.
+    Nothing in the file is executed.
     """
     with archive.reading(path) as file:
         meta = metadata.decode(path, file.read_bytes("meta", MAX_META))

@@ -60,13 +60,13 @@ class Metadata(NamedTuple):
 
     settings: dict[str, Value]  # all of them, as the run uses them
     changed: list[str]  # those that differed from the defaults of the writing version
-    explicit: list[str] | None  # those that a config file or an option set; if None no key
+    explicit: list[str] | None  # those that a config file or an option set; None: no such key
     vocabulary_size: int
     lanes: int  # B, the number of sequences in the batch, which each have a carried state
     progress: Progress
     corpus: str  # name of the text
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
-    documents: str | None  # digest of where files begin in the text, if that matters; else no key
+    documents: str | None  # digest of where files begin in the text; None: no such key
     threads: int  # per process, which share the batch
     processes: int
     versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
@@ -104,8 +104,8 @@ def decode(path: Path, data: bytes) -> Metadata:
         raise ValueError(f"its format is {_shown(meta['format'])}")
     if meta["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format {_shown(meta['format_version'])}, of another version of charrnn; "
-            f"this version, {charrnn.__version__}, reads format {FORMAT_VERSION}"
+            f"{path} has format {_shown(meta['format_version'])}, but this version of charrnn, "
+            f"{charrnn.__version__}, reads only format {FORMAT_VERSION}"
         )
     return Metadata(
         settings=_settings(_object(meta["settings"])),
@@ -151,14 +151,14 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
 
 
 def _names(values: Any) -> list[str]:
-    """Those names of settings in a list of a file that this version knows."""
+    """The names in a list of the file that are settings of this version."""
     named = [_text(key, MAX_VALUE) for key in _list(values, len(FIELDS))]
     return [key for key in FIELDS if key in named]
 
 
 def _progress(values: dict[str, Any]) -> Progress:
     if values.keys() != {known.name for known in fields(Progress)}:
-        raise ValueError("its progress has other keys than this format")
+        raise ValueError("its progress does not have the keys of this format")
     for name, value in values.items():
         if name in ("minutes", "best_nats"):
             _number(value, or_none=True)
@@ -171,24 +171,24 @@ def _progress(values: dict[str, Any]) -> Progress:
 
 def _history(rows: list[Any]) -> list[list[float | None]]:
     if any(len(_list(row, 5)) != 5 for row in rows):
-        raise ValueError("its history has rows of another length")
+        raise ValueError("its history has rows of a wrong length")
     return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
 
 
 def _samples(rows: list[Any]) -> list[list[Any]]:
     if any(len(_list(row, 2)) != 2 for row in rows):
-        raise ValueError("its samples have rows of another length")
+        raise ValueError("its samples have rows of a wrong length")
     return [[_whole(step, 0, MAX_INTEGER), _text(text, MAX_SAMPLE)] for step, text in rows]
 
 
 def _origin(values: dict[str, Any]) -> dict[str, str | None]:
     if values.keys() != set(ORIGINS) or values["corpus"] is None:
-        raise ValueError("its origin has other keys than this format")
+        raise ValueError("its origin does not have the keys of this format")
     return {key: None if value is None else _digest(value) for key, value in values.items()}
 
 
 def _versions(values: Any) -> dict[str, str]:
-    """The versions in a file, which are only shown: what is not one is left out."""
+    """The versions in a file; they are only shown, so anything unusable is left out."""
     known = values if isinstance(values, dict) else {}
     return {name: known[name] for name in PROGRAMS
             if isinstance(known.get(name), str) and len(known[name]) <= MAX_VALUE}
@@ -212,7 +212,7 @@ def _text(value: Any, most: int) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not text")
     if len(value) > most:
-        raise ValueError(f"it has a text of {len(value):,} characters, and {most:,} are allowed")
+        raise ValueError(f"it has a text of {len(value):,} characters, more than {most:,}")
     return value
 
 
@@ -224,7 +224,7 @@ def _digest(value: Any) -> str:
 
 def _list(value: Any, most: int) -> list[Any]:
     if not isinstance(value, list) or len(value) > most:
-        raise ValueError(f"{_shown(value)} is not a list of at most {most:,}")
+        raise ValueError(f"{_shown(value)} is not a list of at most {most:,} entries")
     return value
 
 

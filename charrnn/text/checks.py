@@ -17,7 +17,7 @@ CR, LF, MARK = 0x0D, 0x0A, 0xFEFF
 def text_warnings(
     chunks: Callable[[], Iterable[ndarray]], vocabulary: Vocabulary, replaced: int = 0
 ) -> list[str]:
-    """What a user may not expect in a text: its newlines, marks and control characters.
+    """Notes on anything unusual in a text: newlines, marks and control characters.
 
     ``chunks`` gives the symbols. They are read only if the vocabulary contains something unusual.
     Of U+FFFD, ``replaced`` occurrences are not from the text and are reported elsewhere.
@@ -42,7 +42,7 @@ def text_warnings(
     if pairs and pairs == returns == newlines:
         notes.append("CRLF newlines")
     elif returns and not newlines:
-        notes.append(f"{count(returns, 'CR newline')} and no LF: most programs see one line")
+        notes.append(f"{count(returns, 'CR newline')} and no LF: most programs see only one line")
     elif returns:
         notes.append(
             f"mixed newlines: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
@@ -57,6 +57,6 @@ def text_warnings(
         notes.append(f"{count(genuine, 'replacement character')} (U+FFFD): was the text decoded "
                      "with the wrong encoding before?")
     if any(counts[code] for code in controls):
-        notes.append(f"control characters: {sum(counts[code] for code in controls):,}, "
-                     f"such as {describe(controls[0])}")
+        number = sum(counts[code] for code in controls)
+        notes.append(f"{count(number, 'control character')}, such as {describe(controls[0])}")
     return notes

@@ -52,7 +52,7 @@ def count(number: int, noun: str) -> str:
 
 
 def undecodable_note(number: int, errors: str) -> list[str]:
-    """The note on byte sequences that were read past, where there were some."""
+    """The note on byte sequences that were replaced or skipped; empty if there were none."""
     if not number:
         return []
     what = "replaced by U+FFFD" if errors == "replace" else "skipped"

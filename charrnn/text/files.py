@@ -1,4 +1,4 @@
-"""Files of text: which files are read, and their bytes, unpacked where they are compressed."""
+"""Text files: which ones are read, and their bytes, unpacked if they are compressed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read at once
 OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
-INPUT = 1 << 14  # compressed bytes read at once; what follows a short stream in them is copied
-# How the files begin that charrnn may have left in a folder of texts: the page of report, the
-# events of train --json, and what train prints for people.
+INPUT = 1 << 14  # compressed bytes read at once; those after the end of a stream are copied
+# The beginnings of files that charrnn itself may have written to a folder of texts: the page of
+# report, the events of train --json, and the messages of train.
 PAGE = (b"<!doctype html>", b"<title>charrnn report</title>")
 EVENTS = b'{"event": "start", "step": '
 LOG = re.compile(rb"[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n([^\n]*\n){0,3}?"
@@ -34,7 +34,7 @@ LOOKED_AT = 2000  # bytes at the beginning of a file in a folder
 
 
 class Gunzip:
-    """A gzip stream, unpacked by zlib, with the interface of the unpackers of bz2 and lzma."""
+    """A gzip stream, unpacked by zlib, with the interface of the decompressors of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(31)  # with gzip's header and checksum
@@ -56,10 +56,10 @@ class Gunzip:
 
 
 class Digest:
-    """SHA-256 of what is read, computed meanwhile: hashing lets other threads run."""
+    """SHA-256 of what is read, computed in another thread while reading continues."""
 
     def __init__(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # 4 ms, where nothing is read
+        from concurrent.futures import ThreadPoolExecutor  # takes 4 ms; needed only to read
 
         self._hash, self._pool = hashlib.sha256(), ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
@@ -83,11 +83,11 @@ class Digest:
 def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[str]:
     """The files that are read, in that order.
 
-    Files come as they are named. A folder is replaced by its files, by name, followed by those of
-    its folders, by name again. Left out are links to folders, what is not a file, names that
-    begin with a dot, and what charrnn itself writes there: files with the endings OWN and, added
-    to ``left_out``, its report pages and logs. Raises UsageError for a folder that has no files,
-    or that cannot be read.
+    Files keep the given order. A folder is replaced by its files, sorted by name, followed by
+    those of its subfolders, also sorted. Links to folders, names that begin with a dot, and
+    anything that is not a file are left out. So are files that charrnn itself writes: those with
+    the endings OWN, and its report pages and logs, which are added to ``left_out``. Raises
+    UsageError for a folder that cannot be read or has no files.
     """
     def unreadable(error: OSError) -> None:
         raise UsageError(f"{display_path(error.filename)}: cannot be read: {error.strerror}")
@@ -117,7 +117,7 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
 
 
 def is_output(path: str) -> bool:
-    """Whether a file is a report page or a log that charrnn wrote, by how it begins.
+    """Whether a file is a report page or a log that charrnn wrote, judging by its beginning.
 
     A text that only mentions charrnn, or quotes a log further down, is neither.
     """
@@ -131,7 +131,7 @@ def is_output(path: str) -> bool:
 
 
 def left_out_notes(paths: Iterable[str]) -> list[str]:
-    """The note on files that are in the folders among ``paths`` and are not read."""
+    """The note on files that are in folders of ``paths`` but are not read; empty without any."""
     left_out: list[str] = []
     files_of(paths, left_out)
     return [f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out)
@@ -162,8 +162,8 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
     """The contents of a compressed file, in chunks of CHUNK bytes; the last may be shorter.
 
     The file is one stream or several, with nothing but zero bytes between and after them, as
-    COMPRESSED allows. All of it is read, or EOFError or the error of the stream is raised; Python's
-    own readers take damage after the first stream for the end of the file.
+    COMPRESSED allows. Either all of it is read, or EOFError or the error of the stream is raised;
+    Python's own readers treat damage after the first stream as the end of the file.
     """
     found, padding = bytearray(), COMPRESSED[ending]
     data = file.read1(INPUT)
@@ -187,7 +187,7 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
             zeros += len(data) - len(rest)
             data = rest or file.read1(INPUT)
         if padding and zeros % padding:
-            raise EOFError(f"{zeros:,} zero bytes follow a stream")
+            raise EOFError(f"it has {zeros:,} zero bytes after a stream")
         if not data:
             break
     if found:
@@ -195,7 +195,7 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
 
 
 def unpacker(ending: str) -> Any:
-    """What unpacks one stream of a file with this ending."""
+    """The decompressor of one stream of a file with this ending."""
     if ending == ".gz":
         return Gunzip()
     if ending == ".xz":
@@ -224,7 +224,7 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def is_compressed(path: str) -> bool:
-    """Whether a file is unpacked when it is read, by the end of its name."""
+    """Whether a file is unpacked when it is read, which depends on its name."""
     return path != "-" and ending(path) in COMPRESSED
 
 

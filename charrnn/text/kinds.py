@@ -6,33 +6,33 @@ import codecs
 import re
 from typing import NamedTuple
 
-HEAD = 512  # bytes at the beginning of a file that are looked at: the header of a tar archive
+HEAD = 512  # bytes at the beginning of a file that are examined: the header of a tar archive
 
 
 class Kind(NamedTuple):
-    """What a file is, in words that follow "is", and what turns it into text."""
+    """What a file is, in words that follow "is", and how to get text from it."""
 
     name: str
     remedy: str
-    container: bool = True  # of files or of compressed data
+    container: bool = True  # whether it contains files or compressed data
 
 
 PLAIN_TEXT = "save it as plain text, or convert it with pandoc -t plain"
-ONLY_BYTES = "only --level byte models such files"
+ONLY_BYTES = "such files can be modeled only with --level byte"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
-CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text")
+CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text file")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
 PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
-# In zip archives these are among the first bytes of a document, with the name of a file.
+# Documents are zip archives with one of these file names among their first bytes.
 IN_DOCUMENTS = (b"[Content_Types].xml", b"mimetypeapplication/", b"_rels/", b"docProps/", b"word/",
                 b"xl/", b"ppt/")
 BEGINNINGS = {
     b"PK\3\4": Kind("a zip archive", "unpack it with unzip"),
-    b"PK\5\6": Kind("an empty zip archive", "name a text"),
+    b"PK\5\6": Kind("an empty zip archive", "name a text file"),
     b"%PDF-": Kind("a PDF file", "extract its text with pdftotext", container=False),
-    b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or name a file that "
+    b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or give it a name that "
                           "ends in .gz"),
-    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or name a file that ends in "
+    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or give it a name that ends in "
                         ".xz"),
     b"(\xb5/\xfd": Kind("compressed with zstd", "unpack it with zstd -d"),
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", PLAIN_TEXT,
@@ -48,15 +48,15 @@ MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }
 HIGH = re.compile(rb"[\x80-\xff]+")
-# Quotes and signs of cp1252 where it has none: these are letters of an older encoding.
+# Bytes that are quotes and signs in cp1252, but inside words: letters of an older encoding.
 LETTERS_INSTEAD = re.compile(rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b][A-Za-z]")
 LOOKED_AT = 1 << 16  # bytes from which an encoding is guessed
 
 
 def kind_of(head: bytes, name: str = "") -> Kind | None:
-    """What a file is that begins with ``head``, of up to HEAD bytes; None where it may be text.
+    """What a file is that begins with ``head``, of up to HEAD bytes; None if it may be text.
 
-    The name tells only whether compressed data is an archive.
+    The name only shows whether compressed data is an archive.
     """
     found = _by_head(head)
     if _is_tar(head) or (found and name.lower().endswith(PACKED_ARCHIVES)):
@@ -66,8 +66,8 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
 
 def _by_head(head: bytes) -> Kind | None:
     if BZIP2.match(head):
-        return Kind("compressed with bzip2", "unpack it with bunzip2, or name a file that ends in "
-                    ".bz2")
+        return Kind("compressed with bzip2", "unpack it with bunzip2, or give it a name that ends "
+                    "in .bz2")
     for beginning, kind in BEGINNINGS.items():
         if head.startswith(beginning):
             if beginning == b"PK\3\4" and b"meta.npy" in head[:50]:
@@ -97,9 +97,9 @@ def marked_encoding(head: bytes) -> str | None:
 
 
 def guessed_encoding(data: bytes) -> str | None:
-    """The Western encoding that bytes which are not UTF-8 are probably in; None where unclear.
+    """The Western encoding of bytes that are not UTF-8, if one is likely, else None.
 
-    In Western text, characters beyond ASCII are few, and alone or in pairs between others.
+    In Western text, characters beyond ASCII are rare, and occur alone or in pairs.
     """
     data = data[:LOOKED_AT]
     runs = HIGH.findall(data)

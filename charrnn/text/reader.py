@@ -24,9 +24,10 @@ from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 class TextStream:
     """A text in a given vocabulary, as it arrives: the symbols, chunk by chunk.
 
-    An empty chunk ends each file. The attributes grow while the text is read. Raises CorpusError
-    for unknown characters, unless they are left out, or the vocabulary replaces them, or they are
-    marked: then they are V, which is not a symbol. ``errors`` is for bytes that cannot be decoded.
+    An empty chunk ends each file. The counts and notes grow while the text is read. Raises
+    CorpusError for unknown characters, unless they are skipped, replaced by the vocabulary, or
+    marked, that is, represented by V, which is the id of no symbol. ``errors`` states what to do
+    with undecodable bytes.
     """
 
     def __init__(
@@ -60,9 +61,9 @@ class TextStream:
                     yield ids
 
     def lines(self) -> Iterator[tuple[str | bytes, ndarray, int]]:
-        """The lines instead: as text without its newline, as symbols, and how many were unknown.
+        """Each line as text without its newline, as symbols, and its number of unknown characters.
 
-        The newline is one of the symbols where the line has one and the vocabulary knows it.
+        The symbols include the newline, if the line has one and the vocabulary knows it.
         """
         for path in files_of(self.paths):
             number = 1
@@ -101,7 +102,7 @@ class TextStream:
 
     @property
     def notes(self) -> list[str]:
-        """What a user may not expect in the text so far."""
+        """Notes on anything unusual in the text so far."""
         return [*self.source.notes, *undecodable_note(self.undecodable, self.source.errors)]
 
 
@@ -117,8 +118,8 @@ def read(
 ) -> Text:
     """Read files as a ``TextStream`` into one array.
 
-    With a ``folder``, the file that a run left there for a large text is mapped instead. If there
-    is none, a large text is mapped from a temporary file that no other process sees.
+    With a ``folder``, a large text is mapped from the file that a run has written there, or, if
+    there is none, from a temporary file that no other process sees.
     """
     files = files_of(paths)
     sources = cache.fingerprints(files) if folder is not None else []

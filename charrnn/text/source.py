@@ -16,7 +16,7 @@ from charrnn.text.kinds import HEAD, guessed_encoding, kind_of, marked_encoding
 from charrnn.text.vocabulary import REPLACEMENT, code_points
 
 MARK = "charrnn.mark"  # the error handler, see Decoder
-# What to do about a text that cannot be decoded, in training and where a model is given.
+# What to do about a text that cannot be decoded: with a given model, and in training.
 NAME_IT = "name the right --encoding"
 READ_PAST = f"{NAME_IT}, or read past such bytes with --errors replace"
 READ_PAST_OR_BYTES = (f"{NAME_IT}, read past such bytes with --errors replace, or read any file "
@@ -24,23 +24,23 @@ READ_PAST_OR_BYTES = (f"{NAME_IT}, read past such bytes with --errors replace, o
 
 
 class Decoder:
-    """Bytes to code points, chunk by chunk; unless ``errors`` is "strict", any bytes.
+    """Decodes bytes to code points, chunk by chunk.
 
-    Each sequence that cannot be decoded becomes U+FFFD ("replace") or is left out ("skip"), and
-    is counted in ``undecodable``. Python's decoders define what one sequence is. It does not
-    depend on where chunks end.
+    If ``errors`` is not "strict", each undecodable sequence becomes U+FFFD ("replace") or is left
+    out ("skip"), and is counted in ``undecodable``. Python's decoders define what one sequence
+    is; where chunks end makes no difference.
     """
 
     def __init__(self, encoding: str, errors: str = "strict") -> None:
         self.errors, self.undecodable = errors, 0
         if errors != "strict":
-            # The handler keeps nothing, and registering it twice changes nothing.
+            # The handler has no state, and registering it twice changes nothing.
             codecs.register_error(MARK, _mark)
         handler = "strict" if errors == "strict" else MARK
         self._decoder = codecs.getincrementaldecoder(encoding)(handler)
 
     def decode(self, data: bytes, final: bool) -> ndarray:
-        """The code points of the next ``data``; UnicodeError where it is strict."""
+        """The code points of the next ``data``; UnicodeError if ``errors`` is "strict"."""
         text = self._decoder.decode(data, final=final)
         rest = self._decoder.getstate()[0] if final else b""
         if rest:  # utf-8-sig drops an incomplete byte order mark
@@ -61,9 +61,9 @@ class Decoder:
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
-    """Put a lone surrogate, which no text has, where something cannot be decoded.
+    """Replace an undecodable sequence with a lone surrogate, which no text contains.
 
-    So it can be distinguished from a U+FFFD in the text. Some encodings can spell lone surrogates;
+    This distinguishes it from a U+FFFD in the text. Some encodings can represent lone surrogates;
     those are not characters either.
     """
     assert isinstance(error, UnicodeDecodeError)
@@ -117,8 +117,8 @@ class Source:
         kind = kind_of(head, path)
         if self.level == "byte":
             note = kind and kind.container and (
-                f"{display_path(path)} is {kind.name}: what is modelled is the bytes of the file, "
-                "not the text inside")
+                f"{display_path(path)} is {kind.name}: the model reads the bytes of the file, not "
+                "the text inside")
             if note and note not in self.notes:
                 self.notes.append(note)
             return
@@ -126,8 +126,8 @@ class Source:
             raise CorpusError(f"{display_path(path)} is {kind.name}: {kind.remedy}")
         marked = marked_encoding(head)
         if marked and not self.encoding.startswith(("utf-16", "utf-32")):
-            raise CorpusError(f"{display_path(path)} is {marked.upper()} text, by its byte order "
-                              f"mark: read it with --encoding {marked}")
+            raise CorpusError(f"{display_path(path)} is {marked.upper()} text, judging by its byte "
+                              f"order mark: read it with --encoding {marked}")
 
     def _decode(self, path: str, decoder: Decoder, data: bytes, offset: int) -> ndarray:
         try:
@@ -135,13 +135,13 @@ class Source:
         except UnicodeError as error:
             if "BOM" in str(error):  # of utf-16 and utf-32; Pythons differ in the type of error
                 raise CorpusError(
-                    f"{display_path(path)} is not {self.encoding}, since it does not begin with a "
-                    f"byte order mark: name the order, --encoding {self.encoding}-le or -be"
+                    f"{display_path(path)} is not {self.encoding}, or lacks the byte order mark: "
+                    f"name the order with --encoding {self.encoding}-le or {self.encoding}-be"
                 ) from None
             if not isinstance(error, UnicodeDecodeError):
                 raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
                                   f"{self.remedy}") from None
-            # What failed ends where the data ends; it may begin earlier.
+            # The object that failed ends where the data ends, but may begin in an earlier chunk.
             at = offset + len(data) - len(error.object) + error.start
             byte = error.object[error.start]
             remedy, guess = self.remedy, None

@@ -45,7 +45,7 @@ class Vocabulary:
         return int(self.lookup(np.array([10]))[0]) if self.knows_newline else 0
 
     def lookup(self, codes: ndarray) -> ndarray:
-        """The id of every code; V where there is none."""
+        """The id of each code; V for an unknown one."""
         found: ndarray = self._table.take(codes, mode="clip")  # the last entry is unknown
         return found
 
@@ -71,7 +71,7 @@ class Vocabulary:
         return ids.astype(self.dtype)
 
     def unknown_message(self, codes: ndarray) -> str:
-        """Name the unknown ones of ``codes``, which has some, the most common first."""
+        """The message that names the unknown ones of ``codes``, the most common first."""
         unknown = np.asarray(codes)[self.lookup(codes) >= len(self)]
         distinct, counts = np.unique(unknown, return_counts=True)
         order = np.argsort(-counts, kind="stable")
@@ -83,12 +83,12 @@ class Vocabulary:
                 f"the model knows: {named}{more}")
 
     def remedy(self, codes: ndarray) -> str:
-        """What to do about ``codes`` of which some are unknown."""
+        """What to do if some of ``codes`` are unknown."""
         form = self.known_form(codes)
         if form is None:
             return "skip unknown characters with --unknown skip"
         other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
-        return (f"the text is in {other} ({how} accents) and the model knows its characters in "
+        return (f"the text is in {other} ({how} accents), but the model knows its characters in "
                 f"{form}: convert it, for example with uconv -x any-{form.lower()} or Python's "
                 f"unicodedata.normalize({form!r}, text)")
 
@@ -114,7 +114,7 @@ class Vocabulary:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise CorpusError(f"character {error.start + 1:,} of it is not UTF-8") from None
+            raise CorpusError(f"character {error.start + 1:,} is not UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:

@@ -1,7 +1,7 @@
 """The events of a run: plain values, made by ``loop`` and shown by the command line.
 
-``train --json`` prints each as an object with the name of its class, in lower case, as
-``event``, and the fields below as keys; beside each score in nats it has that in bits.
+``train --json`` prints each as an object: its key ``event`` is the name of the class in lower
+case, the other keys are the fields below, and each score in nats is followed by the one in bits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# The names in bits of scores whose names in nats do not have their unit.
+# The keys in bits of scores whose keys in nats do not contain the unit.
 BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
 
 
@@ -18,8 +18,8 @@ BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
 class Event:
     """Something that happened after ``step`` of ``steps`` updates, ``epoch`` passes.
 
-    ``elapsed_seconds`` count from the beginning of ``loop.train`` in this process, when the text
-    has been read. They differ between processes, and make no difference to equality.
+    ``elapsed_seconds`` are counted from the beginning of ``loop.train`` in this process, when the
+    text has been read. They differ between processes, so comparisons ignore them.
     """
 
     step: int

@@ -14,7 +14,7 @@ from charrnn.training.run import Request, Run
 
 
 def take_notes(run: Run, request: Request, val_text: Text | None) -> None:
-    """Add to the notes of a run what its texts, its batches and its validation call for."""
+    """Add the notes on a run's texts, batches and validation to the run."""
     batches, config, text = run.batches, run.config, run.text
     files = files_of(request.corpora)
     if len(files) > 1:
@@ -45,7 +45,7 @@ def take_notes(run: Run, request: Request, val_text: Text | None) -> None:
         run.notes.append("there is no validation text, so the last weights count as the best")
     if _validates_on_training_text(request, run.checkpoint.origin):
         run.notes.append("the validation text is the training text or part of it, so the score "
-                         "does not show how the model does on new text")
+                         "does not show how well the model predicts new text")
 
 
 def _validates_on_training_text(request: Request, origin: dict[str, str | None]) -> bool:

@@ -1,10 +1,10 @@
-"""How a run is doing: its smoothed training loss and speed, and the time it has left."""
+"""The pace of a run: its smoothed training loss and speed, and the time left."""
 
 from __future__ import annotations
 
 from charrnn.training.events import Eval, Event, Start, Step
 
-SMOOTHING = 0.02  # of loss and speed: about the last 50 steps
+SMOOTHING = 0.02  # the weight of a step in loss and speed: about the last 50 steps count
 
 
 class Pace:
@@ -24,7 +24,7 @@ class Pace:
             self._chars_per_step = event.batch_size * event.seq_length
             self._eval_every, self._validates = event.eval_every, event.val_chars > 0
         elif isinstance(event, Step):
-            # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
+            # A plain mean of the first steps, then an exponential moving average.
             self._count += 1
             weight = max(SMOOTHING, 1 / self._count)
             self.nats_per_char += weight * (event.nats_per_char - self.nats_per_char)
@@ -34,9 +34,9 @@ class Pace:
             self._validation_seconds = event.elapsed_seconds - self._last_step
 
     def seconds_left(self, event: Event) -> float | None:
-        """The steps after ``event`` at the present speed, and their validations.
+        """The time for the steps after ``event`` at the current speed, and their validations.
 
-        None before the first step. A run that stops early takes less.
+        None before the first step. A run that stops early takes less time.
         """
         if not self.chars_per_second:
             return None

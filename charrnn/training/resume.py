@@ -94,12 +94,12 @@ def resume_settings(
     request: Request, config: Config, checkpoint: Checkpoint, origin: dict[str, str | None],
     documents: str, with_defaults: Callable[[Config], Config],
 ) -> Config:
-    """The settings with which ``checkpoint`` resumes, or UsageError where it is another run's.
+    """The settings with which ``checkpoint`` resumes; UsageError if it belongs to another run.
 
     A setting that was set neither then nor now keeps its value, even if its default has changed
-    since. ``config`` are the settings of now; ``with_defaults`` fills in those that are None from
-    the texts of now. ``checkpoint`` takes over the settings that may change, and the digest of
-    ``documents`` if it has none because it was written before there was one.
+    since. ``config`` are the current settings; ``with_defaults`` computes those that are None from
+    the current texts. ``checkpoint`` takes over the settings that may change, and the digest of
+    ``documents`` if it is too old to have one.
     """
     now, then = set(explicit(request)), set(checkpoint.explicit)
     stored: dict[str, Any] = {
@@ -109,7 +109,7 @@ def resume_settings(
     same_texts = (origin["corpus"], origin["val"]) == (
         checkpoint.origin["corpus"], checkpoint.origin["val"])
     resumed = dataclasses.replace(config, **stored)
-    # A run of before has no value for some defaults, which are computed as they always were.
+    # An older run lacks the values of some defaults; their rules have not changed since.
     known = with_defaults(resumed) if same_texts else resumed
     differences, different = [], set()
     for key in FIELDS:
@@ -137,9 +137,9 @@ def resume_settings(
 
 
 def _reset(now: set[str], then: set[str]) -> set[str]:
-    """The settings that may change and are those of now: set now, or then and not any more.
+    """The settings that take their current values if they may change: those set then or now.
 
-    The budgets are one: each of them replaces the others.
+    The budgets count as one setting, since each of them replaces the others.
     """
     reset = now | then
     return reset | set(BUDGETS) if reset & set(BUDGETS) else reset
@@ -148,14 +148,14 @@ def _reset(now: set[str], then: set[str]) -> set[str]:
 def _shown(value: Value, default: bool) -> str:
     """A value of a setting in a message, never None."""
     if value is None:
-        return "at its default"
+        return "default"
     return f"{value} (default)" if default else f"{value}"
 
 
 def _different_origin(
     now: dict[str, str | None], then: dict[str, str | None]
 ) -> Iterator[str]:
-    """What is not the same about the files that two runs are made from, by their digests."""
+    """The differences between the files of two runs, judging by their digests."""
     if now["corpus"] != then["corpus"]:
         yield "the text differs"
     for key, what in (("val", "the validation text"),
@@ -169,17 +169,16 @@ def _different_origin(
 def _ways_on(
     request: Request, checkpoint: Checkpoint, origin: dict[str, str | None], named: set[str]
 ) -> str:
-    """What to do where a checkpoint is another run's; ``named`` are settings that differ."""
+    """What to do if a checkpoint belongs to another run; ``named`` are settings that differ."""
     name = shlex.quote(printable_name(request.path))
-    # The new run could have the weights, if it does not ask for others.
+    # The new run can start from the weights, unless it asks for another architecture or start.
     inherits = not named & set(INHERITED) and origin["init_from"] == checkpoint.origin["init_from"]
     start = f" (and --init-from {name} to start from its weights)" if inherits else ""
     return f"use -o NEW.npz to keep both{start}, or --overwrite to replace it"
 
 
 def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: int) -> None:
-    """Raise CheckpointError if the metadata of a file is that of this run, and its arrays are
-    not."""
+    """Raise CheckpointError if the metadata of a file fits this run, but its arrays do not."""
     misfits = []
     if not np.array_equal(checkpoint.vocabulary.codes, vocabulary.codes):
         misfits.append(f"its {len(checkpoint.vocabulary):,} symbols are not the "

@@ -78,7 +78,7 @@ def test_with_default_settings_the_page_is_smaller_than_a_megabyte():
     assert data_of(html)["units"]["count"] == 512
 
 
-def test_of_a_large_network_the_most_correlated_units_can_be_selected(monkeypatch):
+def test_the_most_correlated_units_of_a_large_network_can_be_selected(monkeypatch):
     monkeypatch.setattr(page, "UNITS", 4)
     checkpoint = a_checkpoint("\nabcdef gh", hidden_size=6, layers=2)
     checkpoint.best = Parameters(checkpoint.best.arch, np.random.default_rng(1).normal(

@@ -57,14 +57,14 @@ def test_notes_are_lines_above_the_bar_that_name_arguments(capfd):
     assert len(notes) == 2, shown
 
 
-def test_a_resumed_run_starts_where_it_was(capfd):
+def test_the_bar_of_a_resumed_run_starts_at_its_step(capfd):
     train(capfd, progress=False, schedule="constant")
     shown = train(capfd, steps=30, schedule="constant").err
     first = next(line for line in shown.split("\r") if "/30" in line)
     assert "20/30" in first
 
 
-def test_a_run_that_ends_for_want_of_patience_says_so(capfd):
+def test_a_run_that_stops_early_is_reported(capfd):
     shown = train(capfd, steps=10**6, eval_every=5, patience=1, learning_rate=3, warmup=0).err
     assert re.search(r"^stopped early after step [\d,]+: ", shown.replace("\r", "\n"), re.MULTILINE)
 
@@ -84,7 +84,7 @@ def test_the_bar_is_closed_after_an_error(capfd):
 @pytest.mark.parametrize("program", [
     NOTEBOOK, "import sys; sys.stderr = None\n",
 ], ids=["notebook", "no standard error"])
-def test_where_there_are_no_widgets_or_no_stderr_there_is_no_warning_either(home, program):
+def test_without_widgets_or_stderr_there_is_no_warning(home, program):
     program += ("import charrnn; charrnn.train('corpus.txt', hidden_size=8, steps=3)\n"
                 "print('done')")
     result = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=home, timeout=60,

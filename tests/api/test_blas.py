@@ -47,7 +47,7 @@ def test_the_number_of_threads_is_restored_also_after_an_error(fake):
     assert fake.threads == 7
 
 
-def test_it_is_restored_when_the_last_of_several_threads_leaves(fake):
+def test_the_number_is_restored_when_the_last_of_several_threads_leaves(fake):
     limit, entered, leave = OneThread(), threading.Event(), threading.Event()
 
     def other():
@@ -67,7 +67,7 @@ def test_it_is_restored_when_the_last_of_several_threads_leaves(fake):
     assert fake.threads == 7
 
 
-def test_a_blas_that_cannot_be_told_is_left_alone(monkeypatch):
+def test_a_blas_that_cannot_be_limited_is_left_alone(monkeypatch):
     monkeypatch.setattr(blas, "_find", lambda: None)
     limit = OneThread()
     with limit:
@@ -78,7 +78,7 @@ def test_a_blas_that_cannot_be_told_is_left_alone(monkeypatch):
     (False, None, 2, True), (True, None, 2, False), (False, None, 1, False),
     (False, "1", 2, False), (False, "4", 2, True),
 ])
-def test_only_a_blas_with_threads_that_nobody_limits_is_too_much(
+def test_only_an_unlimited_blas_can_oversubscribe(
     monkeypatch, found, variable, threads, expected
 ):
     for name in BLAS_VARIABLES:
@@ -93,7 +93,7 @@ def test_only_a_blas_with_threads_that_nobody_limits_is_too_much(
     assert own_threads() == (1 if expected else own)
 
 
-def test_the_blas_of_numpy_is_told():
+def test_the_blas_of_numpy_is_limited():
     threadpoolctl = pytest.importorskip("threadpoolctl")
     code = (
         "import numpy, threadpoolctl; from charrnn.api.blas import one_blas_thread\n"

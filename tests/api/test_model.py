@@ -102,14 +102,14 @@ def test_a_path_is_a_str_or_a_path(path):
     assert charrnn.load(path).path == Path("chars.npz")
 
 
-def test_what_is_no_checkpoint_is_refused(home):
+def test_a_file_that_is_not_a_checkpoint_is_refused(home):
     with pytest.raises(charrnn.UsageError, match=r"^nothing\.npz: no such checkpoint"):
         charrnn.load("nothing.npz")
     with pytest.raises(charrnn.CheckpointError, match=r"^chars\.txt is not a charrnn checkpoint"):
         charrnn.load("chars.txt")
 
 
-def test_a_model_says_what_it_is(model, of_bytes):
+def test_the_repr_of_a_model_describes_it(model, of_bytes):
     best = loaded.load(Path("chars.npz")).checkpoint.progress
     assert repr(model) == (
         f"<charrnn.Model 'chars.npz': 1 x 8 units, {sum(map(np.size, model.parameters.values())):,}"
@@ -199,7 +199,7 @@ def test_a_stream_is_drawn_as_it_is_read(model):
     assert len("".join(next(stream) for _ in range(20))) == 20
 
 
-def test_without_a_seed_every_sample_is_another(model):
+def test_without_a_seed_every_sample_differs(model):
     assert model.sample(length=200) != model.sample(length=200)
 
 
@@ -209,7 +209,7 @@ def test_without_a_seed_every_sample_is_another(model):
     {"count": 2, "stream": True}, {"unknown": "drop"}, {"stop": "☃"}, {"prime": "☃"},
 ])
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_cannot_be_sampled_is_refused_at_once(model, options, stream):
+def test_invalid_arguments_of_sample_are_refused_at_once(model, options, stream):
     with pytest.raises(charrnn.UsageError) as caught:
         model.sample(**{"stream": stream} | options)
     assert "--" not in str(caught.value)
@@ -217,7 +217,7 @@ def test_what_cannot_be_sampled_is_refused_at_once(model, options, stream):
         model.sample(length=2.5)
 
 
-def test_unknown_characters_of_a_prime_are_left_out_where_that_is_asked_for(model):
+def test_unknown_characters_of_a_prime_are_skipped_on_request(model):
     with pytest.raises(charrnn.UsageError, match=r'☃.*unknown="skip"'):
         model.sample("d☃u")
     assert model.sample("d☃u", 0, unknown="skip") == "du"
@@ -239,7 +239,7 @@ def test_the_score_is_that_of_eval_to_the_last_bit(home, name, size):
                 "chars", "nats_per_char", "bits_per_char", "perplexity", "accuracy"))
 
 
-def test_bytes_are_the_text_of_a_model_of_bytes(model, of_bytes):
+def test_a_byte_level_model_reads_and_generates_bytes(model, of_bytes):
     assert of_bytes.score("Brücken") == of_bytes.score("Brücken".encode())
     assert of_bytes.score(b"\xff\x00").chars == 2
     np.testing.assert_array_equal(of_bytes.predict("ü"), of_bytes.predict("ü".encode()))
@@ -247,7 +247,7 @@ def test_bytes_are_the_text_of_a_model_of_bytes(model, of_bytes):
     for use in (model.score, model.surprisal, model.predict, model.sample):
         with pytest.raises(TypeError, match="decode the bytes to a str"):
             use(b"sieben")
-        with pytest.raises(TypeError, match="a text is a str, not int"):
+        with pytest.raises(TypeError, match="a text must be a str, not int"):
             use(3)
 
 
@@ -257,11 +257,11 @@ def test_an_empty_text_has_no_score(model):
     assert model.surprisal("").shape == (0,)
 
 
-def test_unknown_characters_are_refused_left_out_or_replaced(model):
+def test_unknown_characters_are_refused_skipped_or_replaced(model):
     for use in (model.score, model.surprisal, model.predict):
         with pytest.raises(charrnn.CorpusError, match=r'☃.*unknown="skip"'):
             use("d☃u")
-        with pytest.raises(charrnn.UsageError, match="unknown is"):
+        with pytest.raises(charrnn.UsageError, match="unknown must be"):
             use("du", unknown="replace")
     assert model.score("d☃u", unknown="skip") == model.score("du")
     replacing = charrnn.load("rare.npz")
@@ -275,7 +275,7 @@ def test_the_mean_surprisal_is_the_score(model, size):
     assert bits.mean() == pytest.approx(model.score(LONG[:size]).bits_per_char, rel=1e-12)
 
 
-def test_the_probability_of_a_character_is_what_its_surprisal_says(model):
+def test_predictions_agree_with_surprisals(model):
     text = "sieben"
     for i, bits in enumerate(model.surprisal(text)):
         p = model.predict(text[:i])
@@ -284,7 +284,7 @@ def test_the_probability_of_a_character_is_what_its_surprisal_says(model):
         assert -np.log2(p[model.vocabulary.index(text[i])]) == pytest.approx(bits, rel=1e-4)
 
 
-def test_predictions_are_what_samples_are_drawn_from(model):
+def test_samples_are_drawn_from_the_predictions(model):
     p = model.predict("sie")
     drawn = "".join(text[-1] for text in model.sample("sie", 1, seed=1, count=20_000))
     counts = np.array([drawn.count(symbol) for symbol in model.vocabulary])
@@ -305,7 +305,7 @@ def test_a_model_whose_states_overflow_has_no_prediction(home):
             use("sieben")
 
 
-def test_threads_can_use_one_model(model):
+def test_several_threads_can_use_one_model(model):
     expected = model.score(TEXT), model.sample("s", 50, seed=1)
     found = []
     threads = [threading.Thread(target=lambda: found.append(
@@ -317,7 +317,7 @@ def test_threads_can_use_one_model(model):
     assert found == [expected] * 4
 
 
-def test_the_number_of_threads_of_blas_changes_no_bit(home):
+def test_the_number_of_blas_threads_changes_no_bit(home):
     result = run_charrnn("train", "chars.txt", "-o", "wide.npz", *TINY, "--steps", 2,
                          "--hidden-size", 200, cwd=home)
     assert result.returncode == 0, result.stderr

@@ -30,7 +30,7 @@ def test_options_become_arguments_and_nothing_else_changes(text, expected):
     assert as_arguments(text) == expected
 
 
-def test_the_error_itself_goes_on_with_the_new_message():
+def test_the_same_error_is_raised_with_the_new_message():
     error = UsageError("name it with -o")
     with pytest.raises(UsageError, match=r"^name it with out$") as caught, in_arguments():
         raise error

@@ -62,7 +62,7 @@ def interrupts():
     ({"threads": 2, "batch_size": 16}, ["--threads", 2, "--batch-size", 16]),
     ({"level": "byte", "optimizer": "sgd"}, ["--level", "byte", "--optimizer", "sgd"]),
 ])
-def test_the_checkpoint_has_the_bytes_of_the_one_that_the_command_writes(
+def test_the_checkpoint_has_the_same_bytes_as_that_of_the_command(
     home, options, arguments
 ):
     Path("val.txt").write_text(TEXT[66:400], encoding="utf-8")
@@ -77,7 +77,7 @@ def test_the_checkpoint_has_the_bytes_of_the_one_that_the_command_writes(
     assert model.score(TEXT) == charrnn.load("cli.npz").score(TEXT)
 
 
-def test_the_threads_of_blas_change_no_byte(home):
+def test_the_number_of_blas_threads_changes_no_byte(home):
     program = ("import charrnn; charrnn.train('corpus.txt', '{}.npz', hidden_size=96, steps=20,"
                "threads=1)")
     for threads in ("1", "2"):
@@ -86,7 +86,7 @@ def test_the_threads_of_blas_change_no_byte(home):
     assert filecmp.cmp("1.npz", "2.npz", shallow=False)
 
 
-def test_paths_are_what_the_command_takes(home):
+def test_paths_mean_the_same_as_on_the_command_line(home):
     (home / "folder").mkdir()
     for name in ("a", "b"):
         (home / "folder" / name).write_text(TEXT[:700], encoding="utf-8")
@@ -153,7 +153,7 @@ def test_settings_are_values_of_python_and_numpy(key, value, stored):
     ({"layers": [1, 2]}, "^layers takes a single value, not list"),
     ({"epochs": 3}, "^steps and epochs set the length of the run"),
 ])
-def test_a_setting_that_is_wrong_is_refused_before_anything_is_written(settings, message):
+def test_a_wrong_setting_is_refused_before_anything_is_written(settings, message):
     with pytest.raises(charrnn.UsageError, match=message):
         train("corpus.txt", **settings)
     assert sorted(os.listdir()) == ["corpus.txt"]
@@ -177,7 +177,7 @@ def test_a_text_that_cannot_be_read_is_an_error_and_leaves_nothing(paths, error,
 # Locks, signals and the environment are left as they were.
 
 
-def test_the_checkpoint_is_locked_while_the_run_lasts_and_free_after(monkeypatch):
+def test_the_checkpoint_is_locked_only_during_the_run(monkeypatch):
     with locked(Path("a.npz")), pytest.raises(charrnn.LockedError, match=r"^a\.npz is locked"):
         train("corpus.txt", "a.npz")
     assert not Path("a.npz").exists()
@@ -279,7 +279,7 @@ def test_ctrl_c_before_the_first_step_has_nothing_to_save(interrupts, monkeypatc
 
 
 @posix
-def test_a_second_ctrl_c_does_not_wait_and_the_file_is_whole(interrupts, monkeypatch):
+def test_a_second_ctrl_c_stops_at_once_and_leaves_a_complete_file(interrupts, monkeypatch):
     def impatient(run, signals):
         for event in loop_train(run, signals):
             if isinstance(event, Step) and event.step == 12:
@@ -310,7 +310,7 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
 
 
 @posix
-def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
+def test_other_signals_end_the_process_as_usual_and_the_run_can_be_resumed(home):
     program = ("import charrnn; charrnn.train('corpus.txt', 'a.npz', hidden_size=8, steps=10**6,"
                "batch_size=4, save_every=5, progress=False)")
     process = subprocess.Popen([sys.executable, "-c", program], cwd=home, env=ENVIRONMENT)
@@ -328,7 +328,7 @@ def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
 # BLAS.
 
 
-def test_a_blas_that_cannot_be_limited_has_all_threads_or_is_warned_of(monkeypatch):
+def test_a_blas_that_cannot_be_limited_has_all_threads_or_causes_a_warning(monkeypatch):
     monkeypatch.setattr(blas, "_find", lambda: None)
     for module in (blas, training):
         monkeypatch.setattr(module, "one_blas_thread", OneThread())
@@ -341,7 +341,7 @@ def test_a_blas_that_cannot_be_limited_has_all_threads_or_is_warned_of(monkeypat
     assert charrnn.load("one.npz")._model.checkpoint.threads == 1
 
 
-def test_a_checkpoint_that_was_made_elsewhere_is_resumed(home):
+def test_a_checkpoint_of_the_command_is_resumed(home):
     result = run_charrnn("train", "corpus.txt", "-o", "a.npz", *TINY, "--steps", 10, "--threads", 1,
                          cwd=home)
     assert result.returncode == 0, result.stderr

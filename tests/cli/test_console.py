@@ -50,7 +50,7 @@ def ended(*texts, terminal, level):
 HARMFUL = "a\x1b[2Jb\x07\x00\r\n\t\x85\u202ec\U0001f600é"
 
 
-def test_control_characters_are_shown_on_a_terminal_and_do_nothing():
+def test_control_characters_are_escaped_on_a_terminal():
     shown = written(HARMFUL, terminal=True).decode()
     assert shown == "a\\x1b[2Jb\\x07\\x00\r\n\t\\x85\\u202ec\U0001f600é"
     assert shown == printable(HARMFUL)
@@ -118,7 +118,7 @@ def test_a_pipe_gets_every_character_as_it_is():
     assert written(HARMFUL, terminal=False) == HARMFUL.encode()
 
 
-def test_bytes_are_shown_as_the_characters_they_make_and_piped_as_they_are():
+def test_bytes_are_decoded_on_a_terminal_and_piped_unchanged():
     data = "é\x1b€".encode() + b"\xff."
     assert written(data, terminal=True, level="byte").decode() == "é\\x1b€\ufffd."
     assert written(data, terminal=False, level="byte") == data
@@ -171,7 +171,7 @@ def test_a_closed_standard_output_is_an_error_and_a_closed_standard_error_is_not
     console.silence_stdout()
 
 
-def test_what_is_still_buffered_can_be_discarded(monkeypatch, tmp_path):
+def test_buffered_output_can_be_discarded(monkeypatch, tmp_path):
     with open(tmp_path / "out", "w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         file.write("buffered")

@@ -204,7 +204,7 @@ def foreign(tmp_path_factory):
     ["report", "a.txt"],
     ["report"],
 ], ids=" ".join)
-def test_a_foreign_checkpoint_does_nothing_to_a_terminal_or_a_page(foreign, args):
+def test_a_foreign_checkpoint_cannot_control_a_terminal_or_a_page(foreign, args):
     environment = {"CHARRNN_CHECKPOINT": "a.npz", "TERM": "xterm"}
     shown, said, code = on_terminal(*args, cwd=foreign, env=environment)
     assert code in (0, 1, 2)

@@ -62,17 +62,17 @@ def notes_of(result):
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    ([], "; --split val scores the validation part alone"),
-    (["--val-fraction", "0"], ", all of it"),
-    (["--val", "val.txt"], "; it was validated on another file"),
-    (["--val", "a.txt"], ", and was validated on it"),
+    ([], "trained on this text; --split val scores only the validation part"),
+    (["--val-fraction", "0"], "trained on all of this text"),
+    (["--val", "val.txt"], "trained on this text; it was validated on another file"),
+    (["--val", "a.txt"], "trained and validated on this text"),
 ], ids=["tail", "none", "file", "itself"])
 def test_the_note_on_the_training_text_fits_how_the_run_was_validated(tmp_path, settings, words):
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "val.txt").write_text(TEXT[:500])
     trained = run_charrnn("train", "a.txt", *TINY, "--steps", "2", *settings, cwd=tmp_path)
     assert trained.returncode == 0, trained
-    expected = [f"note: the model was trained on this text{words}"]
+    expected = [f"note: the model was {words}"]
     for more in ([], ["--split", "all"], ["--surprisal"], ["--json"]):
         assert notes_of(run_charrnn("eval", "a.txt", *more, cwd=tmp_path)) == expected, more
     assert notes_of(run_charrnn("eval", "a.txt", "--split", "train", cwd=tmp_path)) == []
@@ -193,7 +193,7 @@ def test_baselines_of_another_text_ask_for_the_training_text(home):
     assert b"not the text" not in result.stderr
     result = run_charrnn(*asked, "--train-text", "other.txt", cwd=home)
     assert b"other.txt is not the text that the model was trained on" in result.stderr
-    assert "is for --baselines" in one_line(
+    assert "only with --baselines" in one_line(
         run_charrnn("eval", "other.txt", "--train-text", "corpus.txt", cwd=home), 2)
 
 
@@ -208,7 +208,7 @@ def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_sco
     assert sum(hit == "1" for _, hit, _ in rows) / len(rows) == pytest.approx(score["accuracy"])
     shown = "".join(symbol for _, _, symbol in rows).replace("\\n", "\n")
     assert shown == TEXT[len(TEXT) - len(rows) :]
-    assert "combined with --split" in one_line(
+    assert "combined only with --split" in one_line(
         run_charrnn("eval", "corpus.txt", "--surprisal", "--json", cwd=home), 2)
 
 
@@ -232,14 +232,14 @@ def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours
     assert ("\t" in shown) != colours
 
 
-def test_a_note_is_printed_where_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
+def test_a_note_is_printed_if_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
     monkeypatch.setattr(ngram, "MAX_COUNTED", 1000)
     monkeypatch.chdir(home)
     arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",
                  "checkpoints/corpus.npz"]
     cli.main(arguments, standalone_mode=False)
     messages = capsys.readouterr().err
-    assert "the baselines count the last 1,000" in messages
+    assert "the baselines count only the last 1,000" in messages
 
 
 def test_a_validation_file_is_not_a_split_of_the_corpus(tmp_path):
@@ -248,7 +248,7 @@ def test_a_validation_file_is_not_a_split_of_the_corpus(tmp_path):
     assert run_charrnn("train", "a.txt", "--val", "b.txt", *TINY, "--steps", "3", "-o", "a.npz",
                        cwd=tmp_path).returncode == 0
     asked = ["eval", "a.txt", "-m", "a.npz", "--json", "--split"]
-    assert "file of its own" in one_line(run_charrnn(*asked, "val", cwd=tmp_path), 2)
+    assert "on a separate file" in one_line(run_charrnn(*asked, "val", cwd=tmp_path), 2)
     whole = run_charrnn(*asked, "train", cwd=tmp_path)
     assert json.loads(whole.stdout)["chars"] == len(TEXT)
 

@@ -39,11 +39,11 @@ def test_the_table_compares_the_model_with_the_best_baseline():
     ({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({}, False),
     ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "xterm", "NO_COLOR": ""}, True),
 ])
-def test_colours_need_a_terminal_that_has_them_and_no_user_who_refuses_them(environment, expected):
+def test_colours_are_used_if_the_terminal_has_them_and_no_color_is_not_set(environment, expected):
     assert format.coloured(environment) is expected
 
 
-def test_under_its_colours_the_text_is_the_text():
+def test_without_its_colours_the_output_is_the_text():
     ids, vocabulary = symbols("ab\nc\x1b[2Jé")
     nats = np.array([0.1, 0.2, 9.0, 2.0, 0.1, 0.1, 4.0, 0.1, 0.1]) * LN2
     shown = format.coloured_text(ids, nats, vocabulary)
@@ -87,7 +87,7 @@ def test_each_shade_is_in_the_legend_and_begins_where_the_previous_one_ends():
             ids, np.array([at_the_end * LN2 * (1 - 1e-9)]), vocabulary)
 
 
-def test_a_row_of_the_table_is_a_symbol_and_nothing_breaks_it():
+def test_each_symbol_is_one_row_of_the_table():
     ids, vocabulary = symbols("a\t\n\\\r\x00é")
     nats = np.arange(len(ids)) * LN2
     rows = format.surprisal_rows(ids, nats, nats > 2, vocabulary).split("\n")

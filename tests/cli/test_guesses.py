@@ -110,7 +110,7 @@ def test_a_text_that_does_not_exist_gets_a_similar_file(home, args):
     assert b"missing" in missing.stderr and b"did you mean" not in missing.stderr
 
 
-def test_any_other_file_called_npz_is_a_text(home, tmp_path):
+def test_an_npz_file_that_is_not_a_checkpoint_is_a_text(home, tmp_path):
     (tmp_path / "a.npz").write_text("sieben\n")
     model = ["-m", home / "checkpoints/corpus.npz"]
     assert run_charrnn("eval", "a.npz", *model, cwd=tmp_path).returncode == 0
@@ -120,11 +120,11 @@ def test_any_other_file_called_npz_is_a_text(home, tmp_path):
     assert result.returncode == 0, "a model of bytes may be trained on any file"
 
 
-def test_a_sample_that_is_named_like_a_prime_gets_the_option(home):
+def test_a_prime_given_as_a_checkpoint_gets_the_option(home):
     advice = "; to start from a text: charrnn sample --prime 'Once upon'"
     assert f"Once upon: no such checkpoint{advice}" in one_line(
         run_charrnn("sample", "Once upon", cwd=home), 2)
-    assert f"2 are given: Once upon{advice}" in one_line(
+    assert f"not 2: Once upon{advice}" in one_line(
         run_charrnn("sample", "Once", "upon", cwd=home), 2)
 
 

@@ -48,7 +48,7 @@ def test_a_run_introduces_itself():
     ]
 
 
-def test_one_of_a_kind_is_singular_and_what_there_is_not_is_not_mentioned():
+def test_one_thing_is_singular_and_absent_things_are_not_mentioned():
     start = dataclasses.replace(START, chars=1, level="byte", steps=1, steps_per_epoch=1,
                                 val_chars=0, settings={}, notes=[])
     text, _, training = start_lines(start)
@@ -74,7 +74,7 @@ BEST = "validation 2.1755 bits/char (1.5079 nats/char), training 2.0312 bits/cha
     ({"trigram": 1.0 * LN2, "unigram": 2.0 * LN2}, None,
      BEST + "new best; 0.175 bits/char worse than unigrams"),
     ({"nats_per_char": None, "improved": False}, 2.2 * LN2,
-     "validation overflowed: lower --learning-rate, training 2.0312 bits/char, "
+     "validation overflowed (lower --learning-rate), training 2.0312 bits/char, "
      "best 2.1755 bits/char"),
 ])
 def test_a_validation_has_labels_and_units(changes, before, expected):

@@ -60,7 +60,7 @@ def test_a_typed_backslash_n_gets_a_hint(home, tmp_path, option):
         assert (f"note: {option} contains a backslash" in result.stderr.decode()) == hint, text
 
 
-def test_a_sample_of_one_ends_with_a_newline_only_on_a_terminal_or_if_generated(home):
+def test_a_single_sample_ends_with_a_newline_only_on_a_terminal_or_if_generated(home):
     args = ["sample", "--prime", "sieb", "--length", "0"]
     assert run_charrnn(*args, cwd=home).stdout == b"sieb"
     assert run_charrnn(*args, "--count", "2", cwd=home).stdout == b"sieb\nsieb\n"
@@ -78,7 +78,7 @@ def test_lengths_and_counts_are_whole_numbers_in_any_notation(home):
         run_charrnn("sample", "--temperature", "hot", cwd=home), 2)
 
 
-def test_a_prime_file_that_cannot_be_used_is_one_line(home):
+def test_a_prime_file_that_cannot_be_used_is_an_error_of_one_line(home):
     (home / "unknown.txt").write_text("a☃")
     for name, words in (("missing", "no such file"), ("unknown.txt", "U+2603")):
         line = one_line(run_charrnn("sample", "--prime-file", name, cwd=home), 2)

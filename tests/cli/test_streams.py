@@ -38,7 +38,7 @@ def test_the_same_files_by_name_are_the_same_run(home):
     assert json.loads(result.stdout)["chars"] == len(TEXT * 50) // 10
 
 
-def test_a_checkpoint_is_named_after_what_was_packed(tmp_path):
+def test_a_checkpoint_is_named_after_the_uncompressed_file(tmp_path):
     with gzip.open(tmp_path / "verse.txt.gz", "wb") as file:
         file.write((TEXT * 10).encode())
     assert run_charrnn("train", "verse.txt.gz", *SHORT, cwd=tmp_path).returncode == 0
@@ -135,10 +135,10 @@ def test_the_part_of_a_text_with_rare_characters_has_the_score_of_training(rare,
     assert score["unknown_chars"] == 600
 
 
-def test_unknown_characters_are_scored_as_what_they_are_read_as(rare):
+def test_unknown_characters_are_scored_as_their_replacement(rare):
     result = run_charrnn("eval", "-", "--unknown", "skip", cwd=rare[0],
                          stdin="Am ☃☃\n".encode())
-    assert b"6 characters, 2 unknown read as U+FFFD" in result.stdout
+    assert b"6 characters, 2 unknown characters read as U+FFFD" in result.stdout
     assert run_charrnn("sample", "--stop", "☃", cwd=rare[0]).returncode == 2
 
 
@@ -154,20 +154,20 @@ def test_a_text_in_which_every_character_is_rare_is_refused(rare):
     result = run_charrnn("train", "rare.txt", *SHORT, "--min-count", "10000", "-o", "b.npz",
                          cwd=rare[0])
     assert result.returncode == 1
-    assert (b"no character occurs 10,000 times, the most common one occurs 600 times"
+    assert (b"no character occurs 10,000 times; the most common one occurs 600 times"
             in result.stderr)
 
 
-def test_a_model_of_bytes_has_no_rare_characters_to_start_from(home):
+def test_a_byte_level_run_cannot_start_with_rare_characters(home):
     assert run_charrnn("train", "shelf", "--level", "byte", *SHORT, "-o", "bytes.npz",
                        cwd=home).returncode == 0
     result = run_charrnn("train", "shelf", "--init-from", "bytes.npz", "--min-count", "5", *SHORT,
                          "-o", "other.npz", cwd=home)
     assert result.returncode == 2
-    assert b"min_count 5 is for characters" in result.stderr
+    assert b"min_count 5 has no effect at byte level" in result.stderr
 
 
-def test_what_a_first_run_knew_is_not_rare_in_the_next(rare):
+def test_characters_known_to_the_first_run_are_not_rare_in_the_next(rare):
     folder, _ = rare
     assert run_charrnn("train", "rare.txt", *SHORT, "-o", "first.npz", cwd=folder).returncode == 0
     result = run_charrnn("train", "rare.txt", "--init-from", "first.npz", "--min-count", "5",

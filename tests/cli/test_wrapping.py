@@ -58,7 +58,7 @@ WORDS = st.text(st.sampled_from("abé模'\"1,(: "), max_size=80)
 
 
 @given(WORDS, st.integers(1, 40))
-def test_wrapping_loses_nothing_and_exceeds_the_width_by_single_words_alone(text, width):
+def test_wrapping_loses_nothing_and_exceeds_the_width_only_for_single_words(text, width):
     lines = wrapped(text, width).split("\n")
     assert [word for line in lines for word in line.split()] == text.split()
     for line in lines:

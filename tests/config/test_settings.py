@@ -10,7 +10,7 @@ from charrnn.config.parsing import parse, resolve
 from charrnn.config.settings import DERIVED, FIELDS, MAY_CHANGE, Config, changed, option_name
 
 
-def test_every_setting_of_the_design_is_there():
+def test_every_setting_exists():
     named = """level encoding val_fraction hidden_size layers activation dropout dtype batch_size
         seq_length optimizer learning_rate schedule warmup clip_norm clip_value steps epochs
         max_minutes patience eval_every save_every sample_every seed threads
@@ -30,12 +30,12 @@ def test_every_default_passes_its_own_parse(key):
 
 
 @pytest.mark.parametrize("key", FIELDS)
-def test_every_setting_says_where_it_belongs_and_when_to_touch_it(key):
+def test_every_setting_has_a_group_and_a_help_text(key):
     assert FIELDS[key].metadata["group"]
     assert FIELDS[key].metadata["help"].endswith((".", "..."))
 
 
-def test_what_may_change_in_a_run_is_budgets_and_what_shows_or_saves():
+def test_only_budgets_threads_and_what_shows_or_saves_may_change_in_a_run():
     assert {"steps", "epochs", "max_minutes", "patience"} <= MAY_CHANGE
     assert "eval_every" not in MAY_CHANGE
     assert set(FIELDS) >= MAY_CHANGE

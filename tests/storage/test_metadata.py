@@ -45,7 +45,7 @@ def test_a_name_that_is_not_unicode_comes_back(path):
     assert checkpoint.load(path).corpus == saved.corpus
 
 
-def test_the_largest_that_a_run_writes_is_a_seventh_of_what_is_read(path):
+def test_the_largest_json_of_a_run_is_a_seventh_of_the_limit(path):
     saved = a_checkpoint(borders="reset", encoding="utf-8", seed=MAX_INTEGER, steps=MAX_INTEGER)
     longest, widest = -1.2345678901234567e-300, "\U0001f600"
     saved.history = [[MAX_INTEGER, *[longest] * 4]] * MAX_HISTORY
@@ -81,7 +81,7 @@ def test_a_file_from_before_undecodable_bytes_were_counted_has_none(path, writte
     assert checkpoint.load(path).settings["errors"] == "strict"
 
 
-def test_what_is_not_a_number_is_never_saved(path):
+def test_nan_and_infinity_are_never_saved(path):
     saved = a_checkpoint()
     saved.history.append([9, math.nan, None, 1.0, 1.0])
     with pytest.raises(ValueError, match="JSON"):
@@ -209,13 +209,13 @@ METAS = {
 }  # fmt: skip
 
 
-def test_the_forger_can_change_words_of_meta(path, written, forge):
+def test_the_tests_can_forge_metadata(path, written, forge):
     forge(path, with_meta(written, put("corpus", "other.txt")))
     assert checkpoint.load(path).corpus == "other.txt"
 
 
 @pytest.mark.parametrize("name", METAS)
-def test_words_that_no_run_would_write_are_refused(path, written, forge, name):
+def test_values_that_no_run_would_write_are_refused(path, written, forge, name):
     forge(path, with_meta(written, METAS[name]))
     begin = time.process_time()
     refusal(path)
@@ -223,12 +223,12 @@ def test_words_that_no_run_would_write_are_refused(path, written, forge, name):
 
 
 @pytest.mark.parametrize("keys", MISSING, ids=".".join)
-def test_words_that_are_missing_are_missed(path, written, forge, keys):
+def test_missing_keys_are_refused(path, written, forge, keys):
     forge(path, with_meta(written, without(*keys)))
     refusal(path)
 
 
 @pytest.mark.parametrize("version", [2, 10**6])
-def test_a_newer_format_is_called_newer_than_this_program(path, written, forge, version):
+def test_another_format_is_refused_with_both_versions(path, written, forge, version):
     forge(path, with_meta(written, put("format_version", version)))
-    assert f"format {version}, of another version of charrnn" in refusal(path)
+    assert f"format {version}, but this version of charrnn" in refusal(path)

@@ -66,7 +66,7 @@ def test_a_quoted_passage_shows_harmless_characters_as_they_are():
     [("e", "'e' (U+0065)"), ("\u00a0", "NO-BREAK SPACE (U+00A0)"), ("\0", "U+0000"),
      ("\U0001f600", "'\U0001f600' (U+1F600)"), ("\ufeff", "ZERO WIDTH NO-BREAK SPACE (U+FEFF)")],
 )
-def test_a_character_is_described_so_that_a_person_knows_it(character, shown):
+def test_a_character_is_described_by_itself_or_its_name(character, shown):
     assert describe(ord(character)) == shown
 
 
@@ -82,7 +82,7 @@ def test_undecodable_bytes_are_noted_if_there_are_any():
     assert undecodable_note(1200, "skip") == ["1,200 undecodable byte sequences were skipped"]
 
 
-def test_many_files_are_named_as_far_as_they_fit():
+def test_of_many_files_the_first_five_are_named():
     assert display_list(["a", "-"]) == "a, standard input"
     assert display_list([*"abcdefg"]) == "a, b, c, d, e and 2 more"
 

@@ -56,7 +56,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", PACK)
-def test_what_is_compressed_is_read_as_what_it_was(tmp_path, ending):
+def test_a_compressed_file_is_read_like_the_original(tmp_path, ending):
     data = ("größer als der Puffer\r\n" * 100_000).encode()
     (tmp_path / "plain").write_bytes(data)
     (tmp_path / f"packed{ending}").write_bytes(PACK[ending](data))
@@ -67,7 +67,7 @@ def test_what_is_compressed_is_read_as_what_it_was(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", PACK)
 @pytest.mark.parametrize("damage", ["cut off", "other bytes", "empty inside"])
-def test_what_cannot_be_unpacked_is_refused_by_name(tmp_path, ending, damage):
+def test_a_file_that_cannot_be_unpacked_is_refused_by_name(tmp_path, ending, damage):
     whole = bytearray(PACK[ending](np.random.default_rng(1).bytes(300_000)))
     if damage == "cut off":
         whole = whole[: len(whole) // 2]
@@ -116,7 +116,7 @@ def test_a_later_stream_that_is_damaged_or_cut_off_is_refused(tmp_path, ending):
 
 @pytest.mark.parametrize("ending, allowed", [(".gz", {0, 1, 2, 3, 4, 8, 99_999, 100_000}),
                                              (".xz", {0, 4, 8, 100_000}), (".bz2", {0})])
-def test_zero_bytes_may_follow_a_stream_where_its_format_has_that(tmp_path, ending, allowed):
+def test_zero_bytes_may_follow_a_stream_if_its_format_allows_it(tmp_path, ending, allowed):
     path, packed = tmp_path / f"packed{ending}", PACK[ending](b"text")
     for zeros in (0, 1, 2, 3, 4, 8, 99_999, 100_000):
         for after in (b"", packed, b"garbage", b"\0\0\0garbage"):
@@ -148,7 +148,7 @@ def test_a_missing_compressed_file_is_reported_as_missing(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
-def test_what_comes_through_a_pipe_is_there_when_it_comes(tmp_path):
+def test_data_from_a_pipe_is_available_as_it_arrives(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     seen = threading.Event()
 
@@ -166,7 +166,7 @@ def test_what_comes_through_a_pipe_is_there_when_it_comes(tmp_path):
     writer.join()
 
 
-def test_in_a_folder_only_files_are_read_and_not_those_that_charrnn_writes(tmp_path):
+def test_in_a_folder_only_files_are_read_that_charrnn_did_not_write(tmp_path):
     for name in ("a.txt", "model.npz", "0123.ids"):
         (tmp_path / name).write_text("text")
     os.mkfifo(tmp_path / "pipe")
@@ -212,7 +212,7 @@ def test_a_text_that_only_mentions_charrnn_is_read(tmp_path, content):
     assert files.left_out_notes([str(tmp_path)]) == []
 
 
-def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_an_error(shelf, monkeypatch):
     def scandir(path):
         if str(path).endswith("B"):
             raise PermissionError(13, "Permission denied", path)
@@ -224,7 +224,7 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
         files.files_of([str(shelf)])
 
 
-def test_a_file_that_cannot_be_read_on_is_named(tmp_path, monkeypatch):
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path, monkeypatch):
     class Broken:
         def read1(self, size):
             raise OSError(5, "Input/output error")

@@ -102,7 +102,7 @@ def read(path, data, level="char", encoding="utf-8", chunk=files.CHUNK, **option
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("errors", ["strict", "replace"])
-def test_what_is_not_text_is_refused_with_what_helps(tmp_path, name, encoding, errors):
+def test_files_that_are_not_text_are_refused_with_the_remedy(tmp_path, name, encoding, errors):
     make, remedy = FILES[name]
     with pytest.raises(CorpusError) as caught:
         read(tmp_path / "text", make(tmp_path), encoding=encoding, errors=errors)
@@ -124,7 +124,7 @@ def test_at_byte_level_anything_is_read_and_containers_are_noted(tmp_path, name)
 @pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("pack", [(".gz", gzip.compress), (".xz", lzma.compress),
                                   (".bz2", bz2.compress)])
-def test_a_compressed_tar_archive_is_one_all_the_same(tmp_path, name, pack):
+def test_a_compressed_tar_archive_is_recognized(tmp_path, name, pack):
     ending, compress = pack
     data = FILES[name][0](tmp_path)
     with pytest.raises(CorpusError, match=r"is a tar archive: unpack it with tar -xf"):
@@ -134,7 +134,7 @@ def test_a_compressed_tar_archive_is_one_all_the_same(tmp_path, name, pack):
 
 @pytest.mark.parametrize(("name", "compress"), [
     ("a.tgz", gzip.compress), ("a.TXZ", lzma.compress), ("a.tbz2", bz2.compress)])
-def test_a_compressed_archive_is_known_by_its_short_name_too(tmp_path, name, compress):
+def test_a_compressed_archive_with_a_short_ending_is_recognized(tmp_path, name, compress):
     with pytest.raises(CorpusError, match="is a tar archive: unpack it with tar -xf"):
         read(tmp_path / name, compress(tarred()))
     assert len(read(tmp_path / name, b"a text\n")) == 7
@@ -142,12 +142,12 @@ def test_a_compressed_archive_is_known_by_its_short_name_too(tmp_path, name, com
 
 @pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("chunk", [1, 100, 257, 511])
-def test_an_archive_is_recognised_wherever_the_chunks_end(tmp_path, name, chunk):
+def test_an_archive_is_recognized_wherever_the_chunks_end(tmp_path, name, chunk):
     with pytest.raises(CorpusError, match="is a tar archive"):
         read(tmp_path / "text", FILES[name][0](tmp_path), chunk=chunk)
 
 
-def test_a_second_file_is_recognised_as_well(tmp_path):
+def test_a_second_file_is_recognized_as_well(tmp_path):
     (tmp_path / "a").write_text("text")
     (tmp_path / "b").write_bytes(tarred())
     with pytest.raises(CorpusError, match="b is a tar archive"):
@@ -158,7 +158,7 @@ def test_a_second_file_is_recognised_as_well(tmp_path):
     "BZh1 is how bzip2 begins\n", "PK\n", "PDF: %PDF-1.4\n", "ustar" * 200, "SQLite format 3\n",
     " " * 257 + "ustar  and more\n" * 50, "0" * 2000, "\n" * 1000, "7z\n", "",
 ])
-def test_texts_about_such_files_are_texts(tmp_path, text):
+def test_texts_that_mention_such_files_are_texts(tmp_path, text):
     assert len(read(tmp_path / "text", text.encode())) == len(text)
 
 
@@ -170,7 +170,7 @@ def test_text_is_never_taken_for_a_container_unless_it_has_control_characters(te
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
-def test_an_encoding_that_is_named_counts_where_it_can_be_right(tmp_path, encoding):
+def test_a_named_encoding_is_used_if_it_can_be_right(tmp_path, encoding):
     data = ("\ufeff" * encoding.endswith("e") + PROSE).encode(encoding)
     assert len(read(tmp_path / "text", data, encoding=encoding)) >= len(PROSE)
 
@@ -196,7 +196,7 @@ def test_western_encodings_are_guessed_and_others_are_not(tmp_path, text, encodi
     assert "--errors replace" in str(caught.value)
 
 
-def test_utf_8_with_a_damaged_place_is_not_taken_for_something_else(tmp_path):
+def test_damaged_utf_8_is_not_taken_for_another_encoding(tmp_path):
     data = PROSE.encode() + b"\x92\n"
     assert kinds.guessed_encoding(data) is None
     with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):

@@ -59,7 +59,7 @@ def test_unknown_characters_are_named_with_their_code_points_the_most_common_fir
     assert "--unknown skip" in message
 
 
-def test_a_single_unknown_character_is_one():
+def test_a_single_unknown_character_is_in_the_singular():
     with pytest.raises(CorpusError, match=r"^1 character is not among the 2 .*: 'q' \(U\+0071\);"):
         a_vocabulary("ab").encode_text("aqb")
 
@@ -79,7 +79,7 @@ def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, gi
 
 
 @given(st.text("aäA\u0308é\u0301e\u1e69\u0323s\u0307", max_size=8), st.text("aäe", max_size=4))
-def test_a_form_is_named_only_where_all_of_it_would_be_known(text, known):
+def test_a_normal_form_is_named_only_if_all_of_it_is_known(text, known):
     vocabulary = a_vocabulary("\n" + known)
     form = vocabulary.known_form(code_points(text))
     for name in ("NFC", "NFD"):
@@ -98,14 +98,14 @@ def test_of_many_unknown_characters_five_are_named():
     assert str(caught.value).count("U+") == 5
 
 
-def test_unknown_characters_are_left_out_where_that_is_asked_for():
+def test_unknown_characters_are_skipped_on_request():
     known = a_vocabulary("ab")
     assert known.encode_text("xayb\U0001f600\0", skip_unknown=True).tolist() == [0, 1]
     assert known.encode_text("\0", skip_unknown=True).tolist() == []
 
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int64])
-def test_no_other_code_point_passes_for_a_known_one(dtype):
+def test_no_other_code_point_is_taken_for_a_known_one(dtype):
     known = a_vocabulary("bdf")
     ids = known.lookup(np.arange(CODE_POINTS, dtype=dtype))
     assert np.flatnonzero(ids != 3).tolist() == [98, 100, 102]
@@ -113,7 +113,7 @@ def test_no_other_code_point_passes_for_a_known_one(dtype):
 
 
 def test_an_argument_that_is_not_utf_8_is_refused():
-    with pytest.raises(CorpusError, match="character 2 of it is not UTF-8"):
+    with pytest.raises(CorpusError, match=r"^character 2 is not UTF-8"):
         a_vocabulary("ab").encode_text(b"a\xff".decode("utf-8", "surrogateescape"))
 
 

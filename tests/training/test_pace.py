@@ -65,7 +65,7 @@ def test_without_validation_only_the_steps_count(start):
     assert pace.seconds_left(step(7, 14.0)) == 13 * 2.0
 
 
-def test_loss_and_speed_are_means_that_forget():
+def test_loss_and_speed_are_exponential_averages():
     pace = Pace()
     for number, (loss, speed) in enumerate([(1.0, 10.0), (3.0, 20.0)]):
         pace.update(step(number, 0.0, loss, speed))

@@ -52,7 +52,7 @@ def test_a_run_resumes_where_it_was_killed_in_any_window_of_an_epoch(corpus, tmp
 
 
 @pytest.mark.parametrize("at", range(1, 19, 3))
-def test_stopped_at_any_step_and_resumed_equals_never_stopped(corpus, tmp_path, at):
+def test_a_run_stopped_at_any_step_and_resumed_equals_one_never_stopped(corpus, tmp_path, at):
     train(corpus, tmp_path / "whole.npz", dropout=0.2)
     signals = Signals()
     for event in loop.train(prepared(corpus, tmp_path / "parts.npz", dropout=0.2), signals):
@@ -66,7 +66,7 @@ def test_stopped_at_any_step_and_resumed_equals_never_stopped(corpus, tmp_path, 
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 4), (3, 1), (4, 2)])
-def test_stopped_in_some_processes_and_resumed_in_others_it_is_the_same_run(
+def test_a_run_resumes_in_another_number_of_processes(
     shared_corpus, tmp_path, before, after
 ):
     train_in(1, shared_corpus, tmp_path / "whole.npz", deterministic=True)
@@ -147,7 +147,7 @@ def refusal(corpus, out, **options):
     return message
 
 
-def test_what_differs_is_named_with_both_values_and_never_as_none(corpus, tmp_path):
+def test_differing_settings_are_named_with_both_values_and_never_as_none(corpus, tmp_path):
     out, unset = tmp_path / "a.npz", {"eval_every": None, "dropout": None, "seed": 2}
     train(corpus, out, **unset)
     assert "(eval_every 50 (default) there, 10 now)" in refusal(
@@ -161,11 +161,11 @@ def test_what_differs_is_named_with_both_values_and_never_as_none(corpus, tmp_pa
     assert "(eval_every 50 (default) there, 10 now)" in refusal(
         corpus, out, **unset | {"eval_every": 10})
     corpus.write_text(TEXT[1:])
-    assert "(eval_every at its default there, 10 now; the text differs)" in refusal(
+    assert "(eval_every default there, 10 now; the text differs)" in refusal(
         corpus, out, **unset | {"eval_every": 10})
 
 
-def test_what_can_start_from_the_weights_of_another_run_is_told_how(corpus, tmp_path):
+def test_a_refusal_mentions_init_from_where_it_would_work(corpus, tmp_path):
     out = tmp_path / "a b.npz"
     train(corpus, out)
     start = f"-o NEW.npz to keep both (and --init-from '{out}' to start from its weights)"
@@ -182,7 +182,7 @@ def test_what_can_start_from_the_weights_of_another_run_is_told_how(corpus, tmp_
     assert start in refusal(corpus, out)
 
 
-def test_a_validation_text_that_comes_goes_or_differs_is_another_run(corpus, tmp_path):
+def test_a_validation_text_that_is_added_removed_or_changed_is_another_run(corpus, tmp_path):
     (tmp_path / "val.txt").write_text(TEXT[:80])
     train(corpus, tmp_path / "a.npz")
     assert "(--val now, none there)" in refusal(corpus, tmp_path / "a.npz", val=corpus)
@@ -268,7 +268,7 @@ def test_overwrite_starts_a_new_run(corpus, tmp_path):
     assert (start.step, start.continued) == (0, False)
 
 
-def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_path):
+def test_a_default_that_changed_between_versions_does_not_prevent_resuming(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     stored = checkpoint.load(tmp_path / "a.npz")
     stored.settings["clip_norm"] = 0.5  # what this file's version had as its default
@@ -280,7 +280,7 @@ def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_
         prepared(corpus, tmp_path / "a.npz", steps=20, clip_norm=1.0)
 
 
-def test_a_resumed_run_is_shown_and_stored_with_the_settings_of_now(corpus, tmp_path):
+def test_a_resumed_run_is_shown_and_stored_with_its_current_settings(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     start = train(corpus, tmp_path / "a.npz", steps=20, save_every=7)[0]
     assert (start.settings["steps"], start.settings["save_every"]) == (20, 7)
@@ -311,7 +311,7 @@ def test_weights_of_another_run_keep_old_characters_and_add_new_ones(corpus, tmp
     assert (new.progress.step, np.abs(new.moments).max()) == (0, 0)
 
 
-def test_with_the_weights_of_a_model_of_bytes_a_text_is_read_as_bytes(tmp_path):
+def test_with_byte_level_weights_a_text_is_read_as_bytes(tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4)
     (tmp_path / "b.txt").write_text("é中\n" * 50, encoding="utf-8")
     train(tmp_path / "a.bin", tmp_path / "a.npz", level="byte", steps=5)

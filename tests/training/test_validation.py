@@ -35,13 +35,13 @@ def test_the_best_weights_are_those_of_the_best_validation(corpus, tmp_path):
     assert again == end.best_nats_per_char
 
 
-def test_validation_leaves_training_alone(corpus, tmp_path):
+def test_validation_does_not_change_training(corpus, tmp_path):
     few = of(Step, train(corpus, tmp_path / "a.npz", eval_every=1000, dropout=0.2))
     many = of(Step, train(corpus, tmp_path / "b.npz", eval_every=1, sample_every=1, dropout=0.2))
     assert [e.nats_per_char for e in few] == [e.nats_per_char for e in many]
 
 
-def test_a_file_can_be_validated_on(corpus, tmp_path):
+def test_a_separate_file_can_be_used_for_validation(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("the lazy fox; ÄÖ\n")
     events = train(corpus, tmp_path / "a.npz", val=other)
@@ -67,7 +67,7 @@ def test_the_training_loss_of_a_validation_is_the_mean_since_the_last_one(corpus
 
 
 @pytest.mark.parametrize("val", ["x", "th", "the"])
-def test_a_very_short_text_can_be_validated_on(corpus, tmp_path, val):
+def test_a_very_short_text_can_be_used_for_validation(corpus, tmp_path, val):
     (tmp_path / "val.txt").write_text(val)
     events = train(corpus, tmp_path / "a.npz", val=tmp_path / "val.txt")
     assert len(of(Eval, events)) == 3
@@ -109,7 +109,7 @@ def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
     assert [event.nats_per_char for event in of(Eval, events)] == [2.0, None, None]
     assert [event.improved for event in of(Eval, events)] == [True, False, False]
     text = validation_text(of(Eval, events)[1])
-    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert text.endswith(" bits/char, best 2.8854 bits/char")
     stored = checkpoint.load(tmp_path / "a.npz")
     assert (stored.progress.best_nats, stored.progress.best_step) == (2.0, 7)
@@ -121,7 +121,7 @@ def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monk
     events = train(corpus, tmp_path / "a.npz")
     assert events[-1].best_nats_per_char is None
     text = validation_text(of(Eval, events)[0])
-    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert "best" not in text
     stored = checkpoint.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
