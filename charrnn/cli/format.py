@@ -15,7 +15,7 @@ from numpy import ndarray
 import charrnn
 from charrnn.inference.scoring import Score, Scored
 from charrnn.text.corpus import Text
-from charrnn.text.display import characters, quoted
+from charrnn.text.display import characters, printable_name, quoted
 from charrnn.text.reader import TextStream
 from charrnn.text.vocabulary import Vocabulary
 
@@ -127,9 +127,27 @@ def bits(nats: float) -> float:
     return nats / LN2
 
 
-def in_bits(nats: float) -> str:
-    """A score for people, given in nats per character: 2.1755 bits/char (1.5080 nats/char)."""
-    return f"{bits(nats):.4f} bits/char ({nats:.4f} nats/char)"
+def in_bits(nats: float, level: str = "char") -> str:
+    """A score for people, given in nats per symbol: 2.1755 bits/char (1.5080 nats/char).
+
+    The ``level`` of a model, char or byte, is also the unit of its symbols.
+    """
+    return f"{bits(nats):.4f} bits/{level} ({nats:.4f} nats/{level})"
+
+
+def bits_text(nats: float, level: str, digits: int = 4, sign: str = "") -> str:
+    """Nats per symbol as bits with their unit, such as 2.175 bits/byte; never -0.0000."""
+    number = f"{bits(nats):{sign}.{digits}f}"
+    return f"{number if float(number) else f'{0:.{digits}f}'} bits/{level}"
+
+
+def plain(value: Any) -> str:
+    """The value of a setting as a config file has it: exact, and as short as possible."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return printable_name(str(value))
 
 
 def counted(count: int, noun: str) -> str:

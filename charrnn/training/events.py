@@ -31,6 +31,8 @@ class Event:
         """The object that ``--json`` prints."""
         found: dict[str, Any] = {"event": type(self).__name__.lower()}
         for key, value in asdict(self).items():
+            if key == "validations":
+                continue
             found[key] = value
             bits_key = BITS_OF_NGRAMS.get(key, key.replace("nats_per_char", "bits_per_char"))
             if bits_key != key:
@@ -61,6 +63,8 @@ class Start(Event):
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults
     notes: list[str] = field(default_factory=list)
+    # The scores of the run so far, as in its history, of which JSON has each as an ``eval``.
+    validations: list[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Step(Event):
     grad_norm: float  # before clipping
     learning_rate: float
     chars_per_second: float
+    training_nats_per_char: float  # mean of the losses since the last validation, this one included
 
 
 @dataclass(frozen=True)
