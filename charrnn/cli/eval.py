@@ -77,7 +77,7 @@ class Output(NamedTuple):
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as coloured text, elsewhere in "
+              help="Show the bits of each character: on a terminal as colored text, elsewhere in "
               "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
               "character).")
 @click.option("--baselines", is_flag=True,
@@ -233,12 +233,12 @@ def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:
-    """The text in colours on a terminal that supports them, else a table."""
+    """The text in colors on a terminal that supports them, else a table."""
     from charrnn.cli import format
 
-    if stdout_is_terminal() and format.coloured():
+    if stdout_is_terminal() and format.colored():
         write(f"{format.legend()}\n\n".encode())
-        for shown in format.coloured_blocks(ids, blocks, model.vocabulary):
+        for shown in format.colored_blocks(ids, blocks, model.vocabulary):
             write(shown.encode())
         write(b"\n")
         return

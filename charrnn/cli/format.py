@@ -1,4 +1,4 @@
-"""Scores, numbers and text as the commands print them: lines, tables, JSON, colours."""
+"""Scores, numbers and text as the commands print them: lines, tables, JSON, colors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from charrnn.text.vocabulary import Vocabulary
 
 LN2 = math.log(2)
 
-# (bits, background, text): the colours of symbols of up to that many bits, of a terminal's 256.
-# White to dark blue differ in brightness, so colour-blind readers can tell them apart.
+# (bits, background, text): the colors of symbols of up to that many bits, of a terminal's 256.
+# White to dark blue differ in brightness, so color-blind readers can tell them apart.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
 PASSAGE = 200  # characters shown of a copied passage
 BARS = "▁▂▃▄▅▆▇█"
@@ -46,13 +46,13 @@ def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -
         f"{difference} bits/char {which} than the best baseline")
 
 
-def coloured(environment: Any = os.environ) -> bool:
-    """Whether to use colours on a terminal: see no-color.org."""
+def colored(environment: Any = os.environ) -> bool:
+    """Whether to use colors on a terminal: see no-color.org."""
     return not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
 
 
 def legend() -> str:
-    """The bits that each colour stands for."""
+    """The bits that each color stands for."""
     marks, low = [], 0.0
     for high, background, text in SHADES:
         label = f" {low:g} to {high:g} " if math.isfinite(high) else f" more than {low:g} "
@@ -61,10 +61,10 @@ def legend() -> str:
     return "bits: " + " ".join(marks)
 
 
-def coloured_blocks(
+def colored_blocks(
     ids: ndarray, blocks: Iterable[Scored], vocabulary: Vocabulary
 ) -> Iterator[str]:
-    """The text (N,) in colours, block by block.
+    """The text (N,) in colors, block by block.
 
     A CR before a newline is shown as part of it: the newline has the bits of both.
     """
@@ -79,17 +79,17 @@ def coloured_blocks(
         symbols, at = ids[at:end], end
         returns = np.flatnonzero((symbols[:-1] == newline[0]) & (symbols[1:] == newline[1]))
         nats[returns + 1] += nats[returns]
-        yield coloured_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
+        yield colored_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
 
 
-def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
-    """The text, each symbol on the background colour for its bits."""
+def colored_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
+    """The text, each symbol on the background color for its bits."""
     pieces, current = [], None
     for symbol, each in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
         if symbol == "\\x09":  # a tab in a text of bytes, which is not escaped here
             symbol = "\t"
         shade = next((b, t) for high, b, t in SHADES if each <= high)
-        if symbol == "\n":  # a coloured newline would colour the rest of the line
+        if symbol == "\n":  # a colored newline would color the rest of the line
             pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m⏎\x1b[0m\n")
             current = None
             continue

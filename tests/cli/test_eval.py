@@ -213,11 +213,11 @@ def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_sco
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-@pytest.mark.parametrize(("environment", "colours"), [
+@pytest.mark.parametrize(("environment", "colors"), [
     ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False),
     ({"TERM": "dumb"}, False),
 ])
-def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours):
+def test_surprisal_on_a_terminal_is_the_colored_text(home, environment, colors):
     import pty
 
     (home / "short.txt").write_text("sieben\n")
@@ -228,8 +228,8 @@ def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours
     os.close(slave)
     shown = os.read(master, 10_000).decode()
     os.close(master)
-    assert ("\x1b[38;5;" in shown) == colours
-    assert ("\t" in shown) != colours
+    assert ("\x1b[38;5;" in shown) == colors
+    assert ("\t" in shown) != colors
 
 
 def test_a_note_is_printed_if_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
