@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from charrnn.cli.console import say, stderr_is_terminal
-from charrnn.cli.format import counted, in_bits
+from charrnn.cli.format import counted, in_bits, symbol
 from charrnn.inference.scoring import Score, Scored
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def scoring_bar(blocks: Iterable[Scored], total: int) -> Iterator[Scored]:
 
 
 @contextmanager
-def running_score() -> Iterator[Callable[[Score], None]]:
+def running_score(level: str = "char") -> Iterator[Callable[[Score], None]]:
     """A function that shows the score so far of a text of unknown length: as a bar that only
     counts, or as a line now and then."""
     bar: LiveBar | None = None
@@ -47,12 +47,12 @@ def running_score() -> Iterator[Callable[[Score], None]]:
         if time.monotonic() - last < (0.2 if bar else PLAIN_SECONDS):
             return
         last = time.monotonic()
-        text = in_bits(score.nats_per_char)
+        text = in_bits(score.nats_per_char, level)
         if not stderr_is_terminal():
-            say(f"so far {text}, {counted(score.chars, 'character')}")
+            say(f"so far {text}, {counted(score.chars, symbol(level))}")
             return
         if bar is None:
-            bar = live_bar("character", None)
+            bar = live_bar(symbol(level), None)
         bar.details = [text]
         bar.update(score.chars - bar.n)
 

@@ -71,8 +71,8 @@ class Output(NamedTuple):
 @encoding_option
 @errors_option
 @click.option("--per-line", is_flag=True,
-              help="Score each line of each file on its own. Columns separated by tabs: bits/char, "
-              "characters, nats, text.")
+              help="Score each line of each file on its own. Columns separated by tabs: bits/char "
+              "(bits/byte at byte level), characters, nats, text.")
 @click.option("--dynamic", is_flag=True,
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
@@ -178,7 +178,8 @@ def score_whole(
         write(score_line(score, text, split, model.path, dynamic, True, dict(rows)))
         return
     write(score_line(score, text, split, model.path, dynamic, False))
-    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char):
+    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char,
+                               model.vocabulary.level):
         write(f"{line}\n".encode())
 
 
@@ -190,7 +191,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     from charrnn.system.signals import listening
 
     score = NO_SCORE
-    with listening(), running_score() as show:
+    with listening(), running_score(model.vocabulary.level) as show:
         try:
             for block in check_finite(model.score_stream(stream, threads), stream.name):
                 output.note()

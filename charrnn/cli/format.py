@@ -13,9 +13,10 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
+from charrnn.cli.console import fitted
 from charrnn.inference.scoring import Score, Scored
 from charrnn.text.corpus import Text
-from charrnn.text.display import characters, printable_name, quoted
+from charrnn.text.display import characters, quoted
 from charrnn.text.reader import TextStream
 from charrnn.text.vocabulary import Vocabulary
 
@@ -29,12 +30,14 @@ BARS = "▁▂▃▄▅▆▇█"
 ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # all others are printable already
 
 
-def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -> Iterator[str]:
+def baseline_table(
+    rows: Iterable[tuple[str, float]], model: str, nats: float, level: str = "char"
+) -> Iterator[str]:
     """The lines of a table, each as soon as it is known: the baselines, then the model.
 
-    ``rows`` are the names of the baselines and their scores in nats per character.
+    ``rows`` are the names of the baselines and their scores in nats per symbol.
     """
-    yield f"{'':<10}  bits/char  nats/char"
+    yield f"{'':<10}  bits/{level}  nats/{level}"
     best = math.inf
     for name, each in rows:
         best = min(best, each)
@@ -43,7 +46,7 @@ def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -
     difference = f"{bits(abs(nats - best)):.4f}"
     which = "better" if nats < best else "worse"
     yield "as good as the best baseline" if difference == "0.0000" else (
-        f"{difference} bits/char {which} than the best baseline")
+        f"{difference} bits/{level} {which} than the best baseline")
 
 
 def colored(environment: Any = os.environ) -> bool:
@@ -141,13 +144,9 @@ def bits_text(nats: float, level: str, digits: int = 4, sign: str = "") -> str:
     return f"{number if float(number) else f'{0:.{digits}f}'} bits/{level}"
 
 
-def plain(value: Any) -> str:
-    """The value of a setting as a config file has it: exact, and as short as possible."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return printable_name(str(value))
+def symbol(level: str) -> str:
+    """What people call a symbol of a model: a character or a byte."""
+    return "byte" if level == "byte" else "character"
 
 
 def counted(count: int, noun: str) -> str:
@@ -187,7 +186,8 @@ def score_line(
     if not as_json:
         done = "read as U+FFFD" if text.vocabulary.replaces else "skipped"
         unknown = f", {counted(text.unknown, 'unknown character')} {done}" if text.unknown else ""
-        return f"{score}{unknown}{', dynamic evaluation' * dynamic}\n".encode()
+        scored = score.text(text.vocabulary.level)
+        return fitted(f"{scored}{unknown}{', dynamic evaluation' * dynamic}\n").encode()
     result = {
         "text": text.name,
         "split": split,

@@ -16,9 +16,10 @@ from charrnn.cli.format import (
     duration,
     in_bits,
     json_line,
-    plain,
     sparkline,
+    symbol,
 )
+from charrnn.config.settings import shown
 from charrnn.text.display import printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.pace import Pace
@@ -84,7 +85,7 @@ class TrainingDisplay:
             self.started = True
             self.first_step(event)
         loss = f"training {bits_text(self.pace.nats_per_char, self.level, 3)}"
-        speed = f"{self.pace.chars_per_second:,.0f} chars/s"
+        speed = f"{self.pace.chars_per_second:,.0f} {self.level}s/s"
         left = self.pace.seconds_left(event)
         if self.bar is not None:
             self.bar.details, self.bar.seconds_left = [loss, speed], left
@@ -157,12 +158,12 @@ def shell_word(name: str) -> str:
 
 def start_lines(event: Start) -> list[str]:
     """The first lines of a run: its text, model, training, settings and notes."""
-    symbol = "byte" if event.level == "byte" else "character"
+    noun = symbol(event.level)
     text = (
-        f"{event.corpus}: {counted(event.chars, symbol)}, {event.distinct:,} distinct; "
+        f"{event.corpus}: {counted(event.chars, noun)}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} training, {event.val_chars:,} validation"
         # Too few to mention, unless the text is short.
-        + (f" (each epoch omits {event.left_over:,} training {symbol}s)"
+        + (f" (each epoch omits {event.left_over:,} training {noun}s)"
            if event.left_over > event.train_chars // 100 else "")
     )
     model = (f"model: {counted(event.parameters, 'parameter')}, "
@@ -172,7 +173,7 @@ def start_lines(event: Start) -> list[str]:
         passes = event.steps / event.steps_per_epoch
         epochs = f"{passes:.3g}" if passes < 100 else f"{passes:,.0f}"
         length = f"{counted(event.steps, 'step')} ({epochs} epoch{'s' * (epochs != '1')})"
-    training = (f"training: {length} of {event.batch_size} x {event.seq_length} {symbol}s, "
+    training = (f"training: {length} of {event.batch_size} x {event.seq_length} {noun}s, "
                 f"dropout {event.dropout:g}, weight decay {event.weight_decay:g}")
     if event.val_chars:
         training += "; validation " + (
@@ -184,7 +185,8 @@ def start_lines(event: Start) -> list[str]:
     if event.settings:
         lines.append("settings: " + ", ".join(
             # A seed is a name, not a quantity.
-            f"{key} {value:,}" if type(value) is int and key != "seed" else f"{key} {plain(value)}"
+            f"{key} {value:,}" if type(value) is int and key != "seed"
+            else f"{key} {printable_name(shown(value))}"
             for key, value in event.settings.items()
         ))
     lines += [f"note: {note}" for note in event.notes]

@@ -35,6 +35,7 @@ from charrnn.training.resume import (
     inherit_architecture,
     inherit_weights,
     resume_settings,
+    without_fraction,
 )
 from charrnn.training.run import Request, Run
 
@@ -63,6 +64,8 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
 
 def _prepare(request: Request, processes: ProcessGroup) -> Run:
     check_inputs_survive(request)
+    unused = request.val is not None and request.config.val_fraction is not None
+    request = without_fraction(request)
     config, init_from, checkpoint = request.config, None, None
     if request.init_from:
         init_from = storage.load(request.init_from)
@@ -112,6 +115,10 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
+    if unused:
+        run.notes.append("val_fraction has no effect with --val")
+    if config.patience and not len(validation):
+        run.notes.append("patience has no effect without validation")
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
