@@ -175,7 +175,7 @@ def shown(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        return repr(value).removesuffix(".0")
     return str(value)
 
 

@@ -289,3 +289,14 @@ def test_how_a_score_is_shown_does_not_change_it(shelf, borders, unknown):
     assert len(bits) == expected["chars"]
     assert np.mean([float(b) for b in bits]) == pytest.approx(expected["bits_per_char"], abs=1e-5)
     assert right.count("1") / len(right) == pytest.approx(expected["accuracy"], abs=1e-12)
+
+
+def test_a_model_of_bytes_is_scored_in_bits_per_byte(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "--level", "byte", "-o", "a.npz"]
+    shown = run_charrnn(*command, cwd=tmp_path).stderr
+    for args in (["--split", "val"], ["--split", "val", "--baselines"], []):
+        result = run_charrnn("eval", "a.txt", "-m", "a.npz", *args, cwd=tmp_path)
+        assert b"bits/byte" in result.stdout and b" bytes" in result.stdout, result
+        shown += result.stdout + result.stderr
+    assert b"/char" not in shown and b"chars/s" not in shown
