@@ -18,7 +18,6 @@ from charrnn.config.settings import DERIVED, FIELDS, Value, shown
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.api.loaded import LoadedModel
-    from charrnn.storage.checkpoint import Checkpoint
 
 NOT_RECORDED = "not recorded"
 SYMBOLS = 80  # of the vocabulary that are shown
@@ -78,11 +77,11 @@ def contents(model: LoadedModel) -> dict[str, Any]:
             "codes": run.vocabulary.codes.tolist(),
             "replaces_unknown": run.vocabulary.replaces,
         },
-        "settings": settings_of(run),
+        "settings": settings_of(model),
         "explicit": run.explicit if run.explicit_recorded else None,
         "changed": run.changed,
-        "not_recorded": not_recorded(settings_of(run), run.origin),
-        "used": used(run),
+        "not_recorded": not_recorded(settings_of(model), run.origin),
+        "used": used(model),
         "progress": {
             "step": progress.step, "steps": progress.steps,
             "best_step": progress.best_step if progress.best_nats is not None else None,
@@ -101,16 +100,17 @@ def contents(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def settings_of(run: Checkpoint) -> dict[str, Value]:
+def settings_of(model: LoadedModel) -> dict[str, Value]:
     """The settings of a run, with the steps, which older files have only in the progress."""
+    run = model.checkpoint
     return {**run.settings, "steps": run.settings["steps"] or run.progress.steps}
 
 
-def used(run: Checkpoint) -> dict[str, int]:
+def used(model: LoadedModel) -> dict[str, int]:
     """What the run used instead of settings that are upper limits or choose automatically."""
-    steps = run.progress.steps
+    run = model.checkpoint
     return {"batch_size": len(run.state), "threads": run.threads,
-            "warmup": min(int(run.settings["warmup"] or 0), steps // 10)}
+            "warmup": min(int(run.settings["warmup"] or 0), run.progress.steps // 10)}
 
 
 def not_recorded(settings: dict[str, Value], origin: dict[str, str | None]) -> list[str]:
@@ -172,8 +172,8 @@ def validation(facts: dict[str, Any]) -> str:
         return f"a separate text, SHA-256 {digest}"
     if fraction is None:
         return "the end of the text; its size is not recorded"
-    # Multiplied as decimal numbers: 100 * 0.07 is 7.000000000000001.
-    return f"the last {(100 * Decimal(shown(fraction))).normalize():f} % of the text" if fraction else "none"
+    percent = 100 * Decimal(shown(fraction))  # decimal: 100 * 0.07 is 7.000000000000001
+    return f"the last {percent.normalize():f} % of the text" if fraction else "none"
 
 
 def undecodable(number: int, errors: str) -> str | None:

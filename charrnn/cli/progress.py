@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
 from charrnn.cli.console import say, stderr_is_terminal
 from charrnn.cli.format import (
-    bits,
     bits_text,
     counted,
     duration,

@@ -96,8 +96,8 @@ def decode(path: Path, data: bytes) -> Metadata:
     """Read the JSON of ``path``.
 
     Raises CheckpointError for another version of the format or of charrnn, and ValueError,
-    KeyError or TypeError for anything that ``encode`` would not have written. The type and size of a value
-    are checked before it is used, parsed or shown.
+    KeyError or TypeError for anything that ``encode`` would not have written. The type and size
+    of a value are checked before it is used, parsed or shown.
     """
     meta: dict[str, Any] = _object(json.loads(data))
     if meta["format"] != FORMAT:
