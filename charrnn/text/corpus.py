@@ -46,7 +46,7 @@ class Text:
     vocabulary: Vocabulary
     digest: str  # SHA-256 of the bytes of the files, unpacked, in their order
     distinct: int = 0  # symbols that occur
-    unknown: int = 0  # characters that are not in the vocabulary: left out, or replaced
+    unknown: int = 0  # characters that are not in the vocabulary and were skipped or replaced
     begins: Sequence[int] = ()  # positions at which the second file and the later ones begin
     notes: Sequence[str] = ()  # on anything unusual in it
     undecodable: int = 0  # byte sequences that were replaced or skipped

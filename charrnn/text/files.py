@@ -81,8 +81,7 @@ class Digest:
 
 
 def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[str]:
-    """The files that are read, in that order.
-
+    """The files to read, in reading order.
     Files keep the given order. A folder is replaced by its files, sorted by name, followed by
     those of its subfolders, also sorted. Links to folders, names that begin with a dot, and
     anything that is not a file are left out. So are files that charrnn itself writes: those with

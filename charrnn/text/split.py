@@ -10,7 +10,7 @@ from numpy import ndarray
 from charrnn.text.corpus import Text
 
 CONTEXT = 128  # symbols before a part that are read first, but not scored
-LARGEST_VALIDATION = 1_000_000  # characters of a long text that validation has by default
+LARGEST_VALIDATION = 1_000_000  # largest default size of the validation part, in characters
 
 
 @dataclass(frozen=True)

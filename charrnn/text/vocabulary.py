@@ -106,7 +106,7 @@ class Vocabulary:
         return None
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
-        """``encode`` for a string; at byte level for the UTF-8 bytes of a string."""
+        """``encode`` for a string; at byte level, for its UTF-8 bytes or for bytes."""
         if self.level == "byte":
             raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)

@@ -66,7 +66,7 @@ def test_a_run_stopped_at_any_step_and_resumed_equals_one_never_stopped(corpus, 
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 4), (3, 1), (4, 2)])
-def test_a_run_resumes_in_another_number_of_processes(
+def test_a_run_resumes_with_another_number_of_processes(
     shared_corpus, tmp_path, before, after
 ):
     train_in(1, shared_corpus, tmp_path / "whole.npz", deterministic=True)
