@@ -63,6 +63,13 @@ class SettingOption(click.Option):
     group: str
 
 
+def metavar(key: str) -> str:
+    """What the help of all commands shows for the value of a setting."""
+    if choices := FIELDS[key].metadata["choices"]:
+        return f"[{'|'.join(choices)}]"
+    return "NAME" if key == "encoding" else SettingType(key).name.upper()
+
+
 def setting_options(command: click.Command) -> click.Command:
     """Give a command one option per setting."""
     for key, field in FIELDS.items():
@@ -74,7 +81,7 @@ def setting_options(command: click.Command) -> click.Command:
             shown = field.metadata["rule"] or ("" if default is None else str(default))
             shown = shown and f"  [default: {shown}]"
             option = SettingOption([name], type=kind, help=more + shown,
-                                   metavar="|".join(kind.choices) or kind.name.upper())
+                                   metavar=metavar(key))
         option.group = field.metadata["group"]
         command.params.append(option)
     return command
@@ -153,7 +160,7 @@ def unknown_option(command: Any) -> Any:
 
 def encoding_option(command: Any) -> Any:
     return click.option(
-        "--encoding", type=SettingType("encoding"), metavar="NAME",
+        "--encoding", type=SettingType("encoding"), metavar=metavar("encoding"),
         help="Encoding of the text.  [default: utf-8; for the training or validation text, as in "
         "training]",
     )(command)
@@ -161,7 +168,7 @@ def encoding_option(command: Any) -> Any:
 
 def errors_option(command: Any) -> Any:
     return click.option(
-        "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
+        "--errors", type=SettingType("errors"), metavar=metavar("errors"),
         help="What to do with bytes that cannot be decoded: report an error (strict), replace "
         "them with U+FFFD, or skip them.  [default: strict; for the training or validation text, "
         "as in training]",
