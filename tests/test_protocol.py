@@ -543,8 +543,8 @@ def test_the_page_has_every_field_of_every_event():
 def test_the_results_of_eval_have_the_keys_and_types_of_the_page(folder):
     titles = ("command", "key", "type", "what it is")
     for command, head in (
-        (["--split", "val", "--baselines"], "text"), ([], "text"), (["--dynamic"], "text"),
-        (["--per-line"], "line"),
+        (["--split", "val", "--baselines"], "whole text"), ([], "whole text"),
+        (["--dynamic"], "whole text"), (["--per-line"], "line"),
     ):
         keys = documented("both", head, titles=titles)
         compare = "--baselines" in command
