@@ -162,7 +162,7 @@ def start_lines(event: Start) -> list[str]:
         f"{event.corpus}: {counted(event.chars, noun)}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} training, {event.val_chars:,} validation"
         # Too few to mention, unless the text is short.
-        + (f" (each epoch omits {event.left_over:,} training {noun}s)"
+        + (f" (each epoch omits {counted(event.left_over, f'training {noun}')})"
            if event.left_over > event.train_chars // 100 else "")
     )
     model = (f"model: {counted(event.parameters, 'parameter')}, "

@@ -53,7 +53,7 @@ class Config:
     errors: str = setting(
         "strict", "Text", choices=("strict", "replace", "skip"),
         help="Undecodable bytes: report an error, replace them with U+FFFD, or skip them. Change "
-        "it if only a few are damaged.")
+        "it for a text with a few damaged bytes.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
         help="Share of the text, taken from its end, used for validation.")

@@ -55,6 +55,8 @@ def test_one_thing_is_singular_and_absent_things_are_not_mentioned():
                                 val_chars=0, settings={}, notes=[])
     text, _, training = start_lines(start)
     assert text.startswith("play.txt: 1 byte, ")
+    omits = start_lines(dataclasses.replace(START, train_chars=50, left_over=1))[0]
+    assert omits.endswith(" (each epoch omits 1 training character)")
     assert training == ("training: 1 step (1 epoch) of 64 x 32 bytes, dropout 0.02, "
                         "weight decay 0.1")
     timed = start_lines(dataclasses.replace(START, steps=0, processes=2))[2]
