@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from charrnn.cli.console import say
-from charrnn.cli.format import bits, counted, in_bits
+from charrnn.cli.format import bits_text, counted, in_bits, symbol
 from charrnn.inference.scoring import Score, Scored
 from charrnn.system.terminal import stderr_is_terminal
 
@@ -37,7 +37,7 @@ def scoring_bar(blocks: Iterable[Scored], total: int) -> Iterator[Scored]:
 
 
 @contextmanager
-def running_score() -> Iterator[Callable[[Score], None]]:
+def running_score(level: str = "char") -> Iterator[Callable[[Score], None]]:
     """A function that shows the score so far of a text of unknown length: as a bar that only
     counts, or as a line now and then."""
     bar: LiveBar | None = None
@@ -49,11 +49,12 @@ def running_score() -> Iterator[Callable[[Score], None]]:
             return
         last = time.monotonic()
         if not stderr_is_terminal():
-            say(f"so far {in_bits(score.nats_per_char)}, {counted(score.chars, 'character')}")
+            say(f"so far {in_bits(score.nats_per_char, level)}, "
+                f"{counted(score.chars, symbol(level))}")
             return
         if bar is None:
-            bar = live_bar("character", None)
-        bar.details = [f"{bits(score.nats_per_char):.4f} bits/char"]
+            bar = live_bar(symbol(level), None)
+        bar.details = [bits_text(score.nats_per_char, level)]
         bar.update(score.chars - bar.n)
 
     try:

@@ -61,6 +61,18 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def fitted(text: str) -> str:
+    """Lines of a result for people, wrapped if standard output is a terminal."""
+    from charrnn.text.wrapping import wrapped  # --help needs this module but not that one
+
+    if not stdout_is_terminal():
+        return text
+    size = 0
+    with suppress(OSError, ValueError):  # of a terminal that does not know its size
+        size = os.get_terminal_size(sys.stdout.fileno()).columns
+    return wrapped(text, (size or 80) - 1)
+
+
 def write_text(text: str | bytes) -> None:
     """Write a result that contains text from outside: raw in a pipe, escaped on a terminal."""
     from charrnn.text.display import printable

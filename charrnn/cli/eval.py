@@ -69,13 +69,13 @@ class Output(NamedTuple):
 @encoding_option("the text")
 @errors_option("the text")
 @click.option("--per-line", is_flag=True,
-              help="Score each line of each file on its own. Columns separated by tabs: bits/char, "
-              "characters, nats, text.")
+              help="Score each line of each file on its own. Columns separated by tabs: bits/char "
+              "(bits/byte at byte level), characters, nats, text.")
 @click.option("--dynamic", is_flag=True,
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as coloured text, elsewhere in "
+              help="Show the bits of each character: on a terminal as colored text, elsewhere in "
               "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
               "character).")
 @click.option("--baselines", is_flag=True,
@@ -176,7 +176,8 @@ def score_whole(
         write(score_line(score, text, split, model.path, dynamic, True, dict(rows)))
         return
     write(score_line(score, text, split, model.path, dynamic, False))
-    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char):
+    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char,
+                               model.vocabulary.level):
         write(f"{line}\n".encode())
 
 
@@ -190,7 +191,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     score = NO_SCORE
     with listening() as signals:
         try:
-            with running_score() as show:
+            with running_score(model.vocabulary.level) as show:
                 # If a signal comes during the wait for more, what was read is still scored.
                 blocks = model.score_stream(until_stopped(stream, signals), threads)
                 for block in check_finite(blocks, stream.name):
@@ -251,12 +252,12 @@ def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:
-    """The text in colours on a terminal that supports them, else a table."""
+    """The text in colors on a terminal that supports them, else a table."""
     from charrnn.cli import format
 
-    if stdout_is_terminal() and format.coloured():
+    if stdout_is_terminal() and format.colored():
         write(f"{format.legend()}\n\n".encode())
-        for shown in format.coloured_blocks(ids, blocks, model.vocabulary):
+        for shown in format.colored_blocks(ids, blocks, model.vocabulary):
             write(shown.encode())
         write(b"\n")
         return

@@ -1,4 +1,4 @@
-"""Scores, numbers and text as the commands print them: lines, tables, JSON, colours."""
+"""Scores, numbers and text as the commands print them: lines, tables, JSON, colors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
+from charrnn.cli.console import fitted
 from charrnn.inference.scoring import Score, Scored
 from charrnn.text.corpus import Text
 from charrnn.text.display import characters, quoted
@@ -21,20 +22,22 @@ from charrnn.text.vocabulary import Vocabulary
 
 LN2 = math.log(2)
 
-# (bits, background, text): the colours of symbols of up to that many bits, of a terminal's 256.
-# White to dark blue differ in brightness, so colour-blind readers can tell them apart.
+# (bits, background, text): the colors of symbols of up to that many bits, of a terminal's 256.
+# White to dark blue differ in brightness, so color-blind readers can tell them apart.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
 PASSAGE = 200  # characters shown of a copied passage
 BARS = "▁▂▃▄▅▆▇█"
 ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # all others are printable already
 
 
-def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -> Iterator[str]:
+def baseline_table(
+    rows: Iterable[tuple[str, float]], model: str, nats: float, level: str = "char"
+) -> Iterator[str]:
     """The lines of a table, each as soon as it is known: the baselines, then the model.
 
-    ``rows`` are the names of the baselines and their scores in nats per character.
+    ``rows`` are the names of the baselines and their scores in nats per symbol.
     """
-    yield f"{'':<10}  bits/char  nats/char"
+    yield f"{'':<10}  bits/{level}  nats/{level}"
     best = math.inf
     for name, each in rows:
         best = min(best, each)
@@ -43,16 +46,16 @@ def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -
     difference = f"{bits(abs(nats - best)):.4f}"
     which = "better" if nats < best else "worse"
     yield "as good as the best baseline" if difference == "0.0000" else (
-        f"{difference} bits/char {which} than the best baseline")
+        f"{difference} bits/{level} {which} than the best baseline")
 
 
-def coloured(environment: Any = os.environ) -> bool:
-    """Whether to use colours on a terminal: see no-color.org."""
+def colored(environment: Any = os.environ) -> bool:
+    """Whether to use colors on a terminal: see no-color.org."""
     return not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
 
 
 def legend() -> str:
-    """The bits that each colour stands for."""
+    """The bits that each color stands for."""
     marks, low = [], 0.0
     for high, background, text in SHADES:
         label = f" {low:g} to {high:g} " if math.isfinite(high) else f" more than {low:g} "
@@ -61,10 +64,10 @@ def legend() -> str:
     return "bits: " + " ".join(marks)
 
 
-def coloured_blocks(
+def colored_blocks(
     ids: ndarray, blocks: Iterable[Scored], vocabulary: Vocabulary
 ) -> Iterator[str]:
-    """The text (N,) in colours, block by block.
+    """The text (N,) in colors, block by block.
 
     A CR before a newline is shown as part of it: the newline has the bits of both.
     """
@@ -79,17 +82,17 @@ def coloured_blocks(
         symbols, at = ids[at:end], end
         returns = np.flatnonzero((symbols[:-1] == newline[0]) & (symbols[1:] == newline[1]))
         nats[returns + 1] += nats[returns]
-        yield coloured_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
+        yield colored_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
 
 
-def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
-    """The text, each symbol on the background colour for its bits."""
+def colored_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
+    """The text, each symbol on the background color for its bits."""
     pieces, current = [], None
     for symbol, each in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
         if symbol == "\\x09":  # a tab in a text of bytes, which is not escaped here
             symbol = "\t"
         shade = next((b, t) for high, b, t in SHADES if each <= high)
-        if symbol == "\n":  # a coloured newline would colour the rest of the line
+        if symbol == "\n":  # a colored newline would color the rest of the line
             pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m⏎\x1b[0m\n")
             current = None
             continue
@@ -127,9 +130,23 @@ def bits(nats: float) -> float:
     return nats / LN2
 
 
-def in_bits(nats: float) -> str:
-    """A score for people, given in nats per character: 2.1755 bits/char (1.5080 nats/char)."""
-    return f"{bits(nats):.4f} bits/char ({nats:.4f} nats/char)"
+def in_bits(nats: float, level: str = "char") -> str:
+    """A score for people, given in nats per symbol: 2.1755 bits/char (1.5080 nats/char).
+
+    The ``level`` of a model, char or byte, is also the unit of its symbols.
+    """
+    return f"{bits(nats):.4f} bits/{level} ({nats:.4f} nats/{level})"
+
+
+def bits_text(nats: float, level: str, digits: int = 4, sign: str = "") -> str:
+    """Nats per symbol as bits with their unit, such as 2.175 bits/byte; never -0.0000."""
+    number = f"{bits(nats):{sign}.{digits}f}"
+    return f"{number if float(number) else f'{0:.{digits}f}'} bits/{level}"
+
+
+def symbol(level: str) -> str:
+    """What people call a symbol of a model: a character or a byte."""
+    return "byte" if level == "byte" else "character"
 
 
 def counted(count: int, noun: str) -> str:
@@ -155,7 +172,8 @@ def score_line(
     if not as_json:
         done = "read as U+FFFD" if text.vocabulary.replaces else "skipped"
         unknown = f", {counted(text.unknown, 'unknown character')} {done}" if text.unknown else ""
-        return f"{score}{unknown}{', dynamic evaluation' * dynamic}\n".encode()
+        scored = score.text(text.vocabulary.level)
+        return fitted(f"{scored}{unknown}{', dynamic evaluation' * dynamic}\n").encode()
     result = {
         "text": text.name,
         "split": split,

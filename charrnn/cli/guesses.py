@@ -31,7 +31,7 @@ OPTIONS = {
     "init": "prime", "input": "prime prime-file", "prefix": "prime", "prompt": "prime",
     "seed_text": "prime", "start": "prime", "start_text": "prime", "text": "prime",
     "prompt_file": "prime-file",
-    "t": "temperature", "k": "top-k", "nucleus": "top-p", "p": "top-p",
+    "t": "temperature", "k": "top-k", "nucleus": "top-p", "p": "prime top-p",
     "eos": "stop", "until": "stop",
     "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",

@@ -73,6 +73,13 @@ class SettingOption(click.Option):
     group: str
 
 
+def metavar(key: str) -> str:
+    """What the help of all commands shows for the value of a setting."""
+    if choices := FIELDS[key].metadata["choices"]:
+        return f"[{'|'.join(choices)}]"
+    return "NAME" if key == "encoding" else SettingType(key).name.upper()
+
+
 def setting_options(command: click.Command) -> click.Command:
     """Give a command one option per setting."""
     for key, field in FIELDS.items():
@@ -84,7 +91,7 @@ def setting_options(command: click.Command) -> click.Command:
             shown = field.metadata["rule"] or ("" if default is None else str(default))
             shown = shown and f"  [default: {shown}]"
             option = SettingOption([name], type=kind, help=more + shown,
-                                   metavar="|".join(kind.choices) or kind.name.upper())
+                                   metavar=metavar(key))
         option.group = field.metadata["group"]
         command.params.append(option)
     return command
@@ -163,7 +170,7 @@ def unknown_option(command: Any) -> Any:
 
 def encoding_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
-        "--encoding", type=SettingType("encoding"), metavar="NAME",
+        "--encoding", type=SettingType("encoding"), metavar=metavar("encoding"),
         help=f"Encoding of {texts}.  [default: utf-8; for the training or validation text, as in "
         "training]",
     )
@@ -171,7 +178,7 @@ def encoding_option(texts: str) -> Callable[[Any], Any]:
 
 def errors_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
-        "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
+        "--errors", type=SettingType("errors"), metavar=metavar("errors"),
         help=f"What to do with bytes of {texts} that cannot be decoded: report an error (strict), "
         "replace them with U+FFFD, or skip them.  [default: strict; for the training or "
         "validation text, as in training]",

@@ -170,6 +170,22 @@ def option_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
+def shown(value: Value) -> str:
+    """A value as a config file spells it: exact, and as short as possible."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return str(value)
+
+
+def as_option(key: str, value: str) -> str:
+    """The option that sets ``key`` to a value, which is spelled as for a shell."""
+    if TYPES[key] is bool:
+        return option_name(key) if value == "true" else option_name("no_" + key)
+    return f"{option_name(key)} {value}"
+
+
 def changed(settings: Mapping[str, Value], explicit: Collection[str]) -> list[str]:
     """The settings that differ from the built-in defaults, whether set or inherited.
 

@@ -87,13 +87,14 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "save": ("out",),
     "save_dir": ("out",),
     "checkpoint_dir": ("out",),
-    "model": ("checkpoint", "out"),
+    "model": ("checkpoint",),
     "checkpoint": ("out",),
     "pretrained": ("init_from",),
     "validation": ("val",),
     "val_file": ("val",),
     "force": ("overwrite",),
     "silent": ("quiet",),
+    "temp": ("temperature",),
 }
 # Names that are not settings, but may be expected in a YAML file, and what the message says.
 NOT_SETTINGS = {

@@ -49,10 +49,15 @@ class Score:
         return Score(self.chars + other.chars, self.nats + other.nats, self.right + other.right)
 
     def __str__(self) -> str:
+        return self.text("char")
+
+    def text(self, level: str) -> str:
+        """The score for people; the ``level`` of the model, char or byte, names its unit."""
+        symbol = "byte" if level == "byte" else "character"
         return (
-            f"{self.bits_per_char:.4f} bits/char ({self.nats_per_char:.4f} nats/char), "
+            f"{self.bits_per_char:.4f} bits/{level} ({self.nats_per_char:.4f} nats/{level}), "
             f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
-            f"{self.chars:,} character{'s' * (self.chars != 1)}"
+            f"{self.chars:,} {symbol}{'s' * (self.chars != 1)}"
         )
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 
 import charrnn
 from charrnn.config.parsing import MAX_INTEGER, MAX_VALUE, parse
-from charrnn.config.settings import FIELDS, Value
+from charrnn.config.settings import DERIVED, FIELDS, Value
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.system.machine import MAX_THREADS
 from charrnn.text.vocabulary import CODE_POINTS
@@ -95,9 +95,9 @@ def encode(metadata: Metadata) -> bytes:
 def decode(path: Path, data: bytes) -> Metadata:
     """Read the JSON of ``path``.
 
-    Raises CheckpointError for another version of the format, and ValueError, KeyError or
-    TypeError for anything that ``encode`` would not have written. The type and size of a value
-    are checked before it is used, parsed or shown.
+    Raises CheckpointError for another version of the format or of charrnn, and ValueError,
+    KeyError or TypeError for anything that ``encode`` would not have written. The type and size
+    of a value are checked before it is used, parsed or shown.
     """
     meta: dict[str, Any] = _object(json.loads(data))
     if meta["format"] != FORMAT:
@@ -107,8 +107,8 @@ def decode(path: Path, data: bytes) -> Metadata:
             f"{path} has format {_shown(meta['format_version'])}, but this version of charrnn, "
             f"{charrnn.__version__}, reads only format {FORMAT_VERSION}"
         )
-    return Metadata(
-        settings=_settings(_object(meta["settings"])),
+    found = Metadata(
+        settings=_settings(path, _object(meta["settings"])),
         changed=_names(meta["changed"]),
         explicit=_names(meta["explicit"]) if "explicit" in meta else None,
         vocabulary_size=_whole(meta["vocabulary_size"], 1, CODE_POINTS),
@@ -124,13 +124,34 @@ def decode(path: Path, data: bytes) -> Metadata:
         samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
         undecodable=_whole(meta.get("undecodable", 0), 0, MAX_INTEGER),
     )
+    _check_consistent(found)
+    return found
 
 
-def _settings(settings: dict[str, Any]) -> dict[str, Value]:
+def _check_consistent(found: Metadata) -> None:
+    """Raise ValueError for values that exclude each other."""
+    settings, explicit = found.settings, found.explicit
+    if found.undecodable and settings["errors"] == "strict":
+        raise ValueError(f"errors strict excludes {found.undecodable:,} undecodable byte sequences")
+    if explicit is None:  # an older file
+        return
+    missing = [key for key in DERIVED if key != "val_fraction" and settings[key] is None]
+    if missing:
+        raise ValueError(f"{missing[0]} has no value")
+    fraction, file = settings["val_fraction"], found.origin["val"]
+    if file is None and fraction is None:
+        raise ValueError("val_fraction has no value")
+    # One that was set beside a validation file was stored by earlier versions.
+    if file is not None and fraction is not None and "val_fraction" not in explicit:
+        raise ValueError("it has both a validation file and a val_fraction")
+
+
+def _settings(path: Path, settings: dict[str, Any]) -> dict[str, Value]:
     """The settings of a file, each checked for its type and range in this version."""
     unknown = settings.keys() - FIELDS.keys()
     if unknown:
-        raise ValueError(f"{_shown(min(unknown))} is not a setting that this version knows")
+        raise CheckpointError(f"{path} was written by a newer version of charrnn (it has the "
+                              f"setting {_shown(min(unknown))})")
     checked: dict[str, Value] = {}
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]

@@ -13,6 +13,8 @@ from typing import Any
 # The keys in bits of scores whose keys in nats do not contain the unit.
 BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
 
+NOT_IN_JSON = ("validations",)  # each of them was in an event of its own
+
 
 @dataclass(frozen=True)
 class Event:
@@ -31,6 +33,8 @@ class Event:
         """The object that ``--json`` prints."""
         found: dict[str, Any] = {"event": type(self).__name__.lower()}
         for key, value in asdict(self).items():
+            if key in NOT_IN_JSON:
+                continue
             found[key] = value
             bits_key = BITS_OF_NGRAMS.get(key, key.replace("nats_per_char", "bits_per_char"))
             if bits_key != key:
@@ -61,6 +65,8 @@ class Start(Event):
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults
     notes: list[str] = field(default_factory=list)
+    # The validation scores in the history of the run, None where there is none.
+    validations: list[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Step(Event):
     grad_norm: float  # before clipping
     learning_rate: float
     chars_per_second: float
+    training_nats_per_char: float  # mean of the losses since the last validation, this one included
 
 
 @dataclass(frozen=True)

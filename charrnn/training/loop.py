@@ -55,7 +55,8 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
         state, loss, stop = update.gradient.state, update.gradient.loss, update.gradient.stop
         count_step(run, loss, update.grad_norm)
         speed = update.gradient.chars / max(time.perf_counter() - clock, 1e-9)
-        yield Step(*now(), loss, update.grad_norm, update.learning_rate, speed)
+        mean = progress.losses / progress.since
+        yield Step(*now(), loss, update.grad_norm, update.learning_rate, speed, mean)
 
         last = progress.step >= progress.steps
         due = last or progress.step % run.eval_every == 0
@@ -64,7 +65,6 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             if len(run.validation):
                 nats = validate(run)
                 compared = compared or ngram_scores(run)
-                mean = progress.losses / progress.since
                 yield Eval(*now(), nats, mean, progress.best_nats, progress.stale == 0, *compared)
             note_history(run, nats, update.learning_rate)
             checkpoint.remember_sample(progress.step, sample(run))
@@ -113,6 +113,7 @@ def start(run: Run, elapsed: float = 0.0) -> Start:
         path=str(run.path),
         settings={key: run.checkpoint.settings[key] for key in run.checkpoint.changed},
         notes=[*run.text.notes, *run.notes],
+        validations=[nats for _, _, nats, *_ in run.checkpoint.history],
     )
 
 

@@ -39,6 +39,7 @@ from charrnn.training.resume import (
     inherit_architecture,
     inherit_weights,
     resume_settings,
+    without_fraction,
 )
 from charrnn.training.run import Request, Run
 
@@ -70,6 +71,8 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     exists = request.path.exists()
     if exists and request.overwrite:
         archive.check_replaceable(request.path)
+    unused = request.val is not None and request.config.val_fraction is not None
+    request = without_fraction(request)
     config, init_from, checkpoint = request.config, None, None
     if request.init_from:
         init_from = storage.load(request.init_from)
@@ -123,6 +126,10 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
     if init_from and not run.resumed:
         run.notes.append(f"the weights are those of {printable_name(str(request.init_from))}, "
                          f"step {init_from.progress.best_step:,}")
+    if unused:
+        run.notes.append("val_fraction has no effect with --val")
+    if config.patience and not len(validation):
+        run.notes.append("patience has no effect without validation")
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run

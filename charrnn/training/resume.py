@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config.parsing import check_bytes
-from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name
+from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name, shown
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
 from charrnn.storage.checkpoint import Checkpoint
@@ -84,6 +84,14 @@ def digest_of_documents(texts: Sequence[Text]) -> str:
     return hashlib.sha256(np.concatenate(positions).tobytes()).hexdigest()
 
 
+def without_fraction(request: Request) -> Request:
+    """``request`` without a validation fraction, which has no effect with a validation file."""
+    if request.val is None:
+        return request
+    return dataclasses.replace(
+        request, config=dataclasses.replace(request.config, val_fraction=None))
+
+
 def explicit(request: Request) -> list[str]:
     """The settings that a config file or an option sets; null in a file sets none."""
     return [key for key in FIELDS
@@ -101,6 +109,9 @@ def resume_settings(
     the current texts. ``checkpoint`` takes over the settings that may change, and the digest of
     ``documents`` if it is too old to have one.
     """
+    if checkpoint.origin["val"]:  # beside which earlier versions stored a val_fraction if set
+        checkpoint.settings["val_fraction"] = None
+        checkpoint.explicit = [key for key in checkpoint.explicit if key != "val_fraction"]
     now, then = set(explicit(request)), set(checkpoint.explicit)
     stored: dict[str, Any] = {
         key: value for key, value in checkpoint.settings.items()
@@ -122,8 +133,11 @@ def resume_settings(
             asked = getattr(with_defaults(now_unset), key)
         if asked != has:
             different.add(key)
-            differences.append(f"{key} {_shown(has, key not in then)} there, "
-                               f"{_shown(asked, key not in now)} now")
+            there, here = _shown(has, key not in then), _shown(asked, key not in now)
+            if key == "val_fraction":
+                there = "not used with --val" if checkpoint.origin["val"] else there
+                here = "not used with --val" if origin["val"] else here
+            differences.append(f"{key} {there} there, {here} now")
     differences += _different_origin(origin, checkpoint.origin)
     reset = known.borders == "reset" and checkpoint.documents is not None
     if reset and origin == checkpoint.origin and documents != checkpoint.documents:
@@ -150,7 +164,7 @@ def _shown(value: Value, default: bool) -> str:
     """A value of a setting in a message, never None."""
     if value is None:
         return "default"
-    return f"{value} (default)" if default else f"{value}"
+    return f"{shown(value)} (default)" if default else shown(value)
 
 
 def _different_origin(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import COMMAND, ENVIRONMENT, run_charrnn
 
 from charrnn.cli import console
 from charrnn.cli.console import ReaderGone, TextOutput
@@ -16,6 +19,7 @@ from charrnn.errors import CharrnnError
 from charrnn.system import terminal
 from charrnn.text.display import printable
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.wrapping import columns
 
 
 def written(text, terminal, level="char"):
@@ -179,3 +183,30 @@ def test_buffered_output_can_be_discarded(monkeypatch, tmp_path):
         console.silence_stdout()
         file.flush()
     assert os.path.getsize(tmp_path / "out") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize("width", [50, 80])
+@pytest.mark.parametrize("args", [["eval", "corpus.txt", "-q"], ["info"]])
+def test_a_result_for_people_is_wrapped_on_a_terminal_alone(home, width, args):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 99, width, 0, 0))
+    with subprocess.Popen([*COMMAND, *args], cwd=home, stdout=theirs, env=ENVIRONMENT) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # this is how Linux signals the end of a terminal
+            while data := os.read(ours, 4096):
+                shown += data
+        os.close(ours)
+    assert process.returncode == 0
+    piped = run_charrnn(*args, cwd=home).stdout.decode()
+    text = shown.decode()
+    assert text.split() == piped.split()
+    too_long = [row for row in text.splitlines() if columns(row) >= width]
+    assert all(len(row.split()) == 1 for row in too_long), "a digest is a single word"
+    assert max(map(columns, piped.splitlines())) > 80

@@ -221,11 +221,11 @@ def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_sco
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-@pytest.mark.parametrize(("environment", "colours"), [
+@pytest.mark.parametrize(("environment", "colors"), [
     ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False),
     ({"TERM": "dumb"}, False),
 ])
-def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours):
+def test_surprisal_on_a_terminal_is_the_colored_text(home, environment, colors):
     import pty
 
     (home / "short.txt").write_text("sieben\n")
@@ -236,8 +236,8 @@ def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours
     os.close(slave)
     shown = os.read(master, 10_000).decode()
     os.close(master)
-    assert ("\x1b[38;5;" in shown) == colours
-    assert ("\t" in shown) != colours
+    assert ("\x1b[38;5;" in shown) == colors
+    assert ("\t" in shown) != colors
 
 
 def test_a_note_is_printed_if_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
@@ -297,3 +297,14 @@ def test_how_a_score_is_shown_does_not_change_it(shelf, borders, unknown):
     assert len(bits) == expected["chars"]
     assert np.mean([float(b) for b in bits]) == pytest.approx(expected["bits_per_char"], abs=1e-5)
     assert right.count("1") / len(right) == pytest.approx(expected["accuracy"], abs=1e-12)
+
+
+def test_a_model_of_bytes_is_scored_in_bits_per_byte(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "--level", "byte", "-o", "a.npz"]
+    shown = run_charrnn(*command, cwd=tmp_path).stderr
+    for args in (["--split", "val"], ["--split", "val", "--baselines"], []):
+        result = run_charrnn("eval", "a.txt", "-m", "a.npz", *args, cwd=tmp_path)
+        assert b"bits/byte" in result.stdout and b" bytes" in result.stdout, result
+        shown += result.stdout + result.stderr
+    assert b"/char" not in shown and b"chars/s" not in shown

@@ -50,7 +50,7 @@ def test_a_text_or_a_checkpoint_without_a_command_gets_the_whole_command(tmp_pat
     (["train", "--rnn-size"], "--hidden-size"), (["train", "--rnn_size"], "--hidden-size"),
     (["train", "--num-layers"], "--layers"), (["train", "--batch"], "--batch-size"),
     (["train", "--output"], "--out"), (["train", "--learning_rate"], "--learning-rate"),
-    (["train", "--batchsize"], "--batch-size"),
+    (["train", "--batchsize"], "--batch-size"), (["sample", "-p"], "--prime or --top-p"),
     (["sample", "--model"], "--checkpoint"), (["sample", "--temp"], "--temperature"),
     (["sample", "-temperature"], "--temperature"), (["sample", "--len"], "--length"),
     (["sample", "--n"], "--length or --count"), (["sample", "-n"], "--length or --count"),

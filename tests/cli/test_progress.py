@@ -27,7 +27,8 @@ START = Start(
     train_chars=1_003_854, val_chars=111_540, left_over=100, dropout=0.02, weight_decay=0.1,
     eval_every=273, batch_size=64, seq_length=32, steps_per_epoch=490, parameters=216_961,
     memory_bytes=30_000_000, processes=1, threads=2, continued=False, path="play.npz",
-    settings={"hidden_size": 256, "learning_rate": 0.004}, notes=["a note"],
+    settings={"steps": 4000, "learning_rate": 0.004, "seed": 2024, "deterministic": True,
+              "val_fraction": 0.089011}, notes=["a note"],
 )
 EVAL = Eval(400, 6000, 2.05, 10.0, 2.1755 * LN2, 2.0312 * LN2, 2.1755 * LN2, True,
             unigram=4.0 * LN2, trigram=2.7505 * LN2)
@@ -37,10 +38,11 @@ END = End(6000, 6000, 12.0, 99.0, "done", 2.1755 * LN2, 5460, "play.npz")
 def test_a_run_introduces_itself():
     assert start_lines(START) == [
         "play.txt: 1,115,394 characters, 65 distinct; 1,003,854 training, 111,540 validation",
-        "model: 216,961 parameters, about 30 MB",
+        "model: 216,961 parameters, about 30 MB of memory",
         "training: 6,000 steps (12.2 epochs) of 64 x 32 characters, dropout 0.02, weight decay "
         "0.1; validation every 273 steps",
-        "settings: hidden_size 256, learning_rate 0.004",
+        "settings: steps 4,000, learning_rate 0.004, seed 2024, deterministic true, "
+        "val_fraction 0.089011",
         "note: a note",
     ]
 
@@ -50,6 +52,8 @@ def test_one_thing_is_singular_and_absent_things_are_not_mentioned():
                                 val_chars=0, settings={}, notes=[])
     text, _, training = start_lines(start)
     assert text.startswith("play.txt: 1 byte, ")
+    omits = start_lines(dataclasses.replace(START, train_chars=50, left_over=1))[0]
+    assert omits.endswith(" (each epoch omits 1 training character)")
     assert training == ("training: 1 step (1 epoch) of 64 x 32 bytes, dropout 0.02, "
                         "weight decay 0.1")
     timed = start_lines(dataclasses.replace(START, steps=0, processes=2))[2]
@@ -61,15 +65,17 @@ BEST = "validation 2.1755 bits/char (1.5079 nats/char), training 2.0312 bits/cha
 
 
 @pytest.mark.parametrize(("changes", "before", "expected"), [
-    ({}, None, BEST + "new best; 0.575 bits/char better than trigrams"),
+    ({}, None, BEST + "new best; 0.575 bits/char better than 3-grams"),
     ({}, 2.2 * LN2, BEST + "new best; change -0.0245 bits/char; "
-                           "0.575 bits/char better than trigrams"),
+                           "0.575 bits/char better than 3-grams"),
     ({"improved": False, "best_nats_per_char": 2.17 * LN2}, 2.17 * LN2,
      BEST + "best 2.1700 bits/char; change +0.0055 bits/char; "
-            "0.575 bits/char better than trigrams"),
-    ({"trigram": 2.0 * LN2}, None, BEST + "new best; 0.175 bits/char worse than trigrams"),
+            "0.575 bits/char better than 3-grams"),
+    ({"trigram": 2.0 * LN2}, None, BEST + "new best; 0.175 bits/char worse than 3-grams"),
     ({"trigram": 1.0 * LN2, "unigram": 2.0 * LN2}, None,
-     BEST + "new best; 0.175 bits/char worse than unigrams"),
+     BEST + "new best; 1.175 bits/char worse than 3-grams"),
+    ({}, 2.17549 * LN2, BEST + "new best; change 0.0000 bits/char; "
+                               "0.575 bits/char better than 3-grams"),
     ({"nats_per_char": None, "improved": False}, 2.2 * LN2,
      "validation overflowed (lower --learning-rate), training 2.0312 bits/char, "
      "best 2.1755 bits/char"),
@@ -87,6 +93,64 @@ def test_the_last_lines_have_the_best_score_and_the_next_command(capsys):
     ]
 
 
+NO_BEST = dataclasses.replace(END, best_nats_per_char=None, best_step=0)
+
+
+@pytest.mark.parametrize(("start", "events", "result"), [
+    ({}, [dataclasses.replace(EVAL, nats_per_char=None)],
+     "done: 6,000 steps; no validation score was finite, so the last weights are kept: "
+     "lower --learning-rate"),
+    ({"validations": [None]}, [],
+     "done: 6,000 steps; no validation score was finite, so the last weights are kept: "
+     "lower --learning-rate"),
+    ({}, [], "done: 6,000 steps; not validated yet"),
+    ({"val_chars": 0, "validations": [None]},
+     [Step(6000, 6000, 9.0, 9.0, 9.0, 1.0, 0.1, 9.0, 2.0 * LN2)],
+     "done: 6,000 steps; training 2.0000 bits/char (1.3863 nats/char)"),
+    ({"val_chars": 0, "validations": [None]}, [], "done: 6,000 steps"),
+])
+def test_without_a_score_the_end_shows_why_or_the_training_loss(start, events, result, capsys):
+    display = TrainingDisplay(quiet=False)
+    for event in (dataclasses.replace(START, **start), *events, NO_BEST):
+        display.show(event)
+    assert result in capsys.readouterr().err.splitlines()
+
+
+def test_after_a_resume_the_change_and_the_curve_include_the_stored_validations(capsys):
+    display = TrainingDisplay(quiet=False)
+    display.show(dataclasses.replace(START, validations=[3 * LN2, None, 2.2 * LN2]))
+    display.show(EVAL)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "change -0.0245 bits/char" in line and line.endswith("; validations █▁▁")
+
+
+def test_a_model_of_bytes_is_scored_in_bits_per_byte(capsys):
+    display = TrainingDisplay(quiet=False)
+    step = Step(6000, 6000, 9.0, 9.0, 9.0, 1.0, 0.1, 9.0, 2.0 * LN2)
+    display.last_line = -99.0
+    for event in (dataclasses.replace(START, level="byte", validations=[2.2 * LN2]), step,
+                  dataclasses.replace(EVAL, improved=False), END):
+        display.show(event)
+    shown = capsys.readouterr().err
+    assert shown.count("bits/byte") == 7 and shown.count("nats/byte") == 2
+    assert "/char" not in shown
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"steps": 490_000_000}, "training: 490,000,000 steps (1,000,000 epochs) of"),
+    ({"steps": 49}, "training: 49 steps (0.1 epochs) of"),
+    ({"steps": 273}, "validation at the end"), ({"steps": 274}, "validation every 273 steps"),
+    ({"steps": 0}, "validation every 273 steps"),
+])
+def test_the_length_of_a_run_and_its_validations_are_plain_numbers(changes, expected):
+    assert expected in start_lines(dataclasses.replace(START, **changes))[2]
+
+
+def test_the_epoch_of_a_validation_has_a_thousands_separator(capsys):
+    TrainingDisplay(quiet=False).show(dataclasses.replace(EVAL, epoch=12345.678))
+    assert "(epoch 12,345.68)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "word"), [
     ("a.npz", "a.npz"), ("it's.npz", "'it'\"'\"'s.npz'"), ("a\nb", "$'a\\012b'"),
 ])
@@ -95,7 +159,7 @@ def test_a_file_name_is_quoted_for_a_shell(name, word):
 
 
 def test_steps_are_selected_by_their_number_and_other_events_always():
-    steps = [Step(number, 9, 0.0, 0.0, 1.0, 1.0, 0.1, 1.0) for number in range(1, 10)]
+    steps = [Step(number, 9, 0.0, 0.0, 1.0, 1.0, 0.1, 1.0, 1.0) for number in range(1, 10)]
     selected = {every: [step.step for step in steps if is_selected(step, every)]
                 for every in (0, 1, 4)}
     assert selected == {0: [], 1: [*range(1, 10)], 4: [4, 8]}
@@ -116,9 +180,9 @@ def test_the_bar_and_the_lines_share_one_estimate_of_the_time_left(terminal, mon
     display = TrainingDisplay(quiet=False)
     display.show(START)
     now[0] = 6.0  # the second of validation still to come is not known of yet
-    display.show(Step(5727, 6000, 0.0, 9.0, 2.0 * LN2, 1.0, 0.1, 2048.0))
+    display.show(Step(5727, 6000, 0.0, 9.0, 3.0 * LN2, 1.0, 0.1, 2048.0, 2.0 * LN2))
     display.show(dataclasses.replace(EVAL, step=5733, steps=6000, elapsed_seconds=10.0))
-    display.show(Step(5734, 6000, 0.0, 11.0, 2.0 * LN2, 1.0, 0.1, 2048.0))
+    display.show(Step(5734, 6000, 0.0, 11.0, 3.0 * LN2, 1.0, 0.1, 2048.0, 2.0 * LN2))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step")]
     left = [line.rpartition("; ")[2].rpartition(", ")[2] for line in lines]
     if terminal:

@@ -129,13 +129,14 @@ def test_synonyms_and_misspellings_get_a_hint(word, meant):
 
 
 def test_a_hint_names_the_meaning_that_the_command_knows():
+    assert nearest("--checkpoint", ["--out", "--seed"]) == "; did you mean --out?"
     assert nearest("--model", ["--checkpoint", "--seed"]) == "; did you mean --checkpoint?"
-    assert nearest("--model", ["--out", "--seed"]) == "; did you mean --out?"
+    assert nearest("--model", ["--out", "--seed"]) == "", "it is a kind of model elsewhere"
 
 
-@pytest.mark.parametrize("word", ["--flavour", "", "--", "x" * 10**6])
+@pytest.mark.parametrize("word", ["--flavour", "", "--", "x" * 10**6, "--verbose", "--temp"])
 def test_a_name_unlike_any_other_gets_no_hint(word):
-    assert nearest(word, OPTIONS) == ""
+    assert nearest(word, [*OPTIONS, "--errors"]) == ""
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "0", "0.0", "-0.0", "-1", "-2e-3",

@@ -7,7 +7,16 @@ from dataclasses import asdict
 import pytest
 
 from charrnn.config.parsing import parse, resolve
-from charrnn.config.settings import DERIVED, FIELDS, MAY_CHANGE, Config, changed, option_name
+from charrnn.config.settings import (
+    DERIVED,
+    FIELDS,
+    MAY_CHANGE,
+    Config,
+    as_option,
+    changed,
+    option_name,
+    shown,
+)
 
 
 def test_every_setting_exists():
@@ -67,3 +76,19 @@ def test_weight_decay_is_for_adam_unless_it_is_set():
     assert resolve({}, {"optimizer": "sgd"}).decay == 0
     assert resolve({}, {"optimizer": "sgd", "weight_decay": 0.2}).decay == 0.2
     assert resolve({}, {"weight_decay": 0.0}).decay == 0
+
+
+@pytest.mark.parametrize("value", [0.089011, 0.1 + 0.2, 1e-7, 0.004, 2.0, 5e-324, 123456.789])
+def test_a_number_is_shown_exactly(value):
+    assert float(shown(value)) == value
+    assert len(shown(value)) <= len(repr(value))
+
+
+def test_truth_values_are_shown_as_in_a_config_file():
+    assert [shown(value) for value in (True, False, 1, "adam")] == ["true", "false", "1", "adam"]
+
+
+def test_a_setting_becomes_the_option_that_sets_it():
+    assert as_option("deterministic", "true") == "--deterministic"
+    assert as_option("deterministic", "false") == "--no-deterministic"
+    assert as_option("batch_size", "3") == "--batch-size 3"

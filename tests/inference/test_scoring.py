@@ -240,3 +240,11 @@ def test_the_first_symbol_whose_score_is_not_finite_is_named():
     assert list(check_finite([good, good], "a.txt")) == [good, good]
     with pytest.raises(DivergedError, match=r"in a\.txt, at symbol 23 of the scored text"):
         list(check_finite([good, good, bad, good], "a.txt"))
+
+
+def test_a_score_has_the_unit_of_the_models_symbols():
+    found = Score(2, 2 * math.log(2), 1)
+    assert str(found) == ("1.0000 bits/char (0.6931 nats/char), perplexity 2.000, "
+                          "accuracy 50.00 %, 2 characters")
+    assert found.text("byte") == ("1.0000 bits/byte (0.6931 nats/byte), perplexity 2.000, "
+                                  "accuracy 50.00 %, 2 bytes")

@@ -214,3 +214,10 @@ def test_processes_on_one_machine_need_the_memory_of_all_of_them(
     again = prepared_in(ProcessGroup(Alone()), shared_corpus, tmp_path / "a.npz").memory
     assert again == needed
     assert "GB are free" in refused(2, shared_corpus, tmp_path / "a.npz")
+
+
+def test_patience_without_validation_gets_a_note(corpus, tmp_path):
+    note = "patience has no effect without validation"
+    assert note in prepared(corpus, tmp_path / "a.npz", val_fraction=0.0, patience=3).notes
+    for settings in ({"patience": 3}, {"val_fraction": 0.0}):
+        assert note not in prepared(corpus, tmp_path / "a.npz", **settings).notes

@@ -196,6 +196,35 @@ def test_a_validation_text_that_is_added_removed_or_changed_is_another_run(corpu
         corpus, tmp_path / "b.npz", val=tmp_path / "val.txt")
 
 
+def test_a_validation_fraction_is_no_setting_of_a_run_with_a_validation_text(corpus, tmp_path):
+    (tmp_path / "val.txt").write_text(TEXT[:80])
+    val, note = tmp_path / "val.txt", "val_fraction has no effect with --val"
+    first = train(corpus, tmp_path / "a.npz", val=val, val_fraction=0.2, steps=10)[0]
+    train(corpus, tmp_path / "b.npz", val=val, steps=10)
+    assert note in first.notes
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    run = checkpoint.load(tmp_path / "a.npz")
+    assert run.settings["val_fraction"] is None and "val_fraction" not in run.explicit
+    assert note not in prepared(corpus, tmp_path / "a.npz", val=val).notes, "no other run"
+    # Earlier versions stored it.
+    run.settings["val_fraction"] = 0.2
+    run.explicit.append("val_fraction")
+    checkpoint.save(tmp_path / "a.npz", run)
+    assert prepared(corpus, tmp_path / "a.npz", val=val).config.val_fraction is None
+    assert prepared(corpus, tmp_path / "a.npz", val=val, val_fraction=0.3).resumed
+    train(corpus, tmp_path / "c.npz", val_fraction=0.2, steps=10)
+    assert "(val_fraction 0.2 there, not used with --val now; --val now, none there)" in refusal(
+        corpus, tmp_path / "c.npz", val=val)
+    assert "(val_fraction not used with --val there, 0.2 now; --val there" in refusal(
+        corpus, tmp_path / "b.npz", val_fraction=0.2)
+
+
+def test_truth_values_in_a_refusal_are_those_of_a_config_file(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=5)
+    assert "(deterministic false (default) there, true now)" in refusal(
+        corpus, tmp_path / "a.npz", deterministic=True)
+
+
 def test_with_borders_a_text_divided_differently_is_another_run(library, tmp_path):
     out, options = tmp_path / "run.npz", {"borders": "reset", "steps": 10}
     train(library, out, **options)
@@ -298,7 +327,7 @@ def test_a_default_that_changed_between_versions_does_not_prevent_resuming(corpu
     checkpoint.save(tmp_path / "a.npz", stored)
     run = prepared(corpus, tmp_path / "a.npz", steps=20)
     assert run.config.clip_norm == 0.5
-    with pytest.raises(UsageError, match=r"clip_norm 0\.5 \(default\) there, 1\.0 now"):
+    with pytest.raises(UsageError, match=r"clip_norm 0\.5 \(default\) there, 1 now"):
         prepared(corpus, tmp_path / "a.npz", steps=20, clip_norm=1.0)
 
 
