@@ -153,7 +153,7 @@ class Source:
             if is_compressed(path) and kind.name.startswith("compressed"):
                 remedy = "it was compressed twice, so unpack it once"
             if path not in self.paths:
-                remedy += "; or move it out of the folder"
+                remedy += "; otherwise, move it out of the folder"
             raise CorpusError(f"{display_path(path)} is {kind.name}: {remedy}")
         if self.encoding.startswith(("utf-16", "utf-32")):
             return

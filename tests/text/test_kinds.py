@@ -210,9 +210,9 @@ def test_what_was_compressed_twice_is_to_be_unpacked_once(tmp_path, compress):
 def test_what_is_not_text_can_be_moved_out_of_a_folder(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.png").write_bytes(FILES["png"][0](tmp_path))
-    with pytest.raises(CorpusError, match=r"level byte; or move it out of the folder$"):
+    with pytest.raises(CorpusError, match=r"it; otherwise, move it out of the folder$"):
         corpus.read([str(tmp_path)], TextOptions("char", "utf-8"))
-    with pytest.raises(CorpusError, match=r"level byte$"):
+    with pytest.raises(CorpusError, match=r"byte can read it$"):
         corpus.read([str(tmp_path / "b.png")], TextOptions("char", "utf-8"))
 
 

@@ -166,7 +166,7 @@ def test_the_end_of_a_run_has_no_best_step_before_the_first_validation(corpus, t
     end = events[-1]
     assert (end.reason, end.best_nats_per_char, end.best_step) == ("already trained", None, None)
     shown = capsys.readouterr().err
-    assert "already trained: 5 steps are done; there is no validation score\n" in shown
+    assert "already trained: 5 steps are done; not validated yet\n" in shown
     assert "finite" not in shown
     end = train(corpus, tmp_path / "b.npz", steps=5, val_fraction=0.0)[-1]
     assert (end.best_nats_per_char, end.best_step) == (None, 5)
