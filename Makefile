@@ -98,7 +98,7 @@ coverage: $(VENV)/dev ## measure which lines and branches the tests run
 bench: $(VENV)/dev ## measure speed and memory (10 minutes; ARGS='train sample' measures some of it)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
-bench-peers: $(VENV)/dev ## install PyTorch, with which make bench compares
+bench-peers: $(VENV)/dev ## install PyTorch, for the comparisons of make bench
 	$(BIN)/python -m pip install --quiet --editable '.[peers]'
 
 bench-mpi: $(VENV)/dev ## measure processes that train together (8 minutes)

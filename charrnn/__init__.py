@@ -7,7 +7,7 @@ command line starts fast.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charrnn.api.model import Model, load
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
         UsageError,
     )
     from charrnn.inference.scoring import Score
+else:  # a type checker would accept every name
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name.endswith("Error"):
+            from charrnn import errors as module
+        elif name == "train":
+            from charrnn.api import training as module
+        elif name == "Score":
+            from charrnn.inference import scoring as module
+        else:
+            from charrnn.api import model as module
+        value = globals()[name] = getattr(module, name)
+        return value
 
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 - functions, what they return, what they raise
@@ -28,22 +42,6 @@ __all__ = [  # noqa: RUF022 - functions, what they return, what they raise
     "CharrnnError", "UsageError", "CorpusError", "CheckpointError", "LockedError", "DivergedError",
     "__version__",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module: Any
-    if name.endswith("Error"):
-        from charrnn import errors as module
-    elif name == "train":
-        from charrnn.api import training as module
-    elif name == "Score":
-        from charrnn.inference import scoring as module
-    else:
-        from charrnn.api import model as module
-    value = globals()[name] = getattr(module, name)
-    return value
 
 
 def __dir__() -> list[str]:

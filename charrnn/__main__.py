@@ -13,7 +13,7 @@ def main() -> None:
             signal.signal(signal.SIGINT, interrupt)
         try:
             import charrnn.system.launcher  # noqa: F401 - ``end`` needs it early
-            from charrnn.cli.main import main as run  # slow: the handler is there before it
+            from charrnn.cli.main import main as run  # slow, so the handler is set first
 
             run()
         finally:
@@ -26,7 +26,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt; during an import, where it could get lost, end the process.
 
     An import may drop the exception in a callback, with a traceback, or turn it into another:
-    that of NumPy makes it an ImportError. No import leaves anything behind that needs care.
+    that of NumPy makes it an ImportError. No import leaves anything that needs cleaning up.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -37,7 +37,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def end(code: int) -> None:
     """Exit at once, with the processes that were started with this one."""
-    launcher = sys.modules.get("charrnn.system.launcher")  # importing may be what is going on
+    launcher = sys.modules.get("charrnn.system.launcher")  # it may not be imported yet
     getattr(launcher, "end_now", os._exit)(code)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -41,3 +43,40 @@ def one_line(result, code):
     assert line.count("\n") == 1 and line.startswith("charrnn"), line
     assert result.stdout == b""
     return line
+
+
+def on_a_terminal(args, cwd, width, later=None, code=0, command=COMMAND,
+                  both=False):
+    """What a command writes to a terminal of so many columns; ``later``, once the bar is shown.
+
+    A terminal with 0 columns does not know its size. With ``both``, standard output is it, too.
+    """
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    def resize(columns):
+        size = struct.pack("HHHH", 30 if columns else 0, columns, 0, 0)
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, size)
+
+    ours, theirs = pty.openpty()
+    resize(width)
+    with subprocess.Popen([*command, *args], cwd=cwd, stdout=theirs if both else None,
+                          stderr=theirs, env=ENVIRONMENT) as process:
+        os.close(theirs)
+        text = b""
+        with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal
+            while data := os.read(ours, 4096):
+                text += data
+                if later is not None and b" left" in text:
+                    resize(later)
+                    later = None
+        os.close(ours)
+    assert process.returncode == code
+    return text.decode()
+
+
+def rows(text):
+    """All that stood in a row of the terminal at some time."""
+    return [row for row in re.split(r"[\r\n]", text) if row]

@@ -25,7 +25,10 @@ def a_vocabulary(text):
 def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
     """A checkpoint from the middle of a run, in which all numbers differ."""
     explicit = {"hidden_size": 2, "layers": 1, "optimizer": "sgd"} | settings
-    resolved = resolve({}, explicit)
+    if explicit.get("level", "char") == "char":
+        explicit = {"errors": "replace"} | explicit
+    derived = {"val_fraction": 0.1, "dropout": 0.3, "weight_decay": 0.0, "eval_every": 3}
+    resolved = dataclasses.replace(resolve({}, derived | explicit), steps=explicit.get("steps", 20))
     vocabulary = Vocabulary.of_bytes() if resolved.level == "byte" else a_vocabulary(text)
     arch = architecture(dataclasses.asdict(resolved), len(vocabulary))
     rng = np.random.default_rng(seed)
@@ -48,7 +51,7 @@ def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
         threads=3,
         history=[[3, 1.1, None, 0.7, 2e-3], [6, 1 / 3, 0.3, 1e-300, 0.1 + 0.2]],
         samples=[[3, "bäa\n\x1b"], [6, ""]],
-        undecodable=5,
+        undecodable=5 if resolved.errors != "strict" else 0,
     )
 
 

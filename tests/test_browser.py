@@ -101,15 +101,15 @@ def test_arrow_keys_move_through_the_passage(browser):
 def test_selecting_another_unit_recolors_the_passage(browser):
     from selenium.webdriver.support.select import Select
 
-    def colours():
+    def colors():
         return browser.execute_script("return [...document.querySelectorAll('#units i')]"
                                       ".map(span => span.style.background)")
 
-    before = colours()
+    before = colors()
     select = Select(browser.find_element("css selector", "select"))
     assert "r " in select.options[0].text and "layer" in select.options[0].text
     select.select_by_index(len(select.options) - 1)
-    after = colours()
+    after = colors()
     assert sum(a != b for a, b in zip(before, after, strict=True)) > 500
     assert len(set(after)) > 5
 
@@ -126,8 +126,8 @@ def test_each_sample_can_be_shown(browser):
 
 def test_the_page_is_dark_in_dark_mode(browser):
     def brightness():
-        colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-        return sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3]))
+        color = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3]))
 
     for scheme, low, high in (("light", 600, 765), ("dark", 0, 150)):
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [

@@ -101,7 +101,7 @@ def test_transitions_are_equally_probable():
     assert firsts.count("T") == pytest.approx(2000, abs=150)
 
 
-def test_a_text_that_cannot_be_fetched_or_is_another_is_refused(tmp_path):
+def test_a_text_that_cannot_be_fetched_or_differs_is_refused(tmp_path):
     missing = made("shakespeare", tmp_path / "s.txt", f"file://{tmp_path}/nothing")
     assert missing.returncode != 0 and "cannot be fetched" in missing.stderr
     (tmp_path / "other.txt").write_text("To be")
@@ -142,7 +142,7 @@ def workplace(tmp_path):
     return tmp_path
 
 
-def test_shakespeare_is_made_where_its_digest_fits(workplace, monkeypatch):
+def test_shakespeare_is_written_if_its_digest_is_right(workplace, monkeypatch):
     text = "A text instead of Shakespeare.\n"
     (workplace / "text").write_text(text)
     script = workplace / "corpora/make.py"

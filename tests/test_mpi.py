@@ -235,7 +235,7 @@ def test_a_signal_to_the_launcher_saves_and_other_processes_resume(
     assert (folder / "a.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
-def test_that_a_job_was_stopped_is_printed_once(folder):
+def test_the_stop_of_a_job_is_printed_once(folder):
     with background(2, [arg for arg in LONG if arg != "--quiet"], folder) as process:
         until(process, "step", 5)
         process.send_signal(signal.SIGTERM)
@@ -269,7 +269,7 @@ def test_usr1_to_the_launcher_saves_and_the_run_continues(folder):
 @pytest.mark.parametrize(("args", "words"), [
     ([*TINY, "--no-such-option"], "No such option"),
     (["train", "missing.txt"], "missing.txt: no such file"),
-    (["train", "-"], "standard input reaches one of 4 processes"),
+    (["train", "-"], "standard input reaches only one of 4 processes"),
     ([*TINY, "-c", "missing.yaml"], "missing.yaml"),
     ([*TINY, "-c", "bad.yaml"], "bad.yaml"),
     ([*TINY, "--batch-size", "30"], "30 sequences cannot be divided evenly among 4 processes"),

@@ -82,7 +82,7 @@ def test_pytorch_computes_the_same_logits(dtype, tolerance, activation, layers):
     torch = pytest.importorskip("torch")
     Path("poem.txt").write_text("Row, row, row your boat,\ngently down the stream.\n" * 200)
     model = charrnn.train(
-        "poem.txt", "a.npz", hidden_size=32, layers=layers, steps=100, dtype=dtype,
+        "poem.txt", out="a.npz", hidden_size=32, layers=layers, steps=100, dtype=dtype,
         activation=activation, learning_rate=1e-3, progress=False)
     names = run(BLOCKS[LAST:], {"model": model, "np": np})
     params, T, B = model._model.parameters, 50, 3

@@ -12,7 +12,7 @@ import numpy as np
 
 import charrnn
 from charrnn.analysis import diagnostics
-from charrnn.config.settings import option_name
+from charrnn.config.settings import as_option, shown
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.display import as_strings, printable, printable_name
 from charrnn.text.split import Split
@@ -43,8 +43,10 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     progress, arch = checkpoint.progress, checkpoint.best.arch
     units = arch.activation if arch.cell_type == "rnn" else arch.cell_type.upper()
     changed = [(key, checkpoint.settings[key]) for key in checkpoint.changed]
-    values = [(key, printable_name(str(value))) for key, value in changed]
-    options = [f"{option_name(key)} {shlex.quote(value)}" for key, value in values]
+    values = [(key, printable_name(shown(value))) for key, value in changed]
+    options = [as_option(key, shlex.quote(value)) for key, value in values]
+    computed = [("dropout", "dropout"), ("weight decay", "weight_decay"),
+                ("steps between validations", "eval_every")]
     given = [shlex.quote(printable_name(checkpoint.corpus))]
     given += ["--val FILE"] * bool(checkpoint.origin["val"])
     given += ["--init-from FILE"] * bool(checkpoint.origin["init_from"])
@@ -63,6 +65,9 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
             ("network", f"{arch.layers} x {arch.hidden_size} {units} units, "
                         f"{arch.size:,} parameters"),
             ("steps", f"{progress.step:,} of {progress.steps:,}"),
+            # Of an older file, the values of defaults are not known.
+            *((name, shown(checkpoint.settings[key])) for name, key in computed
+              if checkpoint.settings[key] is not None),
             ("seed, threads", f"{checkpoint.settings['seed']}, {checkpoint.threads}"),
             ("SHA-256 of the checkpoint", checkpoint.digest),
         ],
@@ -70,11 +75,11 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
         "samples": [(step, printable(text)) for step, text in checkpoint.samples],
         "activation": arch.activation,
         "bytes": checkpoint.vocabulary.level == "byte",
-        "symbols": shown(checkpoint.vocabulary.decode(np.arange(len(checkpoint.vocabulary)))),
+        "symbols": as_shown(checkpoint.vocabulary.decode(np.arange(len(checkpoint.vocabulary)))),
     }
 
 
-def shown(text: str | bytes) -> list[str]:
+def as_shown(text: str | bytes) -> list[str]:
     """Each symbol as page.html expects it; the page itself names C0 controls and bytes."""
     symbols = as_strings(text)
     return symbols if isinstance(text, bytes) else [
@@ -86,7 +91,7 @@ def analyzed(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
     arch, vocabulary = checkpoint.best.arch, checkpoint.vocabulary
     trace = diagnostics.trace(checkpoint.best, part)
     text = vocabulary.decode(trace.ids)
-    characters, symbols = as_strings(text), shown(text)
+    characters, symbols = as_strings(text), as_shown(text)
     around = [c if c == "\r" else printable(c) for c in characters]
     features = diagnostics.features("".join(characters))
     correlated = diagnostics.correlated_units(trace.states, features)

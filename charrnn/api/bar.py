@@ -1,26 +1,29 @@
-"""The progress bar of ``charrnn.train``: a widget in a notebook, text on standard error else."""
+"""The progress of ``charrnn.train``: a widget in a notebook, text on standard error elsewhere."""
 
 from __future__ import annotations
 
 import math
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from charrnn.api.spelling import as_arguments
-from charrnn.text.display import printable_name
-from charrnn.training.events import End, Eval, Event, Start, Step
-
-SMOOTHING = 0.02  # of the loss that is shown: about the last 50 steps
+from charrnn.system.terminal import stderr_is_terminal, stderr_width
+from charrnn.text.display import printable, printable_name
+from charrnn.text.wrapping import wrapped
+from charrnn.training.events import End, Eval, Event, Sample, Start, Step
+from charrnn.training.pace import Pace
+from charrnn.training.wording import end_text, sample_text
 
 
 class TrainingBar:
-    """Shows the events of a run: notes above a bar with the losses in bits per character."""
+    """Shows the events of a run: lines above a bar with the losses in bits per character."""
 
     def __init__(self, name: str) -> None:
         self.name = printable_name(name)
-        self.bar: Any = None
-        self.loss, self.count, self.validation = 0.0, 0, ""
+        self.bar: Any = None  # from the first step on, when Ctrl-C no longer interrupts at once
+        self.pace, self.validation = Pace(), ""
 
     def __enter__(self) -> TrainingBar:
         return self
@@ -30,39 +33,61 @@ class TrainingBar:
             self.bar.close()
 
     def show(self, event: Event) -> None:
+        self.pace.update(event)
         if isinstance(event, Start):
-            self.start(event)
+            for note in event.notes:
+                self.line(f"note: {as_arguments(note)}")
         elif isinstance(event, Step):
-            # A mean that forgets: the first steps count fully, later ones by SMOOTHING.
-            self.count += 1
-            weight = max(SMOOTHING, 1 / self.count)
-            self.loss += weight * (event.nats_per_char / math.log(2) - self.loss)
-            self.show_losses()
+            if self.bar is None:
+                self.bar = new_bar(self.name, event.steps, event.step - 1)
+            self.show_losses(event)
             self.bar.update()
         elif isinstance(event, Eval) and event.nats_per_char is not None:
-            self.validation = f", validation {event.nats_per_char / math.log(2):.4f}"
-            self.show_losses()
-        elif isinstance(event, End) and event.reason == "patience":
-            self.line(f"stopped early after step {event.step:,}: no new best")
+            self.validation = f"validation {event.nats_per_char / math.log(2):.4f}"
+            self.show_losses(event)
+        elif isinstance(event, Sample):
+            self.line(sample_text(event))
+        elif isinstance(event, End) and event.reason in ("patience", "already trained"):
+            if self.bar is not None:
+                self.bar.total = self.bar.n  # else a widget turns red
+                self.bar.refresh()
+            self.line(end_text(event))
 
     def line(self, text: str) -> None:
         """A line that stays, above the bar."""
-        if sys.stderr is not None:
-            self.bar.write(printable_name(text), file=sys.stderr)
-
-    def show_losses(self) -> None:
-        self.bar.set_postfix_str(f"training {self.loss:.3f}{self.validation} bits/char",
-                                 refresh=False)
-
-    def start(self, event: Start) -> None:
-        """The notes, and the bar at the step that the run has come to."""
-        with warnings.catch_warnings():  # that text is shown where a notebook has no widgets
-            warnings.simplefilter("ignore")
-            from tqdm.auto import tqdm
         if sys.stderr is None:
-            self.bar = tqdm(disable=True)
             return
-        self.bar = tqdm(total=event.steps, initial=event.step, unit="step", desc=self.name,
-                        dynamic_ncols=True, mininterval=0.5)
-        for note in event.notes:
-            self.line(f"note: {as_arguments(note)}")
+        if self.bar is not None:
+            self.bar.clear()
+        text = printable(text)
+        with suppress(OSError, ValueError):  # full or closed: not a reason to stop
+            print(wrapped(text, stderr_width()) if stderr_is_terminal() else text,
+                  file=sys.stderr, flush=True)
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def show_losses(self, event: Event) -> None:
+        """The validation first, if there is one: a narrow bar shows that alone."""
+        losses = [f"training {self.pace.nats_per_char / math.log(2):.3f}"]
+        if self.validation:
+            losses.insert(0, self.validation)
+        losses[0] += " bits/char"
+        if stderr_is_terminal():
+            self.bar.details, self.bar.seconds_left = losses, self.pace.seconds_left(event)
+        else:
+            self.bar.set_postfix_str(", ".join(losses), refresh=False)
+
+
+def new_bar(name: str, steps: int, done: int) -> Any:
+    """A bar at the step that the run has come to."""
+    if stderr_is_terminal():
+        from charrnn.api.live_bar import LiveBar
+
+        return LiveBar("step", steps, done)
+    with warnings.catch_warnings():  # that text is shown where a notebook has no widgets
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    if sys.stderr is None:
+        return tqdm(disable=True)
+    return tqdm(total=steps, initial=done, unit="step", desc=name, dynamic_ncols=True,
+                mininterval=0.5)

@@ -1,21 +1,25 @@
-"""BLAS kept to one thread while charrnn computes, in a process that started it with more.
+"""Limit BLAS to one thread while charrnn computes, in a process that started BLAS with more.
 
-charrnn's own threads share the work, and the last bits of a product depend on how many threads
-BLAS takes for it. The commands settle that in the environment before they import NumPy; a
-notebook has imported NumPy already, and its environment is its own.
+charrnn's own threads share the work, and the last bits of a product depend on the number of
+threads that BLAS uses for it. The commands set that number in the environment before they import
+NumPy. A notebook has imported NumPy already, and its environment must not change.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from charrnn.system import machine
 
-# What gets and what sets the number of threads: in NumPy's wheels, in other builds of OpenBLAS,
-# and in MKL.
+T = TypeVar("T")
+
+# The functions that get and set the number of threads: in NumPy's wheels, in other builds of
+# OpenBLAS, and in MKL.
 FUNCTIONS = (
     ("scipy_openblas_get_num_threads64_", "scipy_openblas_set_num_threads64_"),
     ("scipy_openblas_get_num_threads", "scipy_openblas_set_num_threads"),
@@ -26,16 +30,21 @@ FUNCTIONS = (
 
 
 class OneThread:
-    """A context in which BLAS has one thread; the number before is restored after the last.
+    """BLAS has one thread while a function runs; the last one to end restores the number.
 
-    It may be entered again inside, and by several threads at a time: BLAS has one number for
-    the whole process. Where its functions are not found (``found`` is false), nothing happens.
+    Such functions may be nested, and several threads may call them, since BLAS has one number for
+    the whole process. If the functions of BLAS are not found (``found`` is false), nothing happens.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users, self._before = 0, 1
+        self._forget()
         self._functions: tuple[Any, Any] | None = None
+        self._watches_forks = False
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._users: set[object] = set()
+        self._before: int | None = None  # the number to restore, while there are users
 
     @property
     def found(self) -> bool:
@@ -44,26 +53,53 @@ class OneThread:
             self._functions = _find()
         return self._functions is not None
 
-    def __enter__(self) -> None:
+    def run(self, function: Callable[[], T]) -> T:
+        """The result of ``function``, called with one thread.
+
+        Ctrl-C can raise KeyboardInterrupt anywhere, even while ``_leave`` runs or before its first
+        line. So it is called again, and a context manager would not do.
+        """
+        user = object()
+        try:
+            try:
+                self._enter(user)
+                return function()
+            finally:
+                self._leave(user)
+        finally:
+            self._leave(user)
+
+    def _enter(self, user: object) -> None:
         with self._lock:
-            self._users += 1
-            if self._users == 1 and self.found and self._functions:
+            self._users.add(user)
+            if self.found and self._functions and self._before is None:
+                if not self._watches_forks and hasattr(os, "register_at_fork"):
+                    os.register_at_fork(after_in_child=self._after_fork)
+                    self._watches_forks = True
                 get, put = self._functions
                 self._before = get()
                 put(1)
 
-    def __exit__(self, *error: object) -> None:
+    def _leave(self, user: object) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._functions:
+            self._users.discard(user)
+            if not self._users and self._functions and self._before is not None:
                 self._functions[1](self._before)
+                self._before = None
+
+    def _after_fork(self) -> None:
+        """A child has no other threads, which may have been the users."""
+        before = self._before
+        self._forget()
+        if self._functions and before is not None:
+            self._functions[1](before)
 
 
 def _find() -> tuple[Any, Any] | None:
     """The two functions of the BLAS that NumPy is linked with."""
     linked = sys.modules.get("numpy._core._multiarray_umath")
     try:
-        # A symbol is looked up in the libraries that this one needs, too (on Windows it is not).
+        # Symbols are also looked up in the libraries that this one depends on, except on Windows.
         library = ctypes.CDLL(str(getattr(linked, "__file__", None)))
     except OSError:
         return None
@@ -77,7 +113,7 @@ one_blas_thread = OneThread()
 
 
 def own_threads() -> int:
-    """The threads that charrnn takes unless told otherwise: one where BLAS cannot be limited.
+    """The default number of charrnn's threads: one if BLAS cannot be limited.
 
     Threads of BLAS inside those of charrnn make training many times slower, not faster.
     """
@@ -86,5 +122,5 @@ def own_threads() -> int:
 
 
 def may_oversubscribe(threads: int) -> bool:
-    """Whether BLAS may start threads of its own inside each of so many threads of charrnn."""
+    """Whether BLAS may start its own threads inside each of charrnn's ``threads``."""
     return threads > 1 and not one_blas_thread.found and machine.allowed_threads() != 1

@@ -1,8 +1,8 @@
 """A loaded model, and what can be done with it: read texts, score, sample, report.
 
-The commands and the public ``Model`` are made of this. NumPy is imported here, so the commands
-import it when they run; what only some of them need is imported by the methods, so that sampling
-starts fast.
+The commands and the public ``Model`` are built on it. Since this module imports NumPy, the
+commands import it only when they run. The methods import what only some commands need, so that
+sampling starts fast.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from charrnn.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
 
-REPORT_SEED = 1  # of the text that a report is about where none is given
+REPORT_SEED = 1  # of the text that a report generates if none is given
 REPORTED = ("uniform", "1-gram", "3-gram", "5-gram", "7-gram", "lzma")  # baselines of a report
 
 
@@ -38,7 +38,7 @@ class Decoding(NamedTuple):
     """How bytes become characters."""
 
     encoding: str = "utf-8"
-    errors: str = "strict"  # or "replace" or "skip": what becomes of those that do not
+    errors: str = "strict"  # or "replace" or "skip": what to do with undecodable bytes
 
 
 DEFAULT = Decoding()
@@ -55,13 +55,13 @@ class Piece(NamedTuple):
 def load(path: Path) -> LoadedModel:
     """The model of a checkpoint.
 
-    Raises UsageError where there is no such file, CheckpointError where it is not a checkpoint.
+    Raises UsageError if there is no such file, CheckpointError if it is not a checkpoint.
     """
     return LoadedModel(path, storage.load(path))
 
 
 def same_encoding(one: str, other: str) -> bool:
-    """Whether two names stand for one encoding; a byte order mark makes none of its own."""
+    """Whether two names mean the same encoding; utf-8-sig counts as utf-8."""
     return canonical(one).removesuffix("-sig") == canonical(other).removesuffix("-sig")
 
 
@@ -76,7 +76,7 @@ class LoadedModel:
         self.resets_at_borders = self.settings["borders"] == "reset"
         self.start = np.array([self.vocabulary.start], self.vocabulary.dtype)
 
-    # Texts, read with the vocabulary of the model; without a decoding, see ``decoding_of``.
+    # Texts, read with the vocabulary of the model. ``decoding_of`` gives the default decoding.
 
     def read(
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
@@ -84,7 +84,7 @@ class LoadedModel:
     ) -> Text:
         """Files as one text in memory, or mapped from the cache beside the checkpoint.
 
-        With ``mark_unknown`` unknown characters are V, the number of symbols, and match none.
+        With ``mark_unknown``, unknown characters become V, which is the id of no symbol.
         """
         encoding, errors = decoding or self.decoding_of(paths)
         return reader.read(paths, self.vocabulary, encoding, skip_unknown, mark_unknown,
@@ -93,7 +93,7 @@ class LoadedModel:
     def stream(
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None
     ) -> TextStream:
-        """Files as a stream that need not end."""
+        """Files as a stream, which may be endless."""
         encoding, errors = decoding or self.decoding_of(paths)
         return TextStream(paths, self.vocabulary, encoding, skip_unknown,
                           remedy=self._remedy(encoding), errors=errors)
@@ -105,10 +105,10 @@ class LoadedModel:
         return self.stream(paths, skip_unknown, decoding).lines()
 
     def decoding_of(self, paths: Sequence[str], otherwise: Decoding = DEFAULT) -> Decoding:
-        """That of the run for its own corpus or validation text, for any other ``otherwise``.
+        """The run's decoding for its own corpus and validation text, else ``otherwise``.
 
-        The bytes of the files tell which they are. Those of standard input and of other pipes
-        can be read only once; they are not looked at.
+        These texts are recognized by the digest of their bytes. Standard input and other pipes
+        can be read only once, so they are not checked.
         """
         own, errors = self.decoding, otherwise.errors
         if self.vocabulary.level == "byte":
@@ -121,7 +121,7 @@ class LoadedModel:
         return own if digest and digest in (origin["corpus"], origin["val"]) else otherwise
 
     def _remedy(self, encoding: str) -> str:
-        """What to do about a text that is not of an ``encoding``."""
+        """What to do about a text that is not in ``encoding``."""
         if same_encoding(encoding, self.decoding.encoding):
             return READ_PAST
         return f"{READ_PAST}; the model was trained on {self.decoding.encoding} text"
@@ -131,19 +131,22 @@ class LoadedModel:
         return text.digest == self.checkpoint.origin["corpus"]
 
     def part(self, text: Text, name: str = "all") -> Split:
-        """A part of a text: "all" of it, "train" or "val", which only the corpus has.
+        """A part of a text: "all" of it, or "train" or "val", which only the corpus has.
 
-        Raises UsageError where the text has no such part.
+        Raises UsageError if the text has no such part.
         """
         if name == "all":
             return whole(text, self.resets_at_borders)
         if not self.trained_on(text):
-            raise UsageError(f"{text.name} is not the text that the model was trained on, and "
-                             f"only that has a --split {name}; leave --split out")
+            if text.digest == self.checkpoint.origin["val"]:
+                raise UsageError(f"{text.name} is the validation text of the model: score it "
+                                 "without --split")
+            raise UsageError(f"{text.name} is not the text that the model was trained on, so it "
+                             f"has no --split {name}; leave out --split")
         if self.checkpoint.origin["val"]:
             if name == "val":
-                raise UsageError("this model was validated on a file of its own: score that "
-                                 "file without --split")
+                raise UsageError("this model was validated on a separate file: score that file "
+                                 "without --split")
             return whole(text, self.resets_at_borders)
         fraction = self.settings["val_fraction"]
         train, validation = split(text, None if fraction is None else float(fraction),
@@ -155,27 +158,28 @@ class LoadedModel:
     def score_blocks(self, part: Split, threads: int = 1) -> Iterator[Scored]:
         """The symbols of a part scored by fixed weights, block by block, as in validation.
 
-        Where the state is reset between files, segments are cut across them, and the state is
-        reset inside; ``score_text`` and ``score_stream`` cut each file on its own.
+        Segments are counted from the beginning of the part; if the state is reset between files,
+        it is reset inside segments. ``score_text`` and ``score_stream`` count the segments of each
+        file from its own beginning.
         """
         from charrnn.inference import scoring
 
         return scoring.score_blocks(self.parameters, part, threads)
 
     def score_text(self, text: Text, threads: int = 1) -> Iterator[Scored]:
-        """The symbols of a whole text, scored to the last bit as ``score_stream`` scores it."""
+        """The symbols of a whole text; their scores equal those of ``score_stream`` bit by bit."""
         from charrnn.inference import scoring
 
         return scoring.score_stream(self.parameters, text.chunks(), self.start, threads,
                                     restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
-        """The same by weights that learn from the symbols once they are scored."""
+        """The symbols of a part, scored by weights that are trained on the symbols before them."""
         from charrnn.inference import dynamic
 
         return dynamic.evaluate(self.parameters, part)
 
-    def score_stream(self, stream: TextStream, threads: int = 1) -> Iterator[Scored]:
+    def score_stream(self, stream: Iterable[ndarray], threads: int = 1) -> Iterator[Scored]:
         """The symbols of a stream scored as they are read, in constant memory."""
         from charrnn.inference import scoring
 
@@ -197,14 +201,14 @@ class LoadedModel:
     # Samples.
 
     def encode_prime(self, text: str, skip_unknown: bool = False) -> ndarray:
-        """The symbols of a prime; UsageError where the vocabulary lacks some."""
+        """The symbols of a prime; UsageError if the vocabulary lacks some."""
         try:
             return self.vocabulary.encode_text(text, skip_unknown)
         except CorpusError as error:
             raise UsageError(f"the prime: {error}") from None
 
     def encode_stop(self, text: str) -> ndarray:
-        """The symbols of a text that ends samples; UsageError where it never would."""
+        """The symbols of a text that ends samples; UsageError if it never could."""
         exact = Vocabulary(self.vocabulary.codes, self.vocabulary.level)  # replaces nothing
         try:
             return exact.encode_text(text)
@@ -231,7 +235,7 @@ class LoadedModel:
         """
         prefix = sampling.PrimeReader(self.parameters)
         prefix.read(self.start)
-        again: list[ndarray] = []  # the prime, where it is needed more than once
+        again: list[ndarray] = []  # the prime, if it is needed more than once
         try:
             for ids in prime:
                 yield Piece(0, ids, True)
@@ -257,9 +261,9 @@ class LoadedModel:
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
         notes: list[str] | None = None,
     ) -> str:
-        """The HTML page on this model reading a text; without one, a text that it samples.
+        """The HTML page on how the model predicts a text; without ``paths``, one it generates.
 
-        What a user may not expect in the text is added to ``notes``.
+        Anything unusual in the text is added to ``notes``.
         """
         from charrnn.analysis.diagnostics import looked_at
         from charrnn.analysis.page import page
@@ -268,22 +272,23 @@ class LoadedModel:
             pieces = sampling.samples(self.parameters, self.start, count=1,
                                       length=looked_at(len(self.vocabulary)), seed=REPORT_SEED)
             ids = np.concatenate([ids for _, ids in pieces])
-            source = "A text that the model wrote itself: name a text to see how it reads that."
+            source = ("The model generated this text itself; charrnn report TEXT shows how well "
+                      "it predicts another one.")
             return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
         decoding = decoding or self.decoding_of(paths)
         text = self.read(paths, skip_unknown, decoding)
         if notes is not None:
             notes += undecodable_note(text.undecodable, decoding.errors)
         name, part = text.name, self.part(text)
-        source, compared = f"{name}, from its beginning.", []
+        source, compared = f"The beginning of {name}.", []
         if self.trained_on(text) and not self.checkpoint.origin["val"]:
             validation = self.part(text, "val")
             if len(validation) == 0:
-                source = f"{name}, from its beginning: it was learned from, nothing was held out."
+                source = f"The beginning of {name}; the model was trained on all of it."
             else:
-                part, source = validation, f"The held-out part of {name}, from its beginning."
+                part, source = validation, f"The beginning of the validation part of {name}."
                 rows = self.baselines(self.part(text, "train").ids, part)
                 compared = [(name, nats) for name, nats in rows if name in REPORTED]
         if len(part) == 0:
-            raise CorpusError(f"{text.name}: there is nothing to look at")
+            raise CorpusError(f"{text.name}: there is nothing to score")
         return page(self.checkpoint, self.path, part, source, compared)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 import numpy as np
 from numpy import ndarray
 
-from charrnn.api import loaded
+from charrnn.api import arguments, loaded
+from charrnn.api.arguments import AnyPath, Unknown
 from charrnn.api.blas import one_blas_thread, own_threads
+from charrnn.api.lookup import find_checkpoint
 from charrnn.api.spelling import in_arguments
 from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.inference.sampling import PrimeReader
 from charrnn.text.corpus import Text
+from charrnn.text.display import count as counted
 
 if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
@@ -26,61 +28,66 @@ if TYPE_CHECKING:
 # What a model reads and generates: str, or bytes at byte level. The Any in it lets type checkers
 # accept the methods of str, which most models have.
 AnyText: TypeAlias = str | Any
-Unknown: TypeAlias = Literal["error", "skip"]
 LN2 = math.log(2)
 MAX_SEED = 2**63 - 1
 
 
 class HistoryRow(NamedTuple):
-    """One validation of the run, and the means over the steps since the one before."""
+    """One validation of the run, and the means over the steps since the previous one."""
 
     step: int
     training_bits_per_char: float  # with dropout
     training_nats_per_char: float
-    validation_bits_per_char: float | None  # None without validation, or where it overflowed
+    validation_bits_per_char: float | None  # None without validation, or if it overflowed
     validation_nats_per_char: float | None
     grad_norm: float  # before clipping
     learning_rate: float  # of this step
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: AnyPath) -> Model:
     """The model of a checkpoint that ``charrnn train`` or ``charrnn.train`` wrote.
 
-    Raises UsageError if there is no such file, CheckpointError if it is not a checkpoint.
+    As on the command line, the ending .npz and the folder checkpoints/ may be left out. Raises
+    UsageError if there is no such file, CheckpointError if it is not a complete checkpoint.
     """
     with in_arguments():
-        return Model(loaded.load(Path(path)))
+        file = find_checkpoint(Path(arguments.path("path", path)),
+                               advice="; charrnn train writes one")
+        return Model(loaded.load(file))
 
 
 class Model:
     """The best weights of a checkpoint, ready to sample, score and predict.
 
-    Made by ``charrnn.load`` and ``charrnn.train``. It does not change, and may be used by
-    several threads. Errors are CharrnnError; a text of the wrong type is a TypeError.
+    ``charrnn.load`` and ``charrnn.train`` return it. It never changes, so several threads may use
+    it. Its methods raise CharrnnError; for a text of the wrong type, TypeError.
     """
 
     def __init__(self, model: loaded.LoadedModel) -> None:
+        if not isinstance(model, loaded.LoadedModel):
+            raise TypeError("a Model is made by charrnn.load(path) or charrnn.train(paths)")
         self._model = model
 
     def __repr__(self) -> str:
         run, arch = self._model.checkpoint, self._model.parameters.arch
-        what = "bytes" if self._at_byte_level else "characters"
+        symbols = counted(len(self.vocabulary), "byte" if self._at_byte_level else "character")
         score = ""
-        if run.progress.best_nats is not None:
-            score = f", validation {run.progress.best_nats / LN2:.4f} bits/char"
+        if self.best_bits_per_char is not None:
+            score = (f", validation {self.best_bits_per_char:.4f} bits/char at step "
+                     f"{self.best_step:,}")
         return (f"<charrnn.Model {str(self.path)!r}: {arch.layers} x {arch.hidden_size} units, "
-                f"{arch.size:,} parameters, {len(self.vocabulary):,} {what}; "
-                f"step {run.progress.best_step:,} of {run.progress.steps:,}{score}>")
+                f"{arch.size:,} parameters, {symbols}; step {self.step:,} of "
+                f"{run.progress.steps:,}{score}>")
 
     # What it is.
 
     @property
     def path(self) -> Path:
-        """The file that it was loaded from."""
+        """The checkpoint that the model was loaded from."""
         return self._model.path
 
     @property
-    def settings(self) -> dict[str, bool | int | float | str | None]:
+    def settings(self) -> dict[str, Any]:
         """Every setting of the run by name; a new dictionary each time."""
         return dict(self._model.settings)
 
@@ -93,7 +100,7 @@ class Model:
     def parameters(self) -> Mapping[str, ndarray]:
         """The weights by the names in docs/checkpoint.md: ``W_xh0`` (V, H), ``W_hh0``, ... ``b_y``.
 
-        They are views of the model's own memory and read-only: copy those you want to change.
+        They are read-only views of the model's own memory: copy those that you want to change.
         """
         named = {name: array.view() for name, array in self._model.parameters.named.items()}
         for array in named.values():
@@ -102,10 +109,26 @@ class Model:
 
     @property
     def history(self) -> list[HistoryRow]:
-        """One row for each validation of the run, at most 1,000 that span it."""
+        """One row per validation; of a long run, at most 1,000 rows that span it."""
         rows: list[Any] = self._model.checkpoint.history
         return [HistoryRow(step, loss / LN2, loss, None if nats is None else nats / LN2, nats,
                            norm, rate) for step, loss, nats, norm, rate in rows]
+
+    @property
+    def step(self) -> int:
+        """How many steps the run has taken."""
+        return self._model.checkpoint.progress.step
+
+    @property
+    def best_step(self) -> int:
+        """The step of these weights: the best validation, or the last step without one."""
+        return self._model.checkpoint.progress.best_step
+
+    @property
+    def best_bits_per_char(self) -> float | None:
+        """The validation score of these weights; None in a run without a validation."""
+        nats = self._model.checkpoint.progress.best_nats
+        return None if nats is None else nats / LN2
 
     # What it can do.
 
@@ -130,6 +153,12 @@ class Model:
         stop: str | bytes | None = ..., count: None = ..., stream: Literal[True],
         unknown: Unknown = ...,
     ) -> Iterator[AnyText]: ...
+    @overload
+    def sample(
+        self, prime: str | bytes = ..., length: int = ..., *, temperature: float = ...,
+        top_k: int = ..., top_p: float = ..., seed: int | None = ...,
+        stop: str | bytes | None = ..., count: None = ..., stream: bool, unknown: Unknown = ...,
+    ) -> AnyText | Iterator[AnyText]: ...
     def sample(
         self, prime: str | bytes = "", length: int = 1000, *, temperature: float = 1.0,
         top_k: int = 0, top_p: float = 1.0, seed: int | None = None,
@@ -138,71 +167,85 @@ class Model:
     ) -> AnyText | list[AnyText] | Iterator[AnyText]:
         """Generate up to ``length`` characters that follow ``prime``; the result includes it.
 
-        A str, or bytes at byte level; with ``count``, a list of so many; with ``stream``, an
-        iterator of its parts as they are drawn, first the prime. The same ``seed`` gives the same
-        text, that of ``charrnn sample``; by default every call takes a new one. ``temperature``
-        0 takes the most likely character; ``top_k`` > 0 draws among the k most likely, ``top_p``
-        < 1 among the fewest that reach this probability together. A sample ends before the text
-        ``stop``.
+        Returns a str, or bytes at byte level; with ``count``, a list of that many; with
+        ``stream``, an iterator of the parts as they are drawn, the prime first. The same ``seed``
+        gives the same text as ``charrnn sample``; by default, every call draws a new seed.
+        ``temperature`` 0 takes the most likely character; ``top_k`` > 0 draws from the k most
+        likely characters; ``top_p`` < 1 from the fewest characters that together have this
+        probability. A sample ends just before the text ``stop`` would appear. With
+        ``unknown="skip"``, unknown characters of ``prime`` are skipped.
+
+        Raises UsageError for unknown characters of ``prime`` otherwise, for those of ``stop``, and
+        for a number out of range; DivergedError if the states of the model overflow.
         """
         with in_arguments():
             if stream and count is not None:
                 raise UsageError("stream=True gives the parts of one sample: leave out count")
-            samples = _whole("count", 1 if count is None else count, 1)
-            start = self._model.encode_prime(self._as_str(prime), _skips(unknown))
+            samples = arguments.whole("count", 1 if count is None else count, 1)
+            start = self._model.encode_prime(
+                self._as_str(prime, "prime"), arguments.skips(unknown))
+            end = "" if stop is None else self._as_str(stop, "stop")
             seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
             pieces = self._model.sample(
                 [start],
                 count=samples,
-                length=_whole("length", length, 0),
-                seed=_whole("seed", seed, 0, MAX_SEED),
-                temperature=_number("temperature", temperature, 0 <= temperature < math.inf,
-                                    "0 or above"),
-                top_k=_whole("top_k", top_k, 0),
-                top_p=_number("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
-                stop=self._model.encode_stop(self._as_str(stop)) if stop else None,
+                length=arguments.whole("length", length, 0),
+                seed=arguments.whole("seed", seed, 0, MAX_SEED),
+                temperature=arguments.real("temperature", temperature),
+                top_k=arguments.whole("top_k", top_k, 0),
+                top_p=arguments.real("top_p", top_p, high=1, above=True),
+                stop=self._model.encode_stop(end) if end else None,
                 threads=own_threads(),
             )
             if stream:
                 return self._parts(pieces)
             found: list[list[ndarray]] = [[] for _ in range(samples)]
-            with one_blas_thread:
-                for piece in pieces:
-                    found[piece.number].append(piece.ids)
+            for piece in one_blas_thread.run(lambda: list(pieces)):
+                found[piece.number].append(piece.ids)
         texts = [self._decode(np.concatenate(ids)) for ids in found]
         return texts[0] if count is None else texts
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
-        """How well ``text`` is predicted: what ``charrnn eval`` prints for a file that holds it.
+        """The score of ``text``, as ``charrnn eval`` computes it for a file with that text.
 
-        With ``unknown`` "skip", characters that the model does not know are left out. Raises
-        CorpusError for them otherwise, and for an empty text.
+        With ``unknown="skip"``, characters that the model does not know are skipped. Raises
+        CorpusError for them otherwise, and for an empty text; DivergedError if the states of the
+        model overflow.
         """
         from charrnn.inference.scoring import total
 
-        with in_arguments(), one_blas_thread:
-            score = total(self._scored(text, unknown))
+        with in_arguments():
+            score = one_blas_thread.run(lambda: total(self._scored(text, unknown)))
         if score.chars == 0:
             raise CorpusError("the text is empty: there is nothing to score")
         return score
 
     def surprisal(self, text: str | bytes, *, unknown: Unknown = "error") -> ndarray:
-        """Bits per character, -log2 p of each: float64 (N,), whose mean is that of ``score``."""
-        with in_arguments(), one_blas_thread:
-            nats = [block.nats for block in self._scored(text, unknown)]
+        """-log2 p of each character: float64 (N,). The mean is the bits/char of ``score``.
+
+        ``unknown`` and the errors are those of ``score``, but an empty text gives an empty array.
+        """
+        with in_arguments():
+            nats = one_blas_thread.run(
+                lambda: [block.nats for block in self._scored(text, unknown)])
         return np.concatenate([np.zeros(0), *nats]) / LN2
 
     def predict(self, text: str | bytes = "", *, unknown: Unknown = "error") -> ndarray:
-        """The probability of each symbol of ``vocabulary`` to follow ``text``: float64 (V,).
+        """The probability that each symbol of ``vocabulary`` follows ``text``: float64 (V,).
 
-        It is what ``sample`` draws from at temperature 1. All of ``text`` is read, from a newline
-        before it on.
+        ``sample`` draws from these probabilities at temperature 1. The model first reads a
+        newline, then all of ``text``, which may be empty. ``unknown`` and the errors are those of
+        ``score``.
         """
-        reader = PrimeReader(self._model.parameters)
-        with in_arguments(), one_blas_thread:
+        def read() -> ndarray:
+            reader = PrimeReader(self._model.parameters)
             reader.read(self._model.start)
             reader.read(self._encode(text, unknown))
-            logits = reader.finish()[1][0].astype(np.float64)
+            logits: ndarray = reader.finish()[1][0].astype(np.float64)
+            return logits
+
+        with in_arguments():
+            logits = one_blas_thread.run(read)
             if not np.isfinite(logits).all():
                 raise overflowed("after the text")
         p: ndarray = np.exp(logits - logits.max())
@@ -215,22 +258,23 @@ class Model:
     def _at_byte_level(self) -> bool:
         return self._model.vocabulary.level == "byte"
 
-    def _as_str(self, text: str | bytes) -> str:
-        """``text`` as a str; bytes, which only models of bytes take, by surrogate escapes."""
+    def _as_str(self, text: str | bytes, name: str = "text") -> str:
+        """An argument as a str; bytes, which only byte-level models accept, use surrogates."""
         if isinstance(text, str):
             return text
         if not isinstance(text, (bytes, bytearray)):
-            raise TypeError(f"a text is a str, not {type(text).__name__}")
+            raise TypeError(f"{name} must be a str, not {type(text).__name__}")
         if not self._at_byte_level:
-            raise TypeError("this model reads characters: decode the bytes to a str")
+            raise TypeError(f"{name} is bytes, but this model reads characters: decode the bytes "
+                            "to a str")
         return text.decode("utf-8", "surrogateescape")
 
     def _encode(self, text: str | bytes, unknown: Unknown) -> ndarray:
         """The ids of a text (N,)."""
-        return self._model.vocabulary.encode_text(self._as_str(text), _skips(unknown))
+        return self._model.vocabulary.encode_text(self._as_str(text), arguments.skips(unknown))
 
     def _scored(self, text: str | bytes, unknown: Unknown) -> Iterator[Scored]:
-        """The blocks of a text, as those of a file that holds it."""
+        """The scored blocks of a text, which equal those of a file with that text."""
         from charrnn.inference.scoring import check_finite
 
         whole = Text("the text", self._encode(text, unknown), self._model.vocabulary, digest="")
@@ -240,32 +284,11 @@ class Model:
         return self._model.vocabulary.decode(ids)
 
     def _parts(self, pieces: Iterator[loaded.Piece]) -> Iterator[AnyText]:
-        """The pieces of one sample as text. Between them, BLAS has the threads of the caller."""
+        """The pieces of one sample as text. Between them, BLAS has the caller's threads again."""
         while True:
-            with in_arguments(), one_blas_thread:
-                piece = next(pieces, None)
+            with in_arguments():
+                piece = one_blas_thread.run(lambda: next(pieces, None))
             if piece is None:
                 return
             if len(piece.ids):
                 yield self._decode(piece.ids)
-
-
-def _skips(unknown: str) -> bool:
-    if unknown not in ("error", "skip"):
-        raise UsageError(f'unknown is "error" or "skip", not {unknown!r:.60}')
-    return unknown == "skip"
-
-
-def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """An integer in a range; UsageError where it is out of that, TypeError where it is none."""
-    number = operator.index(value)
-    if number < low or (high is not None and number > high):
-        most = "" if high is None else f" and at most {high}"
-        raise UsageError(f"{name} {number} is out of range: at least {low}{most}")
-    return number
-
-
-def _number(name: str, value: Any, allowed: bool, bounds: str) -> float:
-    if not allowed:
-        raise UsageError(f"{name} {value} is out of range: {bounds}")
-    return float(value)

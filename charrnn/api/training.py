@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import inspect
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
+import numpy as np
+
+from charrnn.api import arguments
+from charrnn.api.arguments import AnyPath
 from charrnn.api.bar import TrainingBar
 from charrnn.api.blas import may_oversubscribe, one_blas_thread, own_threads
+from charrnn.api.lookup import find_checkpoint
 from charrnn.api.model import Model, load
 from charrnn.api.spelling import in_arguments
 from charrnn.config.parsing import nearest, parse, quoted, resolve
@@ -25,87 +30,107 @@ from charrnn.training import loop
 from charrnn.training.prepare import prepare
 from charrnn.training.run import Request, checkpoint_path
 
-AnyPath: TypeAlias = str | os.PathLike[str]
+SYNONYMS = {"verbose": "progress", "quiet": "progress", "silent": "progress"}
 
 
 def train(
-    paths: AnyPath | Sequence[AnyPath],
-    out: AnyPath | None = None,
+    paths: AnyPath | Iterable[AnyPath],
     *,
+    out: AnyPath | None = None,
     val: AnyPath | None = None,
-    init_from: AnyPath | None = None,
+    init_from: AnyPath | Model | None = None,
     config: AnyPath | None = None,
     cache: AnyPath | None = None,
     overwrite: bool = False,
     progress: bool = True,
     **settings: Any,
 ) -> Model:
-    """Train on the files and folders ``paths``, as ``charrnn train`` does; the model that results.
+    """Train on a text, as ``charrnn train`` does, and return the model that results.
 
-    ``out`` is the checkpoint, by default checkpoints/NAME.npz. If it holds this run already, the
-    run resumes, or is only loaded if it has ended; another run is refused, unless ``overwrite``.
-    ``config`` is a YAML file of settings, which ``settings`` override; None means not set.
+    ``paths`` is a file or a folder, or a list of them that is read as one text; files that end in
+    .gz, .xz or .bz2 are decompressed. ``out`` is the checkpoint, by default checkpoints/NAME.npz.
+    If it holds this run already, the run resumes, or is only loaded if it has ended; another run
+    is refused, unless ``overwrite`` is true. ``val`` is a file to validate on instead of the end
+    of the text. The run starts from the weights of ``init_from``, a checkpoint or a Model.
+    ``cache`` is a folder for the encoded form of texts above 128 MB.
+
+    ``settings`` are those that ``charrnn train --help`` lists, with underscores: ``steps=1000``,
+    ``hidden_size=128``, ``learning_rate=0.002``. None means not set. They override those of
+    ``config``, a YAML file.
 
     Shows a progress bar and notes on standard error, unless ``progress`` is false. Ctrl-C, and
     the interrupt button of a notebook, saves and then raises KeyboardInterrupt: the same call
-    resumes. Raises CharrnnError: see docs/python.md.
+    resumes.
+
+    Raises UsageError for a wrong argument and for the checkpoint of another run, CorpusError for
+    a text that cannot be trained on, CheckpointError for a damaged checkpoint, LockedError while
+    another process writes it, and DivergedError. All are CharrnnErrors. An argument of the wrong
+    type is a TypeError.
     """
     with in_arguments():
         request = _request(paths, out, val, init_from, config, cache, overwrite, settings)
-        name = request.path.stem
-        with interruptible() as signals, locked(request.path), one_blas_thread:
-            run = prepare(request)
-            if may_oversubscribe(run.checkpoint.threads):
-                warnings.warn(
-                    f"BLAS may start threads in each of the {run.checkpoint.threads} threads, "
-                    "which is very slow: set OMP_NUM_THREADS=1 before NumPy is imported",
-                    stacklevel=2)
-            with TrainingBar(name) if progress else nullcontext() as bar:
-                for event in loop.train(run, signals):
-                    if bar is not None:
-                        bar.show(event)
+        with interruptible() as signals, locked(request.path):
+            one_blas_thread.run(lambda: _run(request, signals, progress))
         if signals.stop is not None:
             raise KeyboardInterrupt
         return load(request.path)
 
 
+def _run(request: Request, signals: Signals, progress: bool) -> None:
+    run = prepare(request)
+    if may_oversubscribe(run.checkpoint.threads):
+        warnings.warn(
+            f"BLAS may start threads in each of the {run.checkpoint.threads} threads, "
+            "which is very slow: set OMP_NUM_THREADS=1 before NumPy is imported",
+            stacklevel=5)  # where train was called
+    with TrainingBar(request.path.stem) if progress else nullcontext() as bar:
+        for event in loop.train(run, signals):
+            if bar is not None:
+                bar.show(event)
+
+
 def _request(
-    paths: AnyPath | Sequence[AnyPath], out: AnyPath | None, val: AnyPath | None,
-    init_from: AnyPath | None, config: AnyPath | None, cache: AnyPath | None, overwrite: bool,
+    paths: Any, out: Any, val: Any, init_from: Any, config: Any, cache: Any, overwrite: Any,
     settings: Mapping[str, Any],
 ) -> Request:
-    """What the command line would ask for."""
-    texts = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    corpora = [os.fspath(path) for path in texts]
-    if not corpora:
-        raise UsageError("there is no text to train on: name a file or a folder")
+    """The request that the command line would make."""
+    def path(name: str, value: Any) -> str | None:
+        return None if value is None else arguments.path(name, value)
+
+    corpora = arguments.paths(paths)
+    val = None if val is None else arguments.text_path("val", val)
     if "-" in (*corpora, val):
         raise UsageError("charrnn.train reads files and folders, not standard input")
+    start = path("init_from", init_from.path if isinstance(init_from, Model) else init_from)
+    folder, config_file = path("cache", cache), path("config", config)
     file: Mapping[str, Value] = {}
-    if config is not None:
+    if config_file is not None:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
 
-        file = read_yaml(os.fspath(config))
+        file = read_yaml(config_file)
     given = {key: _value(key, value) for key, value in settings.items() if value is not None}
     return Request(
         corpora,
-        checkpoint_path(None if out is None else os.fspath(out), corpora),
+        checkpoint_path(path("out", out), corpora),
         resolve(file, given),
         frozenset(file) | frozenset(given),
-        val=None if val is None else os.fspath(val),
-        init_from=None if init_from is None else Path(init_from),
-        overwrite=overwrite,
-        config_file=None if config is None else os.fspath(config),
+        val=val,
+        init_from=None if start is None else find_checkpoint(Path(start)),
+        overwrite=arguments.boolean("overwrite", overwrite),
+        config_file=config_file,
         default_threads=own_threads(),
-        cache=None if cache is None else Path(cache),
+        cache=None if folder is None else Path(folder),
     )
 
 
 def _value(key: str, value: Any) -> Value:
-    """A setting that is given as a value of Python or NumPy, in the range of that setting."""
+    """The setting ``key`` from a Python or NumPy value; UsageError if it is not allowed."""
     if key not in FIELDS:
-        raise UsageError(f"{quoted(key)} is not a setting{nearest(key, FIELDS)}")
-    value = value.item() if hasattr(value, "item") else value  # a scalar of NumPy
+        known = [*FIELDS, *inspect.signature(train).parameters]
+        raise UsageError(f"{quoted(key)} is not a setting{nearest(SYNONYMS.get(key, key), known)}")
+    if key == "dtype" and isinstance(value, (type, np.dtype)):
+        value = np.dtype(value).name
+    value = arguments.scalar(value)
     if not isinstance(value, (bool, int, float, str)):
         raise UsageError(f"{key} takes a single value, not {type(value).__name__}")
     if isinstance(value, float) and value.is_integer() and TYPES[key] in (int, int | None):
@@ -114,14 +139,15 @@ def _value(key: str, value: Any) -> Value:
     try:
         return parse(key, text)
     except UsageError as error:
-        raise UsageError(f"{key}: {error}") from None
+        hint = "; did you mean skip?" if (key, text) == ("errors", "ignore") else ""
+        raise UsageError(f"{key}: {error}{hint}") from None
 
 
 class Interrupts(Signals):
-    """Ctrl-C in a process that is not the command's own, which must neither exit nor be killed.
+    """Ctrl-C in the caller's process, which must neither exit nor be killed.
 
-    The first is kept until the step is done and the run is saved; before there is anything to
-    save, and the second time, it is a KeyboardInterrupt at once.
+    The first one takes effect when the step is done and the run is saved. The second one, or one
+    before there is anything to save, raises KeyboardInterrupt at once.
     """
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -132,10 +158,10 @@ class Interrupts(Signals):
 
 @contextmanager
 def interruptible() -> Iterator[Interrupts]:
-    """Keep Ctrl-C for the run inside, where it can be kept: in the main thread.
+    """Handle Ctrl-C for the run inside, which is possible only in the main thread.
 
-    The handler of before is restored. Where Ctrl-C is ignored, or handled outside Python, that
-    is left alone.
+    The previous handler is restored. If Ctrl-C is ignored, or handled outside Python, nothing
+    changes.
     """
     signals, before = Interrupts(), signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()  # others get no signals

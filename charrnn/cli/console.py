@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError
+from charrnn.system.terminal import stderr_is_terminal, stderr_width
 
 if TYPE_CHECKING:  # ``--help`` needs this module but not NumPy
     from numpy import ndarray
@@ -18,16 +19,16 @@ if TYPE_CHECKING:  # ``--help`` needs this module but not NumPy
 
 
 class ReaderGone(Exception):
-    """The reader of standard output, such as ``head``, has closed it: end, without an error."""
+    """The reader of standard output, such as ``head``, has closed it: exit without an error."""
 
 
 def say(text: str) -> None:
     """Print a message for people on standard error, control characters made visible.
 
-    A terminal gets it wrapped at its width, everything else in one line, for ``grep``.
+    On a terminal it is wrapped to the width; elsewhere it stays on one line, for ``grep``.
     """
-    from charrnn.cli.wrapping import wrapped  # --help needs this module but not those
-    from charrnn.text.display import printable
+    from charrnn.text.display import printable  # --help needs this module but not those
+    from charrnn.text.wrapping import wrapped
 
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # full or closed: not a reason to stop
@@ -35,22 +36,6 @@ def say(text: str) -> None:
             if stderr_is_terminal():
                 shown = wrapped(shown, stderr_width())
             print(shown, file=sys.stderr, flush=True)
-
-
-def stderr_is_terminal() -> bool:
-    """Whether a live bar can be shown."""
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-def stderr_width() -> int:
-    """The columns of a line on standard error, which is a terminal, at this moment.
-
-    One fewer than it has: some terminals wrap as soon as the last column is filled.
-    """
-    size = 0
-    with suppress(OSError, ValueError):
-        size = os.get_terminal_size(sys.stderr.fileno()).columns
-    return (size or 80) - 1  # some terminals do not know their size
 
 
 def write(data: bytes, flush: bool = True) -> None:
@@ -76,8 +61,20 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def fitted(text: str) -> str:
+    """Lines of a result for people, wrapped if standard output is a terminal."""
+    from charrnn.text.wrapping import wrapped  # --help needs this module but not that one
+
+    if not stdout_is_terminal():
+        return text
+    size = 0
+    with suppress(OSError, ValueError):  # of a terminal that does not know its size
+        size = os.get_terminal_size(sys.stdout.fileno()).columns
+    return wrapped(text, (size or 80) - 1)
+
+
 def write_text(text: str | bytes) -> None:
-    """Write a result with text from outside in it: raw in a pipe, escaped on a terminal."""
+    """Write a result that contains text from outside: raw in a pipe, escaped on a terminal."""
     from charrnn.text.display import printable
 
     if stdout_is_terminal():

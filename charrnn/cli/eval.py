@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -43,7 +41,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.text.reader import TextStream
     from charrnn.text.split import Split
 
-LINES = 512  # scored together by --per-line
+LINES = 512  # that --per-line scores together at most
 
 
 class Output(NamedTuple):
@@ -54,7 +52,7 @@ class Output(NamedTuple):
     messages: list[str]  # lines to print once the first part of the text has been read
 
     def note(self, *lines: str) -> None:
-        """Print what there is to say so far, and then ``lines``."""
+        """Print the messages collected so far, then ``lines``."""
         note = notes(self.quiet)
         for line in (*self.messages, *lines):
             note(line)
@@ -68,17 +66,18 @@ class Output(NamedTuple):
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("the text")
+@errors_option("the text")
 @click.option("--per-line", is_flag=True,
-              help="Score each line of each file on its own. Columns, separated by tabs: "
-              "bits/char, characters, nats, text.")
+              help="Score each line of each file on its own. Columns separated by tabs: bits/char "
+              "(bits/byte at byte level), characters, nats, text.")
 @click.option("--dynamic", is_flag=True,
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as coloured text, else as "
-              "columns separated by tabs: bits, 1 if it was the most likely one, character.")
+              help="Show the bits of each character: on a terminal as colored text, elsewhere in "
+              "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
+              "character).")
 @click.option("--baselines", is_flag=True,
               help="Compare with n-gram models of the training text, and with lzma.")
 @click.option("--train-text", type=TEXTS, metavar="FILE",
@@ -87,14 +86,15 @@ class Output(NamedTuple):
               help="Print the result as JSON; with --per-line, an object for each line.")
 @quiet_option
 def evaluate(
-    text: tuple[str, ...], checkpoint: Path | None, split: str | None, unknown: str,
+    text: tuple[str, ...], checkpoint: str | None, split: str | None, unknown: str,
     encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
     baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
-    """Score how well a model predicts TEXT: files and folders, read as one text, or - for stdin.
+    """Score how well a model predicts TEXT: files and folders, read as one text, or - for
+    standard input.
 
-    The text is scored while it is read and may be endless, except with --split, --dynamic,
-    --surprisal or --baselines, which first read all of it.
+    The text is scored as it is read, so it may be endless. With --split, --dynamic, --surprisal
+    or --baselines, all of it is read first.
     """
     check_texts((*text, train_text), "charrnn eval -m FILE TEXT")
     path = choose_checkpoint(checkpoint)
@@ -117,8 +117,8 @@ def evaluate(
     if not (split in ("train", "val") or dynamic or surprisal or baselines):
         score_stream(model, model.stream(text, skip, chosen), threads, output)
         return
-    # The training text has no unknown characters, or they are replaced; that another text is
-    # not the training text is reported before its unknown characters.
+    # The training text has no unknown characters. With --split train or val they are skipped, so
+    # that the message about another text is not about its unknown characters.
     whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:
@@ -140,7 +140,7 @@ def evaluate(
 
 
 def notes_on(stream: TextStream) -> list[str]:
-    """What a user may not expect in a text, once it is read."""
+    """The notes on anything unusual in a text, once it has been read."""
     return [f"note: {note}" for note in stream.notes]
 
 
@@ -157,7 +157,7 @@ def score_whole(
     blocks: Iterable[Scored]
     if dynamic:
         blocks = model.evaluate_dynamically(part)
-        if not output.quiet:
+        if not (output.quiet or (surprisal and stdout_is_terminal())):  # it shows the progress
             blocks = scoring_bar(blocks, len(part))
     elif split == "all":  # as a stream: how the text is shown makes no difference
         blocks = model.score_text(text, threads)
@@ -176,34 +176,39 @@ def score_whole(
         write(score_line(score, text, split, model.path, dynamic, True, dict(rows)))
         return
     write(score_line(score, text, split, model.path, dynamic, False))
-    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char):
+    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char,
+                               model.vocabulary.level):
         write(f"{line}\n".encode())
 
 
 def score_stream(model: Model, stream: TextStream, threads: int, output: Output) -> None:
-    """Score whole texts as they are read, which may be longer than memory or without end."""
+    """Score a whole text as it is read; it may be larger than memory, or endless."""
     from charrnn.cli.bar import running_score
     from charrnn.cli.format import score_line
-    from charrnn.inference.scoring import NO_SCORE, SEGMENT, SEGMENTS_AT_ONCE, check_finite
-    from charrnn.system.signals import listening
+    from charrnn.inference.scoring import NO_SCORE, check_finite
+    from charrnn.system.signals import listening, until_stopped
 
     score = NO_SCORE
-    with listening(), running_score() as show:
+    with listening() as signals:
         try:
-            for block in check_finite(model.score_stream(stream, threads), stream.name):
-                output.note()
-                score += block.score
-                if not output.quiet:
-                    show(score)
+            with running_score(model.vocabulary.level) as show:
+                # If a signal comes during the wait for more, what was read is still scored.
+                blocks = model.score_stream(until_stopped(stream, signals), threads)
+                for block in check_finite(blocks, stream.name):
+                    output.note()
+                    score += block.score
+                    if not output.quiet:
+                        show(score)
+            if signals.stop is not None:
+                raise SystemExit(128 + signals.stop)
         except SystemExit:  # INT, TERM or HUP
             try:
                 output.note(*notes_on(stream))
                 if score.chars:
-                    say("interrupted; this is the score of the text read so far")
+                    say("interrupted; this is the score so far")
                     write(score_line(score, stream, "all", model.path, False, output.as_json))
                 else:
-                    say("interrupted before there was a score; the first one needs "
-                        f"{SEGMENTS_AT_ONCE * SEGMENT:,} characters")
+                    say("interrupted before anything was scored")
             except (ReaderGone, CharrnnError):  # gone with the terminal
                 silence_stdout()
             raise
@@ -214,29 +219,45 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
 
 
 def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
-    """A row for each line; each line is scored from the zero state."""
-    from charrnn.cli.format import line_row
+    """A row for each line; each line is scored from the zero state.
+
+    The lines of a pipe are scored as they arrive, and also when a signal ends the wait for more.
+    """
+    from charrnn.cli.format import counted, line_row
+    from charrnn.system.signals import listening, until_stopped
     from charrnn.text.display import quoted
 
-    lines = stream.lines()
-    while batch := list(islice(lines, LINES)):
-        output.note()
-        scores = model.score_lines([ids for _, ids, _ in batch])
-        for (line, _, missing), score in zip(batch, scores, strict=True):
-            if not isfinite(score.nats):
-                shown = quoted(line) if isinstance(line, str) else repr(line)
-                raise overflowed(f"in the line {shown:.60}")
-            write_text(line_row(line, score, missing, output.as_json))
+    rows = 0
+    with listening() as signals:
+        try:
+            for batch in until_stopped(stream.line_batches(LINES), signals):
+                output.note()
+                signals.deferred = True
+                scores = model.score_lines([ids for _, ids, _ in batch])
+                signals.deferred = False
+                for (line, _, missing), score in zip(batch, scores, strict=True):
+                    if not isfinite(score.nats):
+                        shown = quoted(line) if isinstance(line, str) else repr(line)
+                        raise overflowed(f"in the line {shown:.60}")
+                    write_text(line_row(line, score, missing, output.as_json))
+                    rows += 1
+        except (SystemExit, ReaderGone, CharrnnError):
+            if signals.stop is None:
+                raise
+            silence_stdout()
+        if signals.stop is not None:
+            say(f"interrupted after {counted(rows, 'line')}")
+            raise SystemExit(128 + signals.stop)
     output.note(*notes_on(stream))
 
 
 def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None:
-    """The text in colours on a terminal that supports them, else a table."""
+    """The text in colors on a terminal that supports them, else a table."""
     from charrnn.cli import format
 
-    if stdout_is_terminal() and format.coloured():
+    if stdout_is_terminal() and format.colored():
         write(f"{format.legend()}\n\n".encode())
-        for shown in format.coloured_blocks(ids, blocks, model.vocabulary):
+        for shown in format.colored_blocks(ids, blocks, model.vocabulary):
             write(shown.encode())
         write(b"\n")
         return
@@ -248,7 +269,7 @@ def show_surprisal(model: Model, ids: ndarray, blocks: Iterable[Scored]) -> None
 
 
 def training_symbols(model: Model, text: Text, named: Text | None, output: Output) -> ndarray:
-    """What the baselines count: of the text that the model was trained on, its training part."""
+    """What the baselines count: the training part of the training text, or all of another text."""
     from charrnn.analysis.ngram import MAX_COUNTED
 
     text = text if named is None else named
@@ -258,8 +279,8 @@ def training_symbols(model: Model, text: Text, named: Text | None, output: Outpu
     else:
         counted = model.part(text, "train").ids
     if len(counted) == 0:
-        raise CorpusError("there is no training text to count: name it with --train-text")
+        raise CorpusError("there is no training text for the baselines: name it with --train-text")
     if len(counted) > MAX_COUNTED:
-        output.note(f"note: of the {len(counted):,} training characters, the baselines count the "
-                    f"last {MAX_COUNTED:,}")
+        output.note(f"note: the baselines count only the last {MAX_COUNTED:,} of the "
+                    f"{len(counted):,} training characters")
     return counted

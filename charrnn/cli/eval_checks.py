@@ -1,4 +1,4 @@
-"""What ``charrnn eval`` checks: options that exclude each other, a text that the model knows."""
+"""Checks of ``charrnn eval``: conflicting options, and texts that the model was trained on."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def check_combination(
     if per_line and split:
         raise UsageError("--per-line scores every line; leave out --split")
     if per_line and dynamic:
-        raise UsageError("--per-line scores every line on its own, and --dynamic trains from one "
-                         "to the next; use one of them")
+        raise UsageError("--per-line scores every line on its own, but --dynamic trains from one "
+                         "line to the next; use one of them")
     if surprisal and (per_line or as_json or baselines):
-        raise UsageError("--surprisal shows the text itself; it can be combined with --split and "
-                         "--dynamic only")
+        raise UsageError("--surprisal shows the text itself; it can be combined only with --split "
+                         "and --dynamic")
     if baselines and (per_line or dynamic):
-        raise UsageError("--baselines compares scores of a whole text by fixed weights; leave out "
-                         "--per-line and --dynamic")
+        raise UsageError("--baselines compares scores of a whole text under fixed weights; leave "
+                         "out --per-line and --dynamic")
     if baselines and split != "val" and train_text is None:
         raise UsageError("--baselines needs the text that the model was trained on: name it with "
                          "--train-text, or use --split val")
     if train_text is not None and not baselines:
-        raise UsageError("--train-text is for --baselines")
+        raise UsageError("--train-text can be used only with --baselines")
 
 
 def training_note(model: Model, text: Text | TextStream, size: int) -> list[str]:
-    """A note where the model was trained or validated on this text, of ``size`` symbols."""
+    """A note if the model was trained or validated on this text, which has ``size`` symbols."""
     from charrnn.text.split import training_size
 
     validated_on = model.checkpoint.origin["val"]
     if model.trained_on(text):
         fraction = model.settings["val_fraction"]
         if validated_on == text.digest:
-            more = ", and was validated on it"
-        elif validated_on:
-            more = "; it was validated on another file"
+            return ["note: the model was trained and validated on this text"]
+        if validated_on:
+            more = "this text; it was validated on another file"
         elif training_size(size, None if fraction is None else float(fraction)) == size:
-            more = ", all of it"
+            more = "all of this text"
         else:
-            more = "; --split val scores the validation part alone"
-        return [f"note: the model was trained on this text{more}"]
+            more = "this text; --split val scores only the validation part"
+        return [f"note: the model was trained on {more}"]
     if validated_on == text.digest:
         return ["note: this is the validation text, which was used to choose the best weights"]
     return []

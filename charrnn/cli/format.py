@@ -1,4 +1,4 @@
-"""Scores, numbers and text as the commands print them: lines, tables, JSON, colours."""
+"""Scores, numbers and text as the commands print them: lines, tables, JSON, colors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 import charrnn
+from charrnn.cli.console import fitted
 from charrnn.inference.scoring import Score, Scored
 from charrnn.text.corpus import Text
 from charrnn.text.display import characters, quoted
@@ -21,20 +22,22 @@ from charrnn.text.vocabulary import Vocabulary
 
 LN2 = math.log(2)
 
-# (bits, background, text): the colours of symbols of up to so many bits, from a terminal's 256.
-# White to dark blue differ in brightness, so colour-blind readers can tell them apart.
+# (bits, background, text): the colors of symbols of up to that many bits, of a terminal's 256.
+# White to dark blue differ in brightness, so color-blind readers can tell them apart.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
 PASSAGE = 200  # characters shown of a copied passage
 BARS = "▁▂▃▄▅▆▇█"
 ESCAPES = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}  # all others are printable already
 
 
-def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -> Iterator[str]:
-    """The lines of a table, as soon as they are known: the baselines, then the model.
+def baseline_table(
+    rows: Iterable[tuple[str, float]], model: str, nats: float, level: str = "char"
+) -> Iterator[str]:
+    """The lines of a table, each as soon as it is known: the baselines, then the model.
 
-    ``rows`` are the names of the baselines and their scores in nats per character.
+    ``rows`` are the names of the baselines and their scores in nats per symbol.
     """
-    yield f"{'':<10}  bits/char  nats/char"
+    yield f"{'':<10}  bits/{level}  nats/{level}"
     best = math.inf
     for name, each in rows:
         best = min(best, each)
@@ -43,16 +46,16 @@ def baseline_table(rows: Iterable[tuple[str, float]], model: str, nats: float) -
     difference = f"{bits(abs(nats - best)):.4f}"
     which = "better" if nats < best else "worse"
     yield "as good as the best baseline" if difference == "0.0000" else (
-        f"{difference} bits/char {which} than the best baseline")
+        f"{difference} bits/{level} {which} than the best baseline")
 
 
-def coloured(environment: Any = os.environ) -> bool:
-    """Whether to use colours on a terminal: see no-color.org."""
+def colored(environment: Any = os.environ) -> bool:
+    """Whether to use colors on a terminal: see no-color.org."""
     return not environment.get("NO_COLOR") and environment.get("TERM", "dumb") != "dumb"
 
 
 def legend() -> str:
-    """The bits that each colour stands for."""
+    """The bits that each color stands for."""
     marks, low = [], 0.0
     for high, background, text in SHADES:
         label = f" {low:g} to {high:g} " if math.isfinite(high) else f" more than {low:g} "
@@ -61,10 +64,10 @@ def legend() -> str:
     return "bits: " + " ".join(marks)
 
 
-def coloured_blocks(
+def colored_blocks(
     ids: ndarray, blocks: Iterable[Scored], vocabulary: Vocabulary
 ) -> Iterator[str]:
-    """The text (N,) in colours, block by block.
+    """The text (N,) in colors, block by block.
 
     A CR before a newline is shown as part of it: the newline has the bits of both.
     """
@@ -79,17 +82,17 @@ def coloured_blocks(
         symbols, at = ids[at:end], end
         returns = np.flatnonzero((symbols[:-1] == newline[0]) & (symbols[1:] == newline[1]))
         nats[returns + 1] += nats[returns]
-        yield coloured_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
+        yield colored_text(np.delete(symbols, returns), np.delete(nats, returns), vocabulary)
 
 
-def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
-    """The text, each symbol on the background colour for its bits."""
+def colored_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
+    """The text, each symbol on the background color for its bits."""
     pieces, current = [], None
     for symbol, each in zip(characters(vocabulary.decode(ids)), (nats / LN2).tolist(), strict=True):
         if symbol == "\\x09":  # a tab in a text of bytes, which is not escaped here
             symbol = "\t"
         shade = next((b, t) for high, b, t in SHADES if each <= high)
-        if symbol == "\n":  # a coloured newline would colour the rest of the line
+        if symbol == "\n":  # a colored newline would color the rest of the line
             pieces.append(f"\x1b[38;5;{shade[1]};48;5;{shade[0]}m⏎\x1b[0m\n")
             current = None
             continue
@@ -103,8 +106,8 @@ def coloured_text(ids: ndarray, nats: ndarray, vocabulary: Vocabulary) -> str:
 def surprisal_rows(ids: ndarray, nats: ndarray, right: ndarray, vocabulary: Vocabulary) -> str:
     """A line for every symbol: bits, 1 if it was the most likely one, else 0, and the symbol.
 
-    They are separated by tabs; a symbol that would break the table is escaped, and so is a
-    backslash.
+    The columns are separated by tabs. A backslash, and a symbol that would break the table, are
+    escaped.
     """
     symbols = characters(vocabulary.decode(ids))
     rows = zip(symbols, (nats / LN2).tolist(), right.tolist(), strict=True)
@@ -114,7 +117,7 @@ def surprisal_rows(ids: ndarray, nats: ndarray, right: ndarray, vocabulary: Voca
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The curve of ``values`` in one line of ``width`` bars; each shows the last of its values."""
+    """The curve of ``values`` in up to ``width`` bars, each the last value of its interval."""
     if len(values) > width:
         values = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
     low, high = min(values), max(values)
@@ -127,28 +130,28 @@ def bits(nats: float) -> float:
     return nats / LN2
 
 
-def in_bits(nats: float) -> str:
-    """A score for people, given in nats per character: 2.1755 bits/char (1.5080 nats/char)."""
-    return f"{bits(nats):.4f} bits/char ({nats:.4f} nats/char)"
+def in_bits(nats: float, level: str = "char") -> str:
+    """A score for people, given in nats per symbol: 2.1755 bits/char (1.5080 nats/char).
+
+    The ``level`` of a model, char or byte, is also the unit of its symbols.
+    """
+    return f"{bits(nats):.4f} bits/{level} ({nats:.4f} nats/{level})"
+
+
+def bits_text(nats: float, level: str, digits: int = 4, sign: str = "") -> str:
+    """Nats per symbol as bits with their unit, such as 2.175 bits/byte; never -0.0000."""
+    number = f"{bits(nats):{sign}.{digits}f}"
+    return f"{number if float(number) else f'{0:.{digits}f}'} bits/{level}"
+
+
+def symbol(level: str) -> str:
+    """What people call a symbol of a model: a character or a byte."""
+    return "byte" if level == "byte" else "character"
 
 
 def counted(count: int, noun: str) -> str:
     """A number of things: 1 step, 6,000 steps."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time in its two largest units, such as 3 min 20 s; None is not known yet."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min {rest} s"
-    days, hours = divmod(hours, 24)
-    return f"{days:,} d {hours} h" if days else f"{hours} h {minutes} min"
 
 
 def json_line(value: Any) -> bytes:
@@ -167,9 +170,10 @@ def score_line(
 ) -> bytes:
     """The result of ``eval``: for people, or as JSON with what is needed to reproduce it."""
     if not as_json:
-        fate = "read as U+FFFD" if text.vocabulary.replaces else "left out"
-        unknown = f", {text.unknown:,} unknown {fate}" if text.unknown else ""
-        return f"{score}{unknown}{', dynamic evaluation' * dynamic}\n".encode()
+        done = "read as U+FFFD" if text.vocabulary.replaces else "skipped"
+        unknown = f", {counted(text.unknown, 'unknown character')} {done}" if text.unknown else ""
+        scored = score.text(text.vocabulary.level)
+        return fitted(f"{scored}{unknown}{', dynamic evaluation' * dynamic}\n").encode()
     result = {
         "text": text.name,
         "split": split,
@@ -191,7 +195,7 @@ def score_line(
 
 
 def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> str | bytes:
-    """One line of ``eval --per-line``; an empty line has nan bits per character, in JSON null."""
+    """One line of ``eval --per-line``; an empty line has nan bits per character, null in JSON."""
     if as_json:
         shown = line if isinstance(line, str) else line.decode("utf-8", "replace")
         result = {"text": shown, "chars": score.chars, "unknown_chars": unknown,
@@ -219,7 +223,7 @@ def novelty_lines(
         yield (
             f"{name}the longest passage that also occurs in {text.name} has "
             f"{counted(result.longest, 'character')}: {shown}"
-            + (f"; {result.found:,} of the sample's {result.windows:,} windows of "
-               f"{novelty.WIDTH} characters occur there ({result.share:.1%})"
+            + (f"; windows of {novelty.WIDTH} characters that occur there: {result.found:,} of "
+               f"{result.windows:,} ({result.share:.1%})"
                if result.windows else "")
         )

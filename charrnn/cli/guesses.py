@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable
 
 import click
 
+from charrnn.api.lookup import SIMILAR, is_checkpoint
 from charrnn.config.parsing import nearest
 from charrnn.errors import UsageError
 
-# What commands and options are called elsewhere. Where a name may mean two options, it has both.
+# What other programs call commands and options. A name that may mean two options has both.
 COMMANDS = {
     "build": "train", "continue": "train", "fit": "train", "learn": "train", "resume": "train",
     "complete": "sample", "gen": "sample", "generate": "sample", "infer": "sample",
@@ -30,26 +31,55 @@ OPTIONS = {
     "init": "prime", "input": "prime prime-file", "prefix": "prime", "prompt": "prime",
     "seed_text": "prime", "start": "prime", "start_text": "prime", "text": "prime",
     "prompt_file": "prime-file",
-    "t": "temperature", "k": "top-k", "nucleus": "top-p", "p": "top-p",
+    "t": "temperature", "k": "top-k", "nucleus": "top-p", "p": "prime top-p",
     "eos": "stop", "until": "stop",
     "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
 }
+KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
+NARROW = 66  # columns up to which the help leaves more room for its second column
+
+
+class Formatter(click.HelpFormatter):
+    """The help; on a narrow terminal, long options have lines of their own."""
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        super().write_dl(rows, col_max if self.width > NARROW else 14, col_spacing)
+
+
+class Context(click.Context):
+    formatter_class = Formatter
 
 
 class Command(click.Command):
-    """A command whose message on an unknown option names the one that was probably meant."""
+    """A command that answers an unknown option with the one that was probably meant."""
+
+    context_class = Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise click.UsageError(unknown_option(error.option_name, given, self), ctx) from None
+            name, root = error.option_name, ctx.find_root()
+            if root is not ctx and name in names(root.command):
+                message = f"No such option: {name}; it belongs before the command: charrnn {name} "
+                raise click.UsageError(message + str(ctx.info_name), ctx) from None
+            raise click.UsageError(unknown_option(name, given, self), ctx) from None
+        except click.MissingParameter as error:
+            if error.param is None or not getattr(error.param.type, "allow_dash", False):
+                raise
+            message = error.format_message().removesuffix(".")
+            raise click.UsageError(f"{message}: name a text, or - for standard input",
+                                   ctx) from None
 
 
 class Group(click.Group):
-    """Commands, listed as they were added; the message on an unknown one names the nearest."""
+    """Commands, listed as they were added; an unknown one is answered with the nearest."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -60,7 +90,8 @@ class Group(click.Group):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
-            owners = [key for key, command in self.commands.items() if name in names(command)]
+            owners = [key for key, command in self.commands.items()
+                      if any(name in param.opts for param in command.params)]
             advice = nearest(name, names(self))
             if owners:
                 owner = next((key for key in owners if key in given), owners[0])
@@ -77,7 +108,7 @@ class Group(click.Group):
 
 
 def unknown_command(word: str, known: Collection[str]) -> str:
-    """The message for a word that is no command: a misspelling, a synonym, or a file."""
+    """The message for a word that is not a command: a misspelling, a synonym, or a file."""
     meant = COMMANDS.get(word.lower(), word.lower())
     if meant in known:
         return f"No such command: {word}; did you mean charrnn {meant}?"
@@ -96,12 +127,15 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
         typed = [arg.partition("=")[0] for arg in args if arg.startswith(name)]
         name = next((word for word in typed if len(word) > 2), name)
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
+    if word in KINDS_OF_MODEL and "--hidden-size" in known:
+        return (f"No such option: {name}; there is one kind of model, whose size --hidden-size and "
+                "--layers set; -o names the checkpoint")
     meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
     begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]
     if meant or len(begun) == 1:
         return f"No such option: {name}; did you mean {' or '.join(meant or begun)}?"
     if "--out" not in known and word in ("o", "out", "output", "file", "save"):
-        return f"No such option: {name}; the result goes to standard output: add > FILE to keep it"
+        return f"No such option: {name}; results go to standard output: add > FILE to save them"
     return f"No such option: {name}{nearest(f'--{word}', known)}"
 
 
@@ -113,10 +147,10 @@ def names(command: click.Command) -> list[str]:
 
 
 def check_texts(texts: Iterable[str | None], advice: str) -> None:
-    """Raise UsageError for a text that is a checkpoint, or whose name is that of another file.
+    """Raise UsageError for a text that is a checkpoint, or is missing while a similar file exists.
 
-    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice, a
-    checkpoint may be a text. Other errors are reported where the text is read.
+    ``advice`` is what to do with a checkpoint; FILE in it becomes its name. Without advice,
+    checkpoints are accepted as texts. Other errors are reported where the text is read.
     """
     for path in texts:
         if path in (None, "", "-"):
@@ -139,24 +173,15 @@ def similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     close = [each for each in names if each.startswith(f"{name}.")]
-    close = close or difflib.get_close_matches(name, names[:10_000], 1, 0.75)
+    if not close:  # the endings alone make no names similar
+        stems = {os.path.splitext(each)[0]: each for each in reversed(names[:10_000])}
+        stem = os.path.splitext(name)[0]
+        close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]
     return os.path.join(folder, close[0]) if close else ""
 
 
-def is_checkpoint(path: str) -> bool:
-    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
-    try:
-        if not os.path.isfile(path):
-            return False
-        with open(path, "rb") as file:
-            start = file.read(64)
-    except OSError:
-        return False
-    return start.startswith(b"PK") and b"meta.npy" in start
-
-
 def backslash_hint(option: str, text: str) -> str:
-    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty where there is none."""
+    """The hint for ``\\n`` or ``\\t`` typed as two characters; empty if there are none."""
     for typed, name in (("\\n", "a newline"), ("\\t", "a tab")):
         if typed in text:
             return (f"{option} contains a backslash followed by {typed[1]}; for {name}, write "

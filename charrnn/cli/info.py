@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
-from charrnn.cli.console import write, write_text
+from charrnn.cli.console import fitted, write, write_text
 from charrnn.cli.guesses import Command
 from charrnn.cli.options import quiet_option, start_numpy
-from charrnn.config.settings import DERIVED, FIELDS, Value
+from charrnn.config.settings import DERIVED, FIELDS, Value, shown
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.api.loaded import LoadedModel
@@ -29,7 +29,7 @@ ROWS = 5  # of the history that are shown
 @click.option("--json", "as_json", is_flag=True,
               help="Print JSON, with all of the vocabulary, the history and the samples.")
 @quiet_option
-def info(named: tuple[Path, ...], checkpoint: Path | None, as_json: bool, quiet: bool) -> None:
+def info(named: tuple[str, ...], checkpoint: str | None, as_json: bool, quiet: bool) -> None:
     """Show what a checkpoint contains: model, text, score, settings and history.
 
     FILE is the checkpoint; -m FILE means the same.
@@ -44,7 +44,7 @@ def info(named: tuple[Path, ...], checkpoint: Path | None, as_json: bool, quiet:
     if as_json:
         write(json_line(facts))
     else:
-        write_text("".join(f"{line}\n" for line in lines(facts)))
+        write_text(fitted("".join(f"{line}\n" for line in lines(facts))))
 
 
 def contents(model: LoadedModel) -> dict[str, Any]:
@@ -76,10 +76,11 @@ def contents(model: LoadedModel) -> dict[str, Any]:
             "codes": run.vocabulary.codes.tolist(),
             "replaces_unknown": run.vocabulary.replaces,
         },
-        "settings": run.settings,
+        "settings": settings_of(model),
         "explicit": run.explicit if run.explicit_recorded else None,
         "changed": run.changed,
-        "not_recorded": not_recorded(run.settings, run.origin),
+        "not_recorded": not_recorded(settings_of(model), run.origin),
+        "used": used(model),
         "progress": {
             "step": progress.step, "steps": progress.steps,
             "best_step": progress.best_step if progress.best_nats is not None else None,
@@ -98,8 +99,21 @@ def contents(model: LoadedModel) -> dict[str, Any]:
     }
 
 
+def settings_of(model: LoadedModel) -> dict[str, Value]:
+    """The settings of a run, with the steps, which older files have only in the progress."""
+    run = model.checkpoint
+    return {**run.settings, "steps": run.settings["steps"] or run.progress.steps}
+
+
+def used(model: LoadedModel) -> dict[str, int]:
+    """What the run used instead of settings that are upper limits or choose automatically."""
+    run = model.checkpoint
+    return {"batch_size": len(run.state), "threads": run.threads,
+            "warmup": min(int(run.settings["warmup"] or 0), run.progress.steps // 10)}
+
+
 def not_recorded(settings: dict[str, Value], origin: dict[str, str | None]) -> list[str]:
-    """The settings whose values an older file lacks, since they were defaults."""
+    """The settings whose values an older file lacks because they were defaults."""
     unused = {"val_fraction"} if origin["val"] else set()
     return [key for key in DERIVED if settings[key] is None and key not in unused]
 
@@ -112,7 +126,7 @@ def in_bits(nats: float | None) -> float | None:
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:
-    """The same for people."""
+    """The contents as lines for people."""
     from charrnn.text.display import printable_name
 
     versions = facts["versions"] or {}
@@ -130,13 +144,14 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         "": f"SHA-256 {text['digest']}",
         " ": undecodable(text["undecodable"], facts["settings"]["errors"]),
         "validation": validation(facts),
-        "started from": text["init_from_digest"] and f"checkpoint {text['init_from_digest']}",
+        "started from": text["init_from_digest"] and (
+            f"the best weights of another checkpoint, SHA-256 {text['init_from_digest']}"),
         "vocabulary": symbols(facts["vocabulary"]),
         "progress": f"step {facts['progress']['step']:,} of {facts['progress']['steps']:,}",
-        "best score": best(facts["progress"]),
+        "best score": best(facts),
     })
     yield from settings(facts)
-    yield from history(facts["history"])
+    yield from history(facts["history"], facts["vocabulary"]["level"])
     for sample in facts["samples"][-1:]:
         yield ""
         yield f"Sample at step {sample['step']:,}"
@@ -154,10 +169,11 @@ def validation(facts: dict[str, Any]) -> str:
     """What the model was validated on."""
     fraction, digest = facts["settings"]["val_fraction"], facts["text"]["validation_digest"]
     if digest:
-        return f"a text of its own, SHA-256 {digest}"
+        return f"a separate text, SHA-256 {digest}"
     if fraction is None:
         return "the end of the text; its size is not recorded"
-    return f"the last {fraction:.3g} of the text" if fraction else "none"
+    percent = 100 * Decimal(shown(fraction))  # decimal: 100 * 0.07 is 7.000000000000001
+    return f"the last {percent.normalize():f} % of the text" if fraction else "none"
 
 
 def undecodable(number: int, errors: str) -> str | None:
@@ -178,13 +194,18 @@ def symbols(vocabulary: dict[str, Any]) -> str:
     return f"{count:,} character{'s' * (count != 1)}: {quoted(known[:SYMBOLS])}{more}{replaced}"
 
 
-def best(progress: dict[str, Any]) -> str:
-    """The best validation score and where it was."""
+def best(facts: dict[str, Any]) -> str:
+    """The best validation score and its step, or why there is none."""
+    from charrnn.cli import format
+
+    progress = facts["progress"]
     nats = progress["best_nats_per_char"]
-    if nats is None:
-        return "none: there was no validation with a finite score"
-    return (f"{progress['best_bits_per_char']:.4f} bits/char ({nats:.4f} nats/char) at step "
-            f"{progress['best_step']:,}")
+    if nats is not None:
+        return (f"{format.in_bits(nats, facts['vocabulary']['level'])} at step "
+                f"{progress['best_step']:,}")
+    if facts["settings"]["val_fraction"] == 0 and not facts["text"]["validation_digest"]:
+        return "none: no validation part"
+    return "none: no validation had a finite score" if facts["history"] else "not validated yet"
 
 
 def settings(facts: dict[str, Any]) -> Iterator[str]:
@@ -193,14 +214,14 @@ def settings(facts: dict[str, Any]) -> Iterator[str]:
     marked = facts["changed"] if explicit is None else explicit
     legend = "* set by an option or a config file"
     if explicit is None:
-        legend = "which were set is not recorded; * differs from the default"
+        legend = "* differs from the default; explicit settings are not recorded"
     yield ""
     yield f"Settings ({legend})"
     for group, fields in groupby(FIELDS.values(), lambda field: field.metadata["group"]):
         yield f"  {group}"
         for field in fields:
-            shown = setting(facts, field.name)
-            yield f"  {'*' if field.name in marked else ' '} {field.name:<15}{shown}"
+            yield (f"  {'*' if field.name in marked else ' '} {field.name:<15}"
+                   f"{setting(facts, field.name)}")
 
 
 def setting(facts: dict[str, Any], key: str) -> str:
@@ -212,12 +233,11 @@ def setting(facts: dict[str, Any], key: str) -> str:
         return NOT_RECORDED
     if value is None:
         return "not used" if key in DERIVED else "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return printable_name(f"{value:g}" if isinstance(value, float) else str(value))
+    used = facts["used"].get(key, value)
+    return printable_name(shown(value)) + (f" ({used} used)" if used != value else "")
 
 
-def history(rows: list[dict[str, Any]]) -> Iterator[str]:
+def history(rows: list[dict[str, Any]], level: str) -> Iterator[str]:
     """The curve of the validations and the last rows of the history."""
     from charrnn.cli.format import sparkline
 
@@ -225,11 +245,12 @@ def history(rows: list[dict[str, Any]]) -> Iterator[str]:
     finite = [score for score in scores if score is not None]
     if rows:
         yield ""
-        yield f"History (last {min(ROWS, len(rows))} of {len(rows):,} rows; bits/char)"
+        extent = f"last {ROWS} of {len(rows):,} rows" if len(rows) > ROWS else "all rows"
+        yield f"History ({extent}; bits/{level})"
         if len(finite) > 1:
             yield f"  validation {sparkline(finite)} from {finite[0]:.4f} to {finite[-1]:.4f}"
         yield f"  {'step':>9}  training  validation  grad norm  learning rate"
     for row, score in list(zip(rows, scores, strict=True))[-ROWS:]:
-        shown = "-" if score is None else f"{score:.4f}"
-        yield (f"  {row['step']:>9,}  {row['training_bits_per_char']:8.4f}  {shown:>10}  "
+        last = "-" if score is None else f"{score:.4f}"
+        yield (f"  {row['step']:>9,}  {row['training_bits_per_char']:8.4f}  {last:>10}  "
                f"{row['grad_norm']:9.3g}  {row['learning_rate']:13.3g}")

@@ -19,8 +19,9 @@ import click
 import charrnn
 from charrnn.cli.console import ReaderGone, say, silence_stdout, write
 from charrnn.cli.eval import evaluate
-from charrnn.cli.guesses import Group, unknown_command
+from charrnn.cli.guesses import Command, Group, unknown_command
 from charrnn.cli.info import info
+from charrnn.cli.options import quiet_option
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -28,7 +29,7 @@ from charrnn.errors import CharrnnError
 from charrnn.system.launcher import end_process
 
 QUIET = (SystemExit, click.exceptions.Exit, click.ClickException, ReaderGone)  # even with --debug
-LONGEST = 400  # characters of a message of click, which repeats what was given
+LONGEST = 400  # characters of a message from click, which repeats the user's input
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -39,32 +40,33 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
     """Train character-level recurrent neural networks on any text, and use them to generate
-    and to score text.
+    and score text.
 
     \b
     charrnn train corpus.txt       train a model
     charrnn sample --prime "The "  generate text
     charrnn eval other.txt         score a text
 
-    Ctrl-C stops a training run and saves it; the same command resumes it. The other commands use
-    the newest model in checkpoints/ unless -m names another one.
+    Ctrl-C saves and stops a training run; run the same command to resume it. The other commands
+    use the newest model in checkpoints/ unless -m names another one.
     """
     if context.invoked_subcommand is None:
         say(context.get_help())
         context.exit(2)
 
 
-@click.command("help")
+@click.command("help", cls=Command)
 @click.argument("command", required=False)
+@quiet_option
 @click.pass_context
-def show_help(context: click.Context, command: str | None) -> None:
+def show_help(context: click.Context, command: str | None, quiet: bool) -> None:
     """Show the help of charrnn or of one of its commands."""
     shown = context.find_root()
     if command is not None:
         found = cli.commands.get(command)
         if found is None:
             raise click.UsageError(unknown_command(command, cli.commands), shown)
-        shown = click.Context(found, shown, info_name=command)
+        shown = found.context_class(found, shown, info_name=command)
     write(f"{shown.get_help()}\n".encode())
 
 
@@ -120,7 +122,7 @@ def outcome(error: BaseException, training: bool) -> tuple[int, str]:
     if isinstance(error, CharrnnError):
         if error.exit_code == 1:
             silence_stdout()
-        from charrnn.text.display import printable_name  # a newline in it is part of a name
+        from charrnn.text.display import printable_name  # a newline can only be part of a name
 
         return error.exit_code, f"charrnn: {printable_name(str(error))}"
     if isinstance(error, ReaderGone):

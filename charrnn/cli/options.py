@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 else:
     ParamType = click.ParamType  # not generic before click 8.2
 
-TEXTS = click.Path(allow_dash=True)  # a missing file is reported where it is opened
+
+class FileName(click.Path):
+    """The name of a file or folder; an empty one, as of a variable without a value, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+TEXTS = FileName(allow_dash=True)  # a missing file is reported where it is opened
 
 
 class SettingType(ParamType):
@@ -63,6 +73,13 @@ class SettingOption(click.Option):
     group: str
 
 
+def metavar(key: str) -> str:
+    """What the help of all commands shows for the value of a setting."""
+    if choices := FIELDS[key].metadata["choices"]:
+        return f"[{'|'.join(choices)}]"
+    return "NAME" if key == "encoding" else SettingType(key).name.upper()
+
+
 def setting_options(command: click.Command) -> click.Command:
     """Give a command one option per setting."""
     for key, field in FIELDS.items():
@@ -74,7 +91,7 @@ def setting_options(command: click.Command) -> click.Command:
             shown = field.metadata["rule"] or ("" if default is None else str(default))
             shown = shown and f"  [default: {shown}]"
             option = SettingOption([name], type=kind, help=more + shown,
-                                   metavar="|".join(kind.choices) or kind.name.upper())
+                                   metavar=metavar(key))
         option.group = field.metadata["group"]
         command.params.append(option)
     return command
@@ -119,7 +136,7 @@ class WholeNumber(click.ParamType):  # type: ignore[type-arg]
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]
-    """A finite number in a range, which does not include ``above``."""
+    """A finite number in a range; ``above`` itself is excluded."""
 
     name = "number"
 
@@ -146,52 +163,59 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 def unknown_option(command: Any) -> Any:
     return click.option(
         "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-        help="What to do with characters that the model does not know. A model trained with "
-        "--min-count reads them as U+FFFD.",
+        help="What to do with characters that the model does not know. If it was trained with "
+        "--min-count, it reads them as U+FFFD.",
     )(command)
 
 
-def encoding_option(command: Any) -> Any:
+def encoding_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
-        "--encoding", type=SettingType("encoding"), metavar="NAME",
-        help="Encoding of the text.  [default: as in training for the training and validation "
-        "text, else utf-8]",
-    )(command)
+        "--encoding", type=SettingType("encoding"), metavar=metavar("encoding"),
+        help=f"Encoding of {texts}.  [default: utf-8; for the training or validation text, as in "
+        "training]",
+    )
 
 
-def errors_option(command: Any) -> Any:
+def errors_option(texts: str) -> Callable[[Any], Any]:
     return click.option(
-        "--errors", type=SettingType("errors"), metavar="[strict|replace|skip]",
-        help="What to do with bytes that cannot be decoded: report an error (strict), replace "
-        "them by U+FFFD, or skip them.  [default: as in training for the training and validation "
-        "text, else strict]",
-    )(command)
+        "--errors", type=SettingType("errors"), metavar=metavar("errors"),
+        help=f"What to do with bytes of {texts} that cannot be decoded: report an error (strict), "
+        "replace them with U+FFFD, or skip them.  [default: strict; for the training or "
+        "validation text, as in training]",
+    )
 
 
 def choose_decoding(
     model: Model, paths: Sequence[str], encoding: str | None, errors: str | None,
     notes: list[str], beside: bool = False,
 ) -> Decoding:
-    """How to decode a text: as the options say, else as in training, else as strict UTF-8.
+    """How to decode a text: as the options state, else as in training, else as strict UTF-8.
 
-    For a text that is read ``beside`` the one that the options are about, the way of training
-    comes first, where the model was trained or validated on it. What a user may not expect, such
-    as an encoding that differs from that of training, is added to ``notes``.
+    The options describe one text. A second text, read ``beside`` it, is decoded as in training if
+    the model was trained or validated on it, else as the options state. Anything unusual, such as
+    an encoding other than in training, is added to ``notes``.
     """
     from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name
     from charrnn.text.files import left_out_notes
 
     trained = model.decoding
+    if model.vocabulary.level == "byte":
+        if errors not in (None, "strict"):
+            raise UsageError(f"--errors {errors} cannot be used with this model: it reads bytes, "
+                             "which are not decoded")
+        if encoding is not None:
+            notes.append("note: --encoding has no effect: the model reads bytes, which are not "
+                         "decoded")
     if beside:
         chosen = model.decoding_of(paths, Decoding(encoding or "utf-8", errors or "strict"))
-    else:  # what is named makes no difference, so that files are not read for it
+    else:  # where an option decides, files need not be read to find the decoding of training
         found = model.decoding_of(paths, Decoding(trained.encoding if encoding else "utf-8",
                                                   trained.errors if errors else "strict"))
         chosen = Decoding(encoding or found.encoding, errors or found.errors)
     if encoding is None and chosen.encoding != trained.encoding:
-        notes.append(f"note: {display_name(paths)} is read as UTF-8, and the model was trained on "
-                     f"{printable_name(trained.encoding)} text; --encoding names another")
+        notes.append(f"note: {display_name(paths)} is read as UTF-8, but the model was trained on "
+                     f"{printable_name(trained.encoding)} text; use --encoding to change that")
     notes += [f"note: {note}" for note in left_out_notes(paths)]
     return chosen
 
@@ -203,7 +227,7 @@ def quiet_option(command: Any) -> Any:
 
 
 def notes(quiet: bool) -> Callable[[str], None]:
-    """The function that prints a line which is not an error; with --quiet it does nothing."""
+    """The function that prints messages other than errors; with --quiet it prints nothing."""
     return (lambda line: None) if quiet else say
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
-from charrnn.cli.console import say, stderr_is_terminal
-from charrnn.cli.format import bits, counted, duration, in_bits, json_line, sparkline
-from charrnn.text.display import printable_name
+from charrnn.cli.console import say
+from charrnn.cli.format import bits_text, counted, in_bits, json_line, sparkline, symbol
+from charrnn.config.settings import shown
+from charrnn.system.terminal import stderr_is_terminal
+from charrnn.text.display import duration, printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.pace import Pace
 from charrnn.training.processes import workers
+from charrnn.training.wording import end_text, sample_text
 
 if TYPE_CHECKING:
-    from charrnn.cli.live_bar import LiveBar
+    from charrnn.api.live_bar import LiveBar
 
 
 class TrainingDisplay:
@@ -26,17 +31,23 @@ class TrainingDisplay:
         self.quiet = quiet
         self.bar: LiveBar | None = None
         self.pace = Pace()
-        self.curve: list[float] = []  # nats per character of the validations so far
+        self.curve: list[float] = []  # nats per character of the finite validations so far
+        self.level, self.validated = "char", False  # whether there was a validation, finite or not
         self.started = self.continued = self.validates = False
         self.last_line = time.monotonic()
 
     def line(self, text: str) -> None:
         """Print a line that stays, above the bar if there is one."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            with self.cleared():
+                say(text)
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """No bar during the ``with``, so that something else can be written to its line."""
         if self.bar is not None:
             self.bar.clear()
-        say(text)
+        yield
         if self.bar is not None:
             self.bar.refresh()
 
@@ -45,6 +56,9 @@ class TrainingDisplay:
         self.pace.update(event)
         if isinstance(event, Start):
             self.continued, self.validates = event.continued, event.val_chars > 0
+            self.level = event.level
+            self.curve = [nats for nats in event.validations if nats is not None]
+            self.validated = self.validates and bool(event.validations)
             for text in start_lines(event):
                 self.line(text)
         elif isinstance(event, Step):
@@ -52,7 +66,7 @@ class TrainingDisplay:
         elif isinstance(event, Eval):
             self.validation(event)
         elif isinstance(event, Sample):
-            self.line("\n".join(f"  | {row}" for row in event.text.split("\n")))
+            self.line(sample_text(event))
         elif isinstance(event, End):
             self.end(event)
         else:
@@ -70,8 +84,8 @@ class TrainingDisplay:
         if not self.started:
             self.started = True
             self.first_step(event)
-        loss = f"training {bits(self.pace.nats_per_char):.3f} bits/char"
-        speed = f"{self.pace.chars_per_second:,.0f} chars/s"
+        loss = f"training {bits_text(self.pace.nats_per_char, self.level, 3)}"
+        speed = f"{self.pace.chars_per_second:,.0f} {self.level}s/s"
         left = self.pace.seconds_left(event)
         if self.bar is not None:
             self.bar.details, self.bar.seconds_left = [loss, speed], left
@@ -89,29 +103,36 @@ class TrainingDisplay:
 
     def validation(self, event: Eval) -> None:
         """The result of a validation, and the time left unless the bar shows it."""
-        before = self.curve[-1] if self.curve else None
+        before, self.validated = self.curve[-1] if self.curve else None, True
         if event.nats_per_char is not None:
             self.curve.append(event.nats_per_char)
-        curve = f"; {sparkline(self.curve)}" if len(self.curve) > 1 else ""
+        curve = f"; validations {sparkline(self.curve)}" if len(self.curve) > 1 else ""
         seconds = self.pace.seconds_left(event)
         left = f"; {duration(seconds)} left" if self.bar is None and seconds else ""
-        self.line(f"step {event.step:,}/{event.steps:,} (epoch {event.epoch:.2f}): "
-                  f"{validation_text(event, before)}{curve}{left}")
+        self.line(f"step {event.step:,}/{event.steps:,} (epoch {event.epoch:,.2f}): "
+                  f"{validation_text(event, before, self.level)}{curve}{left}")
 
     def end(self, event: End) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        best = ""
-        if event.best_nats_per_char is not None:
-            best = (f"; best validation {in_bits(event.best_nats_per_char)} "
-                    f"at step {event.best_step:,}")
-        elif self.validates and event.reason != "stopped":
-            best = ("; no validation score was finite, so the last weights are kept: "
-                    "lower --learning-rate")
-        self.line(end_text(event) + best)
+        self.line(end_text(event) + self.result(event))
         self.line(f"checkpoint: {printable_name(event.path)}")
         self.line(f"generate text: charrnn sample -m {shell_word(event.path)}")
+
+
+    def result(self, event: End) -> str:
+        """What a run has reached at its end: its best score, or why it has none."""
+        if event.best_nats_per_char is not None:
+            return (f"; best validation {in_bits(event.best_nats_per_char, self.level)} "
+                    f"at step {event.best_step:,}")
+        if self.validated:
+            return ("; no validation score was finite, so the last weights are kept: "
+                    "lower --learning-rate")
+        if self.validates:
+            return "; not validated yet"
+        # Without a step in this process, the loss is not known.
+        return f"; training {in_bits(self.pace.nats_per_char, self.level)}" if self.started else ""
 
 
 def event_line(event: Event) -> bytes:
@@ -120,7 +141,7 @@ def event_line(event: Event) -> bytes:
 
 
 def is_selected(event: Event, every: int) -> bool:
-    """Whether ``--json-every`` prints an event: all but steps, of which every Nth, by number."""
+    """Whether ``--json-every`` prints an event: of the steps only the multiples of N."""
     return not isinstance(event, Step) or (every > 0 and event.step % every == 0)
 
 
@@ -137,75 +158,60 @@ def shell_word(name: str) -> str:
 
 def start_lines(event: Start) -> list[str]:
     """The first lines of a run: its text, model, training, settings and notes."""
-    symbol = "byte" if event.level == "byte" else "character"
+    noun = symbol(event.level)
     text = (
-        f"{event.corpus}: {counted(event.chars, symbol)}, {event.distinct:,} distinct; "
+        f"{event.corpus}: {counted(event.chars, noun)}, {event.distinct:,} distinct; "
         f"{event.train_chars:,} training, {event.val_chars:,} validation"
         # Too few to mention, unless the text is short.
-        + (f" (an epoch leaves out {event.left_over:,} at its ends)"
+        + (f" (each epoch omits {counted(event.left_over, f'training {noun}')})"
            if event.left_over > event.train_chars // 100 else "")
     )
     model = (f"model: {counted(event.parameters, 'parameter')}, "
-             f"about {event.memory_bytes / 1e6:,.0f} MB")
+             f"about {event.memory_bytes / 1e6:,.0f} MB of memory")
     length = "as many steps as the time allows"
     if event.steps:
-        epochs = f"{event.steps / event.steps_per_epoch:.3g}"
+        passes = event.steps / event.steps_per_epoch
+        epochs = f"{passes:.3g}" if passes < 100 else f"{passes:,.0f}"
         length = f"{counted(event.steps, 'step')} ({epochs} epoch{'s' * (epochs != '1')})"
-    training = (f"training: {length} of {event.batch_size} x {event.seq_length} {symbol}s, "
+    training = (f"training: {length} of {event.batch_size} x {event.seq_length} {noun}s, "
                 f"dropout {event.dropout:g}, weight decay {event.weight_decay:g}")
     if event.val_chars:
-        training += f"; validation every {counted(event.eval_every, 'step')}"
+        training += "; validation " + (
+            "at the end" if 0 < event.steps <= event.eval_every
+            else f"every {counted(event.eval_every, 'step')}")
     if event.processes > 1:
         training += f"; {workers(event.threads, event.processes)}"
     lines = [text, model, training]
     if event.settings:
         lines.append("settings: " + ", ".join(
-            f"{key} {value:g}" if isinstance(value, float)
-            else f"{key} {printable_name(str(value))}"
+            # A seed is a name, not a quantity.
+            f"{key} {value:,}" if type(value) is int and key != "seed"
+            else f"{key} {printable_name(shown(value))}"
             for key, value in event.settings.items()
         ))
     lines += [f"note: {note}" for note in event.notes]
     return lines
 
 
-def validation_text(event: Eval, before: float | None = None) -> str:
-    """The result of a validation, and of that ``before`` the change, in nats per character."""
+def validation_text(event: Eval, before: float | None = None, level: str = "char") -> str:
+    """The result of a validation, and its change since the one ``before`` (nats per symbol)."""
     nats, best = event.nats_per_char, event.best_nats_per_char
-    found = "validation overflowed: lower --learning-rate"
+    found = "validation overflowed (lower --learning-rate)"
     if nats is not None:
-        found = f"validation {in_bits(nats)}"
-    found += f", training {bits(event.training_nats_per_char):.4f} bits/char"
+        found = f"validation {in_bits(nats, level)}"
+    found += f", training {bits_text(event.training_nats_per_char, level)}"
     if event.improved:
         found += ", new best"
     elif best is not None:
-        found += f", best {bits(best):.4f} bits/char"
+        found += f", best {bits_text(best, level)}"
     if nats is None:
         return found
-    change = "" if before is None else f"; change {bits(nats - before):+.4f} bits/char"
-    return f"{found}{change}; {against_ngrams(event, nats)}"
+    change = "" if before is None else f"; change {bits_text(nats - before, level, sign='+')}"
+    return f"{found}{change}; {against_trigrams(event, nats, level)}"
 
 
-def against_ngrams(event: Eval, nats: float) -> str:
-    """How a score compares with those of n-grams that count the training text."""
-    unigrams, trigrams = bits(event.unigram - nats), bits(event.trigram - nats)
-    if unigrams < 0:
-        return f"{-unigrams:.3f} bits/char worse than unigrams"
-    if trigrams < 0:
-        return f"{-trigrams:.3f} bits/char worse than trigrams"
-    return f"{trigrams:.3f} bits/char better than trigrams"
-
-
-def end_text(event: End) -> str:
-    """Why the run has ended, and after how many steps."""
-    if event.reason == "done":
-        return f"done: {counted(event.steps, 'step')}"
-    of = f"step {event.step:,} of {event.steps:,}"
-    if event.reason == "stopped":
-        return f"stopped after {of}; run the same command to resume"
-    if event.reason == "patience":
-        return f"stopped early after {of}: patience ran out without a new best"
-    assert event.reason == "already trained"
-    if event.step < event.steps:
-        return f"already trained: patience ran out at {of}"
-    more = f"; the budget is {event.steps:,}" if event.step > event.steps else ""
-    return f"already trained: {counted(event.step, 'step')} are done{more}"
+def against_trigrams(event: Eval, nats: float, level: str) -> str:
+    """How a score compares with that of 3-grams that count the training text."""
+    better = event.trigram - nats
+    which = "better" if better >= 0 else "worse"
+    return f"{bits_text(abs(better), level, 3)} {which} than 3-grams"

@@ -13,6 +13,7 @@ from charrnn.cli.console import write
 from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
+    FileName,
     choose_decoding,
     encoding_option,
     errors_option,
@@ -29,14 +30,14 @@ NAME = "report.html"
 @click.command(cls=Command)
 @click.argument("text", nargs=-1, type=TEXTS)
 @checkpoint_option
-@click.option("-o", "--out", default=NAME, show_default=True, metavar="FILE",
+@click.option("-o", "--out", type=FileName(), default=NAME, show_default=True, metavar="FILE",
               help="The page to write; - for standard output.")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("the text")
+@errors_option("the text")
 @quiet_option
 def report(
-    text: tuple[str, ...], checkpoint: Path | None, out: str, unknown: str, encoding: str | None,
+    text: tuple[str, ...], checkpoint: str | None, out: str, unknown: str, encoding: str | None,
     errors: str | None, quiet: bool,
 ) -> None:
     """Write one self-contained HTML page that shows what a model has learned.
@@ -49,8 +50,8 @@ def report(
     if text.count("-") > 1:
         raise UsageError("standard input can be read only once")
     if not text and (encoding is not None or errors is not None):
-        raise UsageError("--encoding and --errors are for TEXT; without TEXT, the model generates "
-                         "its own")
+        raise UsageError("--encoding and --errors apply only to TEXT; without TEXT, the model "
+                         "generates a text itself")
     start_numpy()
 
     from charrnn.api import loaded as api
@@ -69,46 +70,46 @@ def report(
         write(page)
     else:
         save(page_path, page)
-        messages.append(f"{printable_name(page_path)}: {len(page) / 1000:,.0f} kB, on "
-                    f"{printable_name(path)}")
+        messages.append(f"{printable_name(page_path)}: report on {printable_name(path)}, "
+                        f"{len(page) / 1000:,.0f} kB")
     note = notes(quiet)
     for line in messages:
         note(line)
 
 
 def destination(out: str) -> Path:
-    """The file to write; in a folder, or where a folder is named that does not exist, NAME."""
+    """The file to write: ``out``, or NAME in it if it is a folder or ends in a slash."""
     return Path(out, NAME) if os.path.isdir(out) or out.endswith(("/", os.sep)) else Path(out)
 
 
 def save(path: Path, page: bytes) -> None:
-    """Write or replace the page, and create the folders that it is to be in."""
+    """Write or replace the page; create its folder if necessary."""
     from charrnn.system.files import replacing
 
     try:
         Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{path}: the folder cannot be created: {error.strerror}") from None
-    # Two commands may write the same page: each writes a temporary of its own.
+    # Two commands may write the same page, so each has its own temporary file.
     with replacing(path, "the page", f"{os.urandom(4).hex()}.tmp") as file:
         file.write(page)
 
 
 def check_replaceable(out: Path, text: tuple[str, ...], checkpoint: Path) -> None:
-    """Raise UsageError where the page cannot be written, or would replace something else.
+    """Raise UsageError if the page cannot be written or would replace something else.
 
-    That is the checkpoint, one of the texts, or a file that is not a page.
+    It must not replace the checkpoint, one of the texts, or a file that is not a report.
     """
     from charrnn.system.lock import check_writable
     from charrnn.text.files import files_of
 
     check_writable(out)
     for source in (*files_of(text), str(checkpoint)):
-        with suppress(OSError):  # where one of them is missing
+        with suppress(OSError):  # one of them is missing
             if out.samefile("/dev/stdin" if source == "-" else source):
                 raise UsageError(f"{out} would be replaced by the page: name another file with -o")
     if out.exists() and not is_page(out):
-        raise UsageError(f"{out} already exists and is not a page of charrnn: name another file "
+        raise UsageError(f"{out} already exists and is not a charrnn report: name another file "
                          "with -o")
 
 

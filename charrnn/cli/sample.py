@@ -8,13 +8,12 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
-from charrnn.cli.console import TextOutput, stdout_is_terminal, write
+from charrnn.cli.console import TextOutput, say, stdout_is_terminal, write
 from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
     TEXTS,
@@ -58,23 +57,24 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
               help="Choose only among the most likely characters whose probabilities add up to "
               "P.  [default: 1, all]")
 @click.option("--seed", type=WholeNumber(0),
-              help="The same seed gives the same sample.  [default: a random one, printed]")
+              help="The same seed gives the same sample.  [default: random; it is printed]")
 @click.option("--count", type=WholeNumber(1), default=1, show_default=True,
               help="Number of samples. If more than one, each ends with a newline; a single one "
               "is written to a file or pipe exactly as generated.")
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample just before this text appears.")
 @click.option("--novelty", type=TEXTS, metavar="FILE",
-              help="Show how much of each sample is copied from this text.")
+              help="Show on standard error, also with --quiet, how much of each sample is copied "
+              "from this text.")
 @click.option("--json", "as_json", is_flag=True,
               help="Print a JSON object for each sample: number, seed, checkpoint, prime, text "
               "and finish (length or stop).")
 @unknown_option
-@encoding_option
-@errors_option
+@encoding_option("--prime-file and --novelty")
+@errors_option("--prime-file and --novelty")
 @quiet_option
 def sample(
-    named: tuple[Path, ...], checkpoint: Path | None, prime: str | None, prime_file: str | None,
+    named: tuple[str, ...], checkpoint: str | None, prime: str | None, prime_file: str | None,
     seed: int | None, stop: str | None, novelty: str | None, as_json: bool, unknown: str,
     encoding: str | None, errors: str | None, quiet: bool, count: int, **options: Any,
 ) -> None:
@@ -87,9 +87,9 @@ def sample(
     if prime_file == novelty == "-":
         raise UsageError("standard input can be read only once")
     if (encoding or errors) and prime_file is None and novelty is None:
-        raise UsageError("--encoding and --errors are for --prime-file and --novelty")
+        raise UsageError("--encoding and --errors apply only to --prime-file and --novelty")
     check_texts((prime_file, novelty), "charrnn sample -m FILE")
-    words = shlex.quote(" ".join(map(str, named)))
+    words = shlex.quote(" ".join(named))
     advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
     path = choose_checkpoint(checkpoint, *named, advice=advice)
     threads = default_threads()
@@ -131,7 +131,7 @@ def sample(
             write(each)
     else:
         for line in write_samples(pieces, count, model, text):
-            note(line)
+            say(line)  # a result, not a message
     for line in stream.notes if stream is not None else ():
         note(f"note: {line}")
 
@@ -139,9 +139,9 @@ def sample(
 def encoded(
     option: str, text: str, encode: Callable[[str], ndarray], messages: list[str]
 ) -> ndarray:
-    """The symbols of a text of the command line, with a hint where it has ``\\n`` or ``\\t``.
+    """The symbols of a text from the command line, with a hint if it contains ``\\n`` or ``\\t``.
 
-    A model that knows the backslash may mean it, above all before more letters: ``\\textbf``.
+    If the model knows the backslash, it may be meant literally, as in ``\\textbf``.
     """
     hint = backslash_hint(option, text)
     try:
@@ -156,7 +156,7 @@ def encoded(
 def announced(
     lines: list[str], note: Callable[[str], None], pieces: Iterable[Piece]
 ) -> Iterator[Piece]:
-    """Pass on pieces; print ``lines`` before the first, when it is known that there is one."""
+    """Yield ``pieces``; print ``lines`` once there is a first one, so not before an error."""
     for piece in pieces:
         while lines:
             note(lines.pop(0))

@@ -1,4 +1,4 @@
-"""``charrnn sample --json``: each sample as a line of JSON, with what is needed to get it again."""
+"""``charrnn sample --json``: each sample as a line of JSON, with what is needed to reproduce it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def json_samples(
 ) -> Iterator[bytes]:
     """A line for each sample once it is complete.
 
-    A sample of fewer than ``length`` generated symbols was ended by --stop. ``facts`` become
-    part of every line; with a ``text``, so does what the sample copies from it.
+    A sample with fewer than ``length`` generated symbols was ended by --stop. ``facts`` are part
+    of every line; with a ``text``, so is what the sample copies from it.
     """
     for number, group in groupby(pieces, key=lambda piece: piece.number):
         parts: dict[bool, list[ndarray]] = {True: [], False: []}
@@ -43,7 +43,7 @@ def json_samples(
 
 
 def as_text(key: str, text: str | bytes) -> dict[str, str]:
-    """The entry of a text; bytes that are not UTF-8 have a second one that loses nothing."""
+    """The JSON entry of a text; bytes that are not UTF-8 get a second, lossless entry."""
     if isinstance(text, str):
         return {key: text}
     try:
@@ -54,7 +54,7 @@ def as_text(key: str, text: str | bytes) -> dict[str, str]:
 
 
 def copied(generated: ndarray, text: Text, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What of a sample occurs in ``text``: the longest passage, and the share of the windows."""
+    """How much of a sample occurs in ``text``: the longest passage, and how many windows."""
     found = novelty.copied(generated, text.ids)
     passage = vocabulary.decode(generated[found.start : found.start + found.longest])
     return {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import click
 
-from charrnn.cli.checkpoints import choose_checkpoint
-from charrnn.cli.console import ReaderGone, say, silence_stdout, write
+from charrnn.cli.checkpoints import file_of_option
+from charrnn.cli.console import ReaderGone, say, silence_stdout, stdout_is_terminal, write
 from charrnn.cli.guesses import check_texts
 from charrnn.cli.options import (
     TEXTS,
+    FileName,
     GroupedCommand,
     WholeNumber,
     quiet_option,
@@ -28,27 +29,29 @@ from charrnn.system import machine
 @setting_options
 @click.command(cls=GroupedCommand)
 @click.argument("corpus", nargs=-1, required=True, type=TEXTS)
-@click.option("-c", "--config", "config_file", type=click.Path(), metavar="FILE",
+@click.option("-c", "--config", "config_file", type=FileName(), metavar="FILE",
               help="YAML file of settings; options override it.")
-@click.option("-o", "--out", type=click.Path(), metavar="FILE",
+@click.option("-o", "--out", type=FileName(), metavar="FILE",
               help="Checkpoint to write, or a folder for it.  [default: checkpoints/CORPUS.npz]")
 @click.option("--val", type=TEXTS, metavar="FILE",
               help="Validate on this text instead of on the end of CORPUS.")
-@click.option("--init-from", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--init-from", type=FileName(), metavar="FILE",
               help="Start a new run from the best weights of this checkpoint.")
-@click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder for the encoded form of texts above 128 MB.  [default: that of -o]")
+@click.option("--cache", type=FileName(path_type=Path), metavar="FOLDER",
+              help="Folder for the encoded form of texts above 128 MB.  [default: the folder of "
+              "-o]")
 @click.option("--overwrite", is_flag=True, help="Replace the checkpoint of another run.")
 @click.option("--dry-run", is_flag=True,
               help="Show what would be trained and exit. A large text is still encoded.")
-@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON lines.")
+@click.option("--json", "as_json", is_flag=True,
+              help="Print the events of the run as JSON, one per line.")
 @click.option("--json-every", type=WholeNumber(0), metavar="N",
-              help="With --json, print only step events whose number is a multiple of N; 0 prints "
-              "none.  [default: 1]")
+              help="With --json, print only the step events whose step is a multiple of N; 0 "
+              "prints none of them.  [default: 1]")
 @quiet_option
 def train(
     corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
-    init_from: Path | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
+    init_from: str | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
     json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
     """Train a model to predict the next character of CORPUS.
@@ -63,7 +66,7 @@ def train(
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
     if json_every is not None and not as_json:
-        raise UsageError("--json-every chooses among the events of --json: add --json")
+        raise UsageError("--json-every can be used only with --json")
     file = {}
     if config_file:
         from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
@@ -73,9 +76,8 @@ def train(
     config = resolve(file, given)
     check_texts((*corpus, val), "" if config.level == "byte" else
                 "to resume its run, repeat the command that started it; to start a new run from "
-                "it, charrnn train TEXT --init-from FILE")
-    if init_from is not None:
-        init_from = choose_checkpoint(init_from)
+                "its weights, use charrnn train TEXT --init-from FILE")
+    inherited = None if init_from is None else file_of_option("--init-from", init_from)
     allowed = machine.allowed_threads()
     start_numpy()
 
@@ -92,7 +94,7 @@ def train(
 
     group = processes.join()
     if group.size > 1 and "-" in (*corpus, val):
-        raise UsageError(f"standard input reaches one of {group.size} processes: name a file")
+        raise UsageError(f"standard input reaches only one of {group.size} processes: name a file")
     path = checkpoint_path(out, corpus)
     display = TrainingDisplay(quiet)
     output = Output(display.line)
@@ -101,10 +103,11 @@ def train(
         if group.is_first:
             display.show(event)
             if as_json and is_selected(event, 1 if json_every is None else json_every):
-                (write if dry_run else output.write)(event_line(event))
+                with display.cleared() if stdout_is_terminal() else nullcontext():
+                    (write if dry_run else output.write)(event_line(event))
 
     request = Request(
-        corpus, path, config, frozenset(file) | frozenset(given), val, init_from, overwrite,
+        corpus, path, config, frozenset(file) | frozenset(given), val, inherited, overwrite,
         config_file, group.broadcast(allowed or group.cores), cache,
     )
     if dry_run:
@@ -118,7 +121,7 @@ def train(
         return 0
     with ExitStack() as stack:
         signals = stack.enter_context(listening())
-        if group.is_first:  # which alone writes
+        if group.is_first:  # only this process writes
             stack.enter_context(lock.locked(path))
         for event in training(prepare(request, group), signals):
             show(event)
@@ -132,9 +135,9 @@ def train(
 
 
 class Output:
-    """Standard output while it can be written; a run continues without it.
+    """Standard output as long as it can be written; a run continues without it.
 
-    ``error`` is why events could not be written, unless their reader just stopped reading.
+    ``error`` is why events could not be written; None if their reader just stopped reading.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -150,5 +153,5 @@ class Output:
         except (ReaderGone, CharrnnError) as error:
             silence_stdout()
             self._open, self.error = False, error if isinstance(error, CharrnnError) else None
-            self._note(f"note: {self.error or 'nobody reads standard output any more'}; "
+            self._note(f"note: {self.error or 'the reader of standard output has closed it'}; "
                        "the run continues without it")

@@ -14,13 +14,14 @@ from charrnn.system.encodings import canonical
 
 MAX_INTEGER = 2**63 - 1  # the largest whole number of any setting
 MAX_VALUE = 100  # characters of a number or a name; Python writes a float in 24
-# Each can match a text in one way only, so that a text that is not a number is refused in one pass.
+SIMILAR = 0.75  # least likeness of a hint, as difflib measures it: of `temp` and `steps`, 0.67
+# Each can match in only one way, so any text that is not a number is rejected in a single pass.
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def parse(key: str, text: str) -> Value:
-    """The value that ``text``, of any length, spells; UsageError names the allowed values."""
+    """The value of ``text``, of any length; UsageError names the allowed values."""
     field, kind = FIELDS[key], TYPES[key]
     limits = field.metadata
     if kind is str:
@@ -50,7 +51,7 @@ def parse(key: str, text: str) -> Value:
 def whole_number(text: str, low: float = -math.inf, high: float = math.inf) -> int:
     """The whole number that ``text`` spells, such as 6000, 6_000 or 6e3.
 
-    Raises UsageError for anything else, and for a number that is not from ``low`` to ``high``.
+    Raises UsageError for anything else, and for a number outside ``low`` to ``high``.
     """
     if "e" in text.lower():
         check_spelling(text, NUMBER, "whole number")
@@ -70,9 +71,9 @@ def whole_power(text: str) -> int:
     from decimal import Decimal  # only for a number with an exponent
 
     rough = float(text)
-    if abs(rough) > 2 * MAX_INTEGER:  # whatever it is exactly; its exponent may be huge
+    if abs(rough) > 2 * MAX_INTEGER:  # out of range; its exponent may be huge
         return 2 * MAX_INTEGER if rough > 0 else -2 * MAX_INTEGER
-    exact = Decimal(text) if rough else Decimal("0.5")  # what is nearly 0 is not a whole number
+    exact = Decimal(text) if rough else Decimal("0.5")  # so small that it is 0 as a float
     if exact != exact.to_integral_value():
         raise UsageError(f"{quoted(text)} is not a whole number")
     return int(exact)
@@ -87,24 +88,24 @@ def check_spelling(text: str, pattern: re.Pattern[str], what: str) -> None:
 
 
 def quoted(text: str) -> str:
-    """How a message shows a value, of any length: in quotes, the beginning of it."""
+    """A value of any length as messages show it: its beginning, in quotes."""
     return f"{text[:60]!r:.60}"
 
 
 def nearest(text: str, known: Iterable[str]) -> str:
-    """The hint that ends a message on an unknown word, empty where nothing known is near.
+    """The hint that ends a message about an unknown word; empty if no known one is similar.
 
-    ``known`` are settings, options with their hyphens, commands or choices; the word may be
-    spelled with hyphens or underscores, and may be what another program calls one of them.
+    ``known`` are settings, options with their hyphens, commands or choices. The word may be
+    spelled with hyphens or underscores, and may be another program's name for one of them.
     """
     if len(text) > MAX_VALUE:
         return ""
-    import difflib  # only where there is a mistake
+    import difflib  # needed only for a mistake
 
     names = {normal(name): name for name in known}
     word = normal(text)
     close = [name for name in (word, *SYNONYMS.get(word, ())) if name in names]
-    close = close or difflib.get_close_matches(word, names, 1)
+    close = close or difflib.get_close_matches(word, names, 1, SIMILAR)
     return f"; did you mean {names[close[0]]}?" if close else ""
 
 
@@ -114,7 +115,7 @@ def normal(name: str) -> str:
 
 
 def allowed(key: str) -> str:
-    """The range of a setting in words, empty where anything goes."""
+    """The range of a setting in words; empty if any value is allowed."""
     limits = FIELDS[key].metadata
     return range_in_words(limits["low"], limits["high"], limits["above"], limits["below"])
 
@@ -137,7 +138,7 @@ def range_in_words(
 
 
 def encoding(name: str) -> str:
-    """The canonical name of an encoding; UsageError unless Python knows it as one of text."""
+    """The canonical name of an encoding; UsageError unless it is a text encoding of Python."""
     try:
         found = canonical(name)
         known = codecs.lookup(found)._is_text_encoding
@@ -145,12 +146,12 @@ def encoding(name: str) -> str:
     except (LookupError, ValueError):
         known = False
     if not known or found in ("idna", "punycode", "undefined"):
-        raise UsageError(f"{quoted(name)} is not an encoding of text; utf-8 and latin-1 are")
+        raise UsageError(f"{quoted(name)} is not a text encoding; examples: utf-8, latin-1")
     return found
 
 
 def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
-    """The defaults, overridden by those settings that the file has, and these by the options."""
+    """The defaults, overridden by the settings of the file, and those by the options."""
     given = dict(file)
     for source in (file, options):
         named = [key for key in BUDGETS if source.get(key) is not None]
@@ -178,8 +179,8 @@ def check_consistent(config: Config) -> None:
         raise UsageError(f"activation {config.activation} is for cell rnn: the equations of "
                          f"{config.cell} have tanh; leave it out")
     if config.level == "byte" and config.errors != "strict":
-        raise UsageError(f"errors {config.errors} is for characters: bytes are not decoded; leave "
-                          "it out at byte level")
+        raise UsageError(f"errors {config.errors} has no effect at byte level, where nothing is "
+                         "decoded: leave it out")
     if config.level == "byte" and config.min_count > 1:
-        raise UsageError(f"min_count {config.min_count:,} is for characters, not for bytes, which "
-                         "are all known: leave it out at byte level")
+        raise UsageError(f"min_count {config.min_count:,} has no effect at byte level, where the "
+                         "vocabulary is always all 256 bytes: leave it out")

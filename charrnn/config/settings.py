@@ -46,24 +46,24 @@ class Config:
 
     level: str = setting(
         "char", "Text", choices=("char", "byte"),
-        help="What a symbol is: a character, or a byte of a file of any kind.")
+        help="What a symbol is: a character of a text, or a byte of any file.")
     encoding: str = setting(
         "utf-8", "Text",
         help="Encoding of the text files, such as latin-1, cp1252 or utf-16.")
     errors: str = setting(
         "strict", "Text", choices=("strict", "replace", "skip"),
-        help="What to do with undecodable bytes: refuse the text, put U+FFFD, or skip them. Change "
-        "it if few are damaged.")
+        help="Undecodable bytes: report an error, replace them with U+FFFD, or skip them. For "
+        "texts with little damage.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
-        help="Share of the text, at its end, used for validation.")
+        help="Share of the text, taken from its end, used for validation.")
     min_count: int = setting(
         1, "Text", low=1,
-        help="Replace characters that occur less often by U+FFFD. For texts with thousands of "
-        "distinct characters.")
+        help="Characters that occur fewer times than this become U+FFFD. For texts with thousands "
+        "of distinct characters.")
     borders: str = setting(
         "ignore", "Text", choices=("ignore", "reset"),
-        help="What to do where a file begins: reset starts each file from the zero state.")
+        help="What to do with the state where a file begins: keep it, or reset it to zero.")
 
     cell: str = setting(
         "rnn", "Model", choices=("rnn", "gru", "lstm"),
@@ -119,7 +119,7 @@ class Config:
         help="Length of the run in steps (updates).")
     epochs: float | None = setting(
         None, "Budget", above=0, high=1e9,
-        help="Length of the run in passes over the text, such as 0.5.")
+        help="Length of the run in passes over the text; 0.5 is half a pass.")
     max_minutes: float | None = setting(
         None, "Budget", above=0, high=1e9,
         help="Length of the run in minutes, converted to steps before the first step.")
@@ -132,14 +132,14 @@ class Config:
         help="Steps between validations.")
     save_every: int = setting(
         200, "Validation and saving", low=1,
-        help="Steps between checkpoints, in addition to one at each validation.")
+        help="Steps between saves of the checkpoint; each validation saves it, too.")
     sample_every: int = setting(
         0, "Validation and saving", low=0,
         help="Steps between short samples to show; 0 shows none.")
 
     seed: int = setting(
         1, "Machine", low=0,
-        help="Random seed. The same seed on the same machine gives the same file.")
+        help="Random seed. The same seed on the same machine gives the same checkpoint.")
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
         help="Threads per process, which share the batch; 0 uses all cores.")
@@ -155,14 +155,14 @@ class Config:
         return 0.1 if self.optimizer == "adam" else 0.0
 
 
-# Settings that may differ when a run resumes: how long it is, when it shows and saves something.
-# All others are the identity of the run.
+# Settings that may differ when a run resumes: its length, and when it shows or saves something.
+# All others identify the run.
 MAY_CHANGE = frozenset(
     ("steps", "epochs", "max_minutes", "patience", "save_every", "sample_every", "threads")
 )
 BUDGETS = ("steps", "epochs", "max_minutes")
-# Settings whose default follows from the text or from other settings; a new run computes and
-# stores them. In files from before that, and only there, such a default is None.
+# Settings whose default follows from the text or from other settings. A new run computes and
+# stores it; only in older files may it be None.
 DERIVED = ("val_fraction", "dropout", "weight_decay", "steps", "eval_every")
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
@@ -173,10 +173,26 @@ def option_name(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def changed(settings: Mapping[str, Value], explicit: Collection[str]) -> list[str]:
-    """The settings that differ from the built-in defaults, by being set or by being inherited.
+def shown(value: Value) -> str:
+    """A value as a config file spells it: exact, and as short as possible."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return str(value)
 
-    One of DERIVED has no built-in default: it differs if it is among those set ``explicit``-ly.
+
+def as_option(key: str, value: str) -> str:
+    """The option that sets ``key`` to a value, which is spelled as for a shell."""
+    if TYPES[key] is bool:
+        return option_name(key) if value == "true" else option_name("no_" + key)
+    return f"{option_name(key)} {value}"
+
+
+def changed(settings: Mapping[str, Value], explicit: Collection[str]) -> list[str]:
+    """The settings that differ from the built-in defaults, whether set or inherited.
+
+    Those of DERIVED have no built-in default: they differ if they are in ``explicit``.
     """
     return [
         key for key, field in FIELDS.items()

@@ -1,9 +1,9 @@
-"""What other programs call a setting or an option, for the hint on an unknown name."""
+"""Names of settings and options in other programs, for the hint on an unknown name."""
 
 from __future__ import annotations
 
-# What other programs call a setting or an option, spelled as YAML keys are. Where a name has two
-# meanings, the first that the command knows counts.
+# Names in other programs, spelled like YAML keys. If a name has two meanings, the first one that
+# the command knows is used.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     # settings
     "lr": ("learning_rate",),
@@ -77,6 +77,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "min_freq": ("min_count",),
     "charset": ("encoding",),
     "random_seed": ("seed",),
+    "random_state": ("seed",),
     "num_threads": ("threads",),
     "n_threads": ("threads",),
     "workers": ("threads",),
@@ -86,29 +87,30 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "save": ("out",),
     "save_dir": ("out",),
     "checkpoint_dir": ("out",),
-    "model": ("checkpoint", "out"),
+    "model": ("checkpoint",),
     "checkpoint": ("out",),
     "pretrained": ("init_from",),
     "validation": ("val",),
     "val_file": ("val",),
     "force": ("overwrite",),
     "silent": ("quiet",),
+    "temp": ("temperature",),
 }
-# What is no setting but an option of charrnn train, under any of its names: what to say of it.
+# Names that are not settings, but may be expected in a YAML file, and what the message says.
 NOT_SETTINGS = {
-    "out": "is an option of charrnn train, -o, not a setting",
-    "val": "is an option of charrnn train, --val, not a setting",
-    "init_from": "is an option of charrnn train, --init-from, not a setting",
-    "overwrite": "is an option of charrnn train, --overwrite, not a setting",
-    "cache": "is an option of charrnn train, --cache, not a setting",
-    "quiet": "is an option of charrnn train, --quiet, not a setting",
-    "json": "is an option of charrnn train, --json, not a setting",
-    "dry_run": "is an option of charrnn train, --dry-run, not a setting",
-    "config": "is an option of charrnn train, -c, not a setting",
+    "out": "is not a setting: use the option -o of charrnn train",
+    "val": "is not a setting: use the option --val of charrnn train",
+    "init_from": "is not a setting: use the option --init-from of charrnn train",
+    "overwrite": "is not a setting: use the option --overwrite of charrnn train",
+    "cache": "is not a setting: use the option --cache of charrnn train",
+    "quiet": "is not a setting: use the option --quiet of charrnn train",
+    "json": "is not a setting: use the option --json of charrnn train",
+    "dry_run": "is not a setting: use the option --dry-run of charrnn train",
+    "config": "is not a setting: use the option -c of charrnn train",
     "corpus": "is not a setting: name the text after charrnn train",
     "text": "is not a setting: name the text after charrnn train",
     "data": "is not a setting: name the text after charrnn train",
     "input": "is not a setting: name the text after charrnn train",
     "data_dir": "is not a setting: name the text after charrnn train",
-    "model": "is not a setting: cell chooses rnn, gru or lstm, hidden_size and layers the size",
+    "model": "is not a setting: cell chooses rnn, gru or lstm; hidden_size and layers set the size",
 }

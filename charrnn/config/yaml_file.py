@@ -43,7 +43,7 @@ def read_yaml(path: str) -> dict[str, Value]:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise refuse(event, "a second document; a config is a single one")
+                    raise refuse(event, "a second document: a config has only one")
             elif isinstance(event, yaml.MappingStartEvent) and depth == 0:
                 depth = 1
                 if event.anchor or event.tag:
@@ -53,7 +53,7 @@ def read_yaml(path: str) -> dict[str, Value]:
                     raise refuse(event, "anchors and tags are not supported")
                 if depth == 0:
                     if event.value:
-                        raise refuse(event, "a config is lines of the form 'key: value'")
+                        raise refuse(event, "a config consists of 'key: value' lines")
                 elif key is None:
                     key = event.value
                     if key not in FIELDS:
@@ -66,7 +66,7 @@ def read_yaml(path: str) -> dict[str, Value]:
             elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
                 found = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a mapping"
                 raise refuse(event, f"{key or 'a config'} takes a single value, not {found}"
-                             if key else f"a config is 'key: value' lines, not {found}")
+                             if key else f"a config consists of 'key: value' lines, not {found}")
             elif isinstance(event, yaml.AliasEvent):
                 raise refuse(event, "aliases are not supported")
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -84,8 +84,8 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
     if empty:
         raise refuse(event, f"{key} needs a value")
     if event.style is not None and TYPES[key] is not str:
-        raise refuse(event, f"{key}: {quoted(event.value)} is text in quotes, not a "
-                            f"{'truth value' if TYPES[key] is bool else 'number'}")
+        raise refuse(event, f"{key}: {quoted(event.value)} is text in quotes, not "
+                            f"{'true or false' if TYPES[key] is bool else 'a number'}")
     try:
         return parse(key, event.value)
     except UsageError as error:
@@ -93,7 +93,7 @@ def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
 
 
 def unknown_key(key: str) -> str:
-    """The message on a key that is not a setting: what it is instead, or which one is meant."""
+    """The message for a key that is not a setting: what it is instead, or which one is meant."""
     word = normal(key) if len(key) <= MAX_VALUE else ""
     for name in (word, *SYNONYMS.get(word, ())):
         if name in FIELDS:

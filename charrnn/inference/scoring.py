@@ -34,20 +34,30 @@ def steps_at_once(V: int) -> int:
 
 @dataclass(frozen=True)
 class Score:
-    """Sums over the characters of a text, and the rates computed from them."""
+    """How well a text is predicted: sums over its characters, and the rates computed from them.
+
+    ``chars`` is the number of characters, ``nats`` the sum of -ln p over them, and ``right`` how
+    many of them were the most likely one. ``nats_per_char``, ``bits_per_char`` and ``perplexity``
+    are per character; ``accuracy`` is the share from 0 to 1 that was right.
+    """
 
     chars: int
-    nats: float  # sum of -ln p over the characters
-    right: int  # how many characters were the most likely one
+    nats: float
+    right: int
 
     def __add__(self, other: Score) -> Score:
         return Score(self.chars + other.chars, self.nats + other.nats, self.right + other.right)
 
     def __str__(self) -> str:
+        return self.text("char")
+
+    def text(self, level: str) -> str:
+        """The score for people; the ``level`` of the model, char or byte, names its unit."""
+        symbol = "byte" if level == "byte" else "character"
         return (
-            f"{self.bits_per_char:.4f} bits/char ({self.nats_per_char:.4f} nats/char), "
+            f"{self.bits_per_char:.4f} bits/{level} ({self.nats_per_char:.4f} nats/{level}), "
             f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
-            f"{self.chars:,} character{'s' * (self.chars != 1)}"
+            f"{self.chars:,} {symbol}{'s' * (self.chars != 1)}"
         )
 
     @property
@@ -204,13 +214,15 @@ def _score_block(
         return forward(params, x, state, activations, reset=reset)
 
     steps = np.arange(SEGMENT)[:, None]
-    for t in range(0, CONTEXT - 1, at_once):
-        state = read(at + steps[t : min(t + at_once, CONTEXT - 1)], state)[1]
+    if B > 1:  # the first segment has its own context, below
+        for t in range(0, CONTEXT - 1, at_once):
+            state = read(at + steps[t : min(t + at_once, CONTEXT - 1)], state)[1]
     state[0] = 0.0
     for t in range(0, context - 1, at_once):
         state[:1] = read(steps[t : min(t + at_once, context - 1)], state[:1])[1]
 
-    for t in range(0, SEGMENT, at_once):
+    # A window is always read in full: the last bits of a product depend on its number of rows.
+    for t in range(0, min(SEGMENT, length), at_once):
         where = at + CONTEXT - 1 + steps[t : t + at_once]
         y = window(where + 1)
         logits, state = read(where, state)

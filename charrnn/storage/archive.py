@@ -55,7 +55,7 @@ def _write_members(file: BinaryIO, members: Mapping[str, ndarray]) -> None:
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """The header of a C-ordered ``.npy`` member of version 1.0.
 
-    It is written here and not by NumPy, since a reader compares it byte for byte.
+    It is written here and not by NumPy because the reader compares it byte for byte.
     """
     text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': {shape}, }}"
     padding = -(10 + len(text) + 1) % 64  # magic, version, length, text and newline
@@ -143,7 +143,7 @@ class Reader:
     ) -> None:
         header = _npy_header(dtype, shape)
         if info.filename != f"{name}.npy":
-            raise ValueError(f"it has the member {info.filename!r} in the place of {name}")
+            raise ValueError(f"it has the member {info.filename!r} instead of {name}")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise ValueError(f"{name} is compressed or encrypted")
         size = len(header) + math.prod(shape) * dtype.itemsize
@@ -166,7 +166,7 @@ class Reader:
         flat = array.reshape(-1)
         for start in range(0, flat.size, 1 << 20):
             if array.dtype.kind == "f" and not np.isfinite(flat[start : start + (1 << 20)]).all():
-                raise ValueError("it has numbers that are not finite")
+                raise ValueError("it contains numbers that are not finite")
         return array
 
 
@@ -188,13 +188,30 @@ def reading(path: Path) -> Iterator[Reader]:
         raise UsageError(f"{path} is not a regular file, so not a checkpoint") from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a seek to a position before the file
-            raise CheckpointError(f"{path} was not written by charrnn: it has a wrong position in "
-                                  "it") from None
+            raise CheckpointError(f"{path} was not written by charrnn: it contains a position "
+                                  "outside the file") from None
         raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, TypeError,
             AttributeError, IndexError, OverflowError, RuntimeError, EOFError) as error:
         # The digest is right, but the content is not: another program wrote the file.
         raise CheckpointError(f"{path} was not written by charrnn: {error!s:.200}") from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise UsageError if a file has content and is not an archive of ``write``, even damaged."""
+    try:
+        with open_regular(path, follow=True) as file:
+            start = file.read(4096)
+    except OSError as error:
+        raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if start and not is_ours(start):
+        raise UsageError(f"{path} {_guess(start)}, and --overwrite replaces nothing else: choose "
+                         "another file with -o, or remove this one")
+
+
+def is_ours(start: bytes) -> bool:
+    """Whether ``write`` wrote a file that begins with these bytes."""
+    return start.startswith(b"PK") and b"meta.npy" in start[:64]
 
 
 def _guess(start: bytes) -> str:
@@ -207,6 +224,6 @@ def _guess(start: bytes) -> str:
         return "is a PyTorch file, not a charrnn checkpoint"
     if start[8:9] == b"{" and not start.startswith(b"PK"):
         return "is a safetensors file, not a charrnn checkpoint"
-    if start.startswith(b"PK") and b"meta.npy" in start[:64]:
+    if is_ours(start):
         return "is a damaged or incomplete checkpoint: its digest does not match its content"
     return "is not a charrnn checkpoint"

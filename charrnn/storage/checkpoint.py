@@ -52,13 +52,13 @@ class Checkpoint:
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text generated then
-    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
+    undecodable: int = 0  # byte sequences of both texts that were replaced or skipped
     # Of the file from which it was read, or none:
     digest: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it
     format_version: int = FORMAT_VERSION
-    # False for a run begun when this was not recorded: ``explicit`` are then the settings that
-    # differed from the defaults, and a default that followed from the text may be None.
+    # False for a run from before this was recorded: ``explicit`` are then the settings that
+    # differed from the defaults, and a default that follows from the text may be None.
     explicit_recorded: bool = True
 
     @property
@@ -155,8 +155,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint, and refuse anything that ``save`` would not have written.
 
-    Raises UsageError if there is no file, and CheckpointError for everything that is wrong with
-    it. Nothing in the file is executed.
+    Raises UsageError if there is no file, and CheckpointError if anything is wrong with it.
+    Nothing in the file is executed.
     """
     with archive.reading(path) as file:
         meta = metadata.decode(path, file.read_bytes("meta", MAX_META))

@@ -14,7 +14,7 @@ import numpy as np
 
 import charrnn
 from charrnn.config.parsing import MAX_INTEGER, MAX_VALUE, parse
-from charrnn.config.settings import FIELDS, Value
+from charrnn.config.settings import DERIVED, FIELDS, Value
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.system.machine import MAX_THREADS
 from charrnn.text.vocabulary import CODE_POINTS
@@ -60,19 +60,19 @@ class Metadata(NamedTuple):
 
     settings: dict[str, Value]  # all of them, as the run uses them
     changed: list[str]  # those that differed from the defaults of the writing version
-    explicit: list[str] | None  # those that a config file or an option set; if None no key
+    explicit: list[str] | None  # those that a config file or an option set; None: no such key
     vocabulary_size: int
     lanes: int  # B, the number of sequences in the batch, which each have a carried state
     progress: Progress
     corpus: str  # name of the text
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
-    documents: str | None  # digest of where files begin in the text, if that matters; else no key
+    documents: str | None  # digest of where files begin in the text; None: no such key
     threads: int  # per process, which share the batch
     processes: int
     versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
     samples: list[list[Any]]
-    undecodable: int = 0  # byte sequences of the text that were replaced or skipped
+    undecodable: int = 0  # byte sequences of both texts that were replaced or skipped
 
 
 def encode(metadata: Metadata) -> bytes:
@@ -95,20 +95,20 @@ def encode(metadata: Metadata) -> bytes:
 def decode(path: Path, data: bytes) -> Metadata:
     """Read the JSON of ``path``.
 
-    Raises CheckpointError for another version of the format, and ValueError, KeyError or
-    TypeError for anything that ``encode`` would not have written. The type and size of a value
-    are checked before it is used, parsed or shown.
+    Raises CheckpointError for another version of the format or of charrnn, and ValueError,
+    KeyError or TypeError for anything that ``encode`` would not have written. The type and size
+    of a value are checked before it is used, parsed or shown.
     """
     meta: dict[str, Any] = _object(json.loads(data))
     if meta["format"] != FORMAT:
         raise ValueError(f"its format is {_shown(meta['format'])}")
     if meta["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format {_shown(meta['format_version'])}, of another version of charrnn; "
-            f"this version, {charrnn.__version__}, reads format {FORMAT_VERSION}"
+            f"{path} has format {_shown(meta['format_version'])}, but this version of charrnn, "
+            f"{charrnn.__version__}, reads only format {FORMAT_VERSION}"
         )
-    return Metadata(
-        settings=_settings(_object(meta["settings"])),
+    found = Metadata(
+        settings=_settings(path, _object(meta["settings"])),
         changed=_names(meta["changed"]),
         explicit=_names(meta["explicit"]) if "explicit" in meta else None,
         vocabulary_size=_whole(meta["vocabulary_size"], 1, CODE_POINTS),
@@ -124,13 +124,34 @@ def decode(path: Path, data: bytes) -> Metadata:
         samples=_samples(_list(meta.get("samples", []), MAX_SAMPLES)),
         undecodable=_whole(meta.get("undecodable", 0), 0, MAX_INTEGER),
     )
+    _check_consistent(found)
+    return found
 
 
-def _settings(settings: dict[str, Any]) -> dict[str, Value]:
+def _check_consistent(found: Metadata) -> None:
+    """Raise ValueError for values that exclude each other."""
+    settings, explicit = found.settings, found.explicit
+    if found.undecodable and settings["errors"] == "strict":
+        raise ValueError(f"errors strict excludes {found.undecodable:,} undecodable byte sequences")
+    if explicit is None:  # an older file
+        return
+    missing = [key for key in DERIVED if key != "val_fraction" and settings[key] is None]
+    if missing:
+        raise ValueError(f"{missing[0]} has no value")
+    fraction, file = settings["val_fraction"], found.origin["val"]
+    if file is None and fraction is None:
+        raise ValueError("val_fraction has no value")
+    # One that was set beside a validation file was stored by earlier versions.
+    if file is not None and fraction is not None and "val_fraction" not in explicit:
+        raise ValueError("it has both a validation file and a val_fraction")
+
+
+def _settings(path: Path, settings: dict[str, Any]) -> dict[str, Value]:
     """The settings of a file, each checked for its type and range in this version."""
     unknown = settings.keys() - FIELDS.keys()
     if unknown:
-        raise ValueError(f"{_shown(min(unknown))} is not a setting that this version knows")
+        raise CheckpointError(f"{path} was written by a newer version of charrnn (it has the "
+                              f"setting {_shown(min(unknown))})")
     checked: dict[str, Value] = {}
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]
@@ -151,14 +172,14 @@ def _settings(settings: dict[str, Any]) -> dict[str, Value]:
 
 
 def _names(values: Any) -> list[str]:
-    """Those names of settings in a list of a file that this version knows."""
+    """The names in a list of the file that are settings of this version."""
     named = [_text(key, MAX_VALUE) for key in _list(values, len(FIELDS))]
     return [key for key in FIELDS if key in named]
 
 
 def _progress(values: dict[str, Any]) -> Progress:
     if values.keys() != {known.name for known in fields(Progress)}:
-        raise ValueError("its progress has other keys than this format")
+        raise ValueError("its progress does not have the keys of this format")
     for name, value in values.items():
         if name in ("minutes", "best_nats"):
             _number(value, or_none=True)
@@ -171,24 +192,24 @@ def _progress(values: dict[str, Any]) -> Progress:
 
 def _history(rows: list[Any]) -> list[list[float | None]]:
     if any(len(_list(row, 5)) != 5 for row in rows):
-        raise ValueError("its history has rows of another length")
+        raise ValueError("its history has rows of a wrong length")
     return [[_number(x, or_none=column == 2) for column, x in enumerate(row)] for row in rows]
 
 
 def _samples(rows: list[Any]) -> list[list[Any]]:
     if any(len(_list(row, 2)) != 2 for row in rows):
-        raise ValueError("its samples have rows of another length")
+        raise ValueError("its samples have rows of a wrong length")
     return [[_whole(step, 0, MAX_INTEGER), _text(text, MAX_SAMPLE)] for step, text in rows]
 
 
 def _origin(values: dict[str, Any]) -> dict[str, str | None]:
     if values.keys() != set(ORIGINS) or values["corpus"] is None:
-        raise ValueError("its origin has other keys than this format")
+        raise ValueError("its origin does not have the keys of this format")
     return {key: None if value is None else _digest(value) for key, value in values.items()}
 
 
 def _versions(values: Any) -> dict[str, str]:
-    """The versions in a file, which are only shown: what is not one is left out."""
+    """The versions in a file; they are only shown, so anything unusable is left out."""
     known = values if isinstance(values, dict) else {}
     return {name: known[name] for name in PROGRAMS
             if isinstance(known.get(name), str) and len(known[name]) <= MAX_VALUE}
@@ -212,7 +233,7 @@ def _text(value: Any, most: int) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)} is not text")
     if len(value) > most:
-        raise ValueError(f"it has a text of {len(value):,} characters, and {most:,} are allowed")
+        raise ValueError(f"it has a text of {len(value):,} characters, more than {most:,}")
     return value
 
 
@@ -224,7 +245,7 @@ def _digest(value: Any) -> str:
 
 def _list(value: Any, most: int) -> list[Any]:
     if not isinstance(value, list) or len(value) > most:
-        raise ValueError(f"{_shown(value)} is not a list of at most {most:,}")
+        raise ValueError(f"{_shown(value)} is not a list of at most {most:,} entries")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Encodings of text by one name each, however they are spelled."""
+"""One canonical name for each text encoding, however it is spelled."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ PREFERRED = {"iso8859-1": "latin-1"}
 
 
 def canonical(name: str) -> str:
-    """The one name of an encoding: ``utf-8`` for utf8, UTF-8 and utf_8. LookupError for others.
+    """The canonical name: ``utf-8`` for utf8, UTF-8 and utf_8. LookupError if there is none.
 
-    Names are told apart as Python does. So utf-8-sig is not utf-8, whether or not a text begins
-    with a byte order mark: what a name means must not depend on the text.
+    Encodings are distinguished as in Python. So utf-8-sig is not utf-8, whether or not a text
+    begins with a byte order mark: the meaning of a name must not depend on the text.
     """
     if len(name) > MAX_NAME:
         raise LookupError("no encoding has such a long name")

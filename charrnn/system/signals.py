@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
+T = TypeVar("T")
 HANGUP = getattr(signal, "SIGHUP", -1)  # Windows has none
 
 
@@ -48,6 +50,30 @@ def from_sums(sums: Sequence[float]) -> tuple[int | None, bool]:
     *stops, saves = sums
     requests = zip((signal.SIGINT, signal.SIGTERM, HANGUP), stops, strict=True)
     return next((number for number, count in requests if count), None), bool(saves)
+
+
+def until_stopped(items: Iterable[T], signals: Signals) -> Iterator[T]:
+    """Pass on ``items`` until there are no more, or until a signal requests a stop.
+
+    A signal ends the wait for the next item immediately and without an exception. ``deferred``
+    is false while waiting and true after the stop, when the consumer finishes its work.
+    """
+    iterator = iter(items)
+    while True:
+        deferred, signals.deferred = signals.deferred, False
+        try:
+            if signals.stop is not None:
+                return
+            item = next(iterator)
+        except StopIteration:
+            return
+        except SystemExit:
+            if signals.stop is None:
+                raise
+            return
+        finally:
+            signals.deferred = deferred or signals.stop is not None
+        yield item
 
 
 @contextmanager

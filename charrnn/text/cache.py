@@ -7,9 +7,9 @@ operating system decides how much of it is in memory.
 A file holds the symbols, then the facts about the text as JSON, then a footer of fixed length with
 SHA-256 digests of both. Its name depends on the text and on how it was encoded, and the next run
 finds it again. It is written atomically, under another name, and renamed when it is complete: two
-processes may make the same file at once, and none sees a part of it. A run that finds a file reads
-it once and compares the digest; a damaged file is made again. Other files in the folder are
-ignored: only regular files are opened, and their facts are validated before they are used.
+processes may write the same file at once, and neither sees an incomplete one. A run that finds a
+file reads it once and compares the digest; a damaged file is written again. Other files in the
+folder are ignored: only regular files are opened, and their facts are validated before use.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ CHUNK = 1 << 20  # symbols that are processed together
 FOOTER = struct.Struct("<8sQ32s32s")  # MAGIC, length of the JSON, SHA-256 of symbols and of JSON
 MAGIC = b"charrnn\x01"
 MAX_FACTS = 64 << 20  # bytes of JSON
-UNPACKED = 1000  # times the size of a compressed file, at most, that are expected in it
-SETTLED = 2.0  # seconds; a change after this long is sure to change the times of a file
+UNPACKED = 1000  # a compressed file is expected to unpack to at most so many times its size
+SETTLED = 2.0  # seconds after which another change certainly changes the times of a file
 DTYPES = ("|u1", "<u2", "<u4")
 # What reading a file that charrnn did not write may raise.
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, RecursionError)
 
 
 def file_name(key: dict[str, Any]) -> str:
-    """The name of the file for a text: the same whenever that is read in the same way."""
+    """The name of the file for a text that is read in a certain way, given by ``key``."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20] + ".ids"
 
 
 def load(path: Path, verify: bool = True) -> tuple[ndarray, dict[str, Any]] | None:
-    """The symbols of a file, read-only, and the facts; None where it is incomplete or damaged.
+    """The symbols of a file, read-only, and the facts; None if it is incomplete or damaged.
 
-    Without ``verify`` the symbols are not checked, since another process just did that.
+    Without ``verify`` the symbols are not checked, because another process has just done that.
     """
     found, largest = hashlib.sha256(), 0
     try:
@@ -123,8 +123,8 @@ def _sound(facts: dict[str, Any], count: int) -> bool:
 def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterator[Path]:
     """The files in ``folder`` with exactly these ``sources``, unchanged, encoded as in ``key``.
 
-    What ``key`` does not mention, such as the digest of the text, may be anything. Nothing is
-    found for a text that is too short to have a file.
+    Facts that ``key`` does not contain, such as the digest of the text, are not compared. Nothing
+    is found for a text that is too short to have a file.
     """
     if sum(size * (UNPACKED if unpacked else 4) for size, *_, unpacked in sources) <= LIMIT:
         return
@@ -139,16 +139,16 @@ def find(folder: Path, key: dict[str, Any], sources: list[list[int]]) -> Iterato
 
 
 def _current(key: dict[str, Any]) -> dict[str, Any]:
-    """The key of a file as it is written today; earlier ones were strict, without ``errors``, and
-    spell the encoding in any way."""
+    """The key of a file in its current form. Older keys have no ``errors``, which was always
+    strict, and spell the encoding in any way."""
     return {"errors": "strict", **key, "encoding": canonical(key["encoding"])}
 
 
 def fingerprints(files: Iterable[str]) -> list[list[int]]:
-    """For each file what changes with it: size, times, device and inode, whether it is unpacked.
+    """What changes with each file: size, times, device and inode, and whether it is unpacked.
 
     Empty if one of them is not a regular file, or was changed a moment ago: it could change again
-    without a change of its times.
+    and keep the same times.
     """
     found = []
     for path in files:

@@ -15,12 +15,14 @@ CR, LF, MARK = 0x0D, 0x0A, 0xFEFF
 
 
 def text_warnings(
-    chunks: Callable[[], Iterable[ndarray]], vocabulary: Vocabulary, replaced: int = 0
+    chunks: Callable[[], Iterable[ndarray]], vocabulary: Vocabulary, replaced: int = 0,
+    utf8: bool = False,
 ) -> list[str]:
-    """What a user may not expect in a text: its newlines, marks and control characters.
+    """Notes on anything unusual in a text: newlines, marks and control characters.
 
     ``chunks`` gives the symbols. They are read only if the vocabulary contains something unusual.
-    Of U+FFFD, ``replaced`` occurrences are not from the text and are reported elsewhere.
+    Of U+FFFD, ``replaced`` occurrences are not from the text and are reported elsewhere. The text
+    was decoded as ``utf8``, or else in another encoding.
     """
     if vocabulary.level == "byte":
         return []
@@ -42,7 +44,7 @@ def text_warnings(
     if pairs and pairs == returns == newlines:
         notes.append("CRLF newlines")
     elif returns and not newlines:
-        notes.append(f"{count(returns, 'CR newline')} and no LF: most programs see one line")
+        notes.append(f"{count(returns, 'CR newline')} and no LF: most programs see only one line")
     elif returns:
         notes.append(
             f"mixed newlines: {newlines - pairs:,} LF, {pairs:,} CRLF, {returns - pairs:,} CR"
@@ -50,13 +52,14 @@ def text_warnings(
     elif LF not in ids:
         notes.append("no newlines")
     if counts[MARK]:
-        notes.append("a byte order mark at the beginning" if first == ids[MARK] else
+        drop = ", which --encoding utf-8-sig drops" if utf8 else ""
+        notes.append(f"a byte order mark at the beginning{drop}" if first == ids[MARK] else
                      "a byte order mark (U+FEFF) inside the text")
     genuine = counts[REPLACEMENT] - replaced
     if genuine > 0 and not vocabulary.replaces:
         notes.append(f"{count(genuine, 'replacement character')} (U+FFFD): was the text decoded "
                      "with the wrong encoding before?")
     if any(counts[code] for code in controls):
-        notes.append(f"control characters: {sum(counts[code] for code in controls):,}, "
-                     f"such as {describe(controls[0])}")
+        number = sum(counts[code] for code in controls)
+        notes.append(f"{count(number, 'control character')}, such as {describe(controls[0])}")
     return notes

@@ -34,7 +34,7 @@ class TextOptions:
     encoding: str
     min_count: int = 1  # characters that occur less often become U+FFFD
     folder: Path | None = None  # for the symbols of a large text
-    errors: str = "strict"  # or "replace" or "skip": what to do about undecodable bytes
+    errors: str = "strict"  # or "replace" or "skip": what to do with undecodable bytes
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Text:
     vocabulary: Vocabulary
     digest: str  # SHA-256 of the bytes of the files, unpacked, in their order
     distinct: int = 0  # symbols that occur
-    unknown: int = 0  # characters that are not in the vocabulary: left out, or replaced
+    unknown: int = 0  # characters that are not in the vocabulary and were skipped or replaced
     begins: Sequence[int] = ()  # positions at which the second file and the later ones begin
-    notes: Sequence[str] = ()  # what a user may not expect in it
+    notes: Sequence[str] = ()  # on anything unusual in it
     undecodable: int = 0  # byte sequences that were replaced or skipped
 
     def __len__(self) -> int:
@@ -73,9 +73,9 @@ def read(
     """Read files (``-`` is standard input) and collect their vocabulary on the way.
 
     The vocabulary includes the codes ``more``. A file is read once, in chunks, so that pipes work
-    and memory holds little more than the symbols. The symbols of a large text are looked up in
-    ``options.folder``, and checked if ``verify``, or else written there. Raises UsageError for
-    files that cannot be opened, CorpusError for what cannot be decoded.
+    and memory holds little more than the symbols. If ``options.folder`` has the symbols of a large
+    text, they are mapped from there, and checked if ``verify``; otherwise they are written there.
+    Raises UsageError for files that cannot be opened, CorpusError for what cannot be decoded.
     """
     name, files = display_name(paths), files_of(paths)
     sources = cache.fingerprints(files)
@@ -94,7 +94,7 @@ def read(
         # From the order of appearance to the order of code points, in place.
         rare = (counts < options.min_count) & ~np.isin(codes, more)
         if len(codes) and rare.all():
-            raise CorpusError(f"{name}: no character occurs {options.min_count:,} times, the most "
+            raise CorpusError(f"{name}: no character occurs {options.min_count:,} times; the most "
                               f"common one occurs {count(int(counts.max()), 'time')}: lower "
                               "--min-count")
         kept = np.unique(np.concatenate([codes[~rare], more, extra_codes(options)]))
@@ -107,7 +107,8 @@ def read(
             "unknown": int(counts[rare].sum()), "undecodable": source.undecodable,
             "begins": begins, "notes": [*source.notes, *text_warnings(
                 store.chunks, vocabulary,
-                replaced=source.undecodable if options.errors == "replace" else 0)],
+                replaced=source.undecodable if options.errors == "replace" else 0,
+                utf8=source.encoding == "utf-8")],
         }
         if store.finish(facts) is None and store.in_file:
             facts["notes"] = [*facts["notes"], "the encoded text cannot be kept in "
@@ -148,7 +149,7 @@ def _collect(
             counts = np.pad(counts, (0, len(codes) - len(counts)))
             counts += np.bincount(ids, minlength=len(codes))
         if store.in_file and not ordered:
-            # Most texts have used all their symbols by now. Then no second pass is needed.
+            # Most texts have used all their symbols by now, so that no second pass is needed.
             order, ordered = np.argsort(codes), True
             store.translate(np.argsort(order), store.dtype)
             codes, counts = codes[order], counts[order] if len(counts) else counts

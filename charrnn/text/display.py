@@ -51,8 +51,22 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def duration(seconds: float | None) -> str:
+    """A time in its two largest units, such as 3 min 20 s; None is not known yet."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {rest} s"
+    days, hours = divmod(hours, 24)
+    return f"{days:,} d {hours} h" if days else f"{hours} h {minutes} min"
+
+
 def undecodable_note(number: int, errors: str) -> list[str]:
-    """The note on byte sequences that were read past, where there were some."""
+    """The note on byte sequences that were replaced or skipped; empty if there were none."""
     if not number:
         return []
     what = "replaced by U+FFFD" if errors == "replace" else "skipped"

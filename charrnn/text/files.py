@@ -1,4 +1,4 @@
-"""Files of text: which files are read, and their bytes, unpacked where they are compressed."""
+"""Text files: which ones are read, and their bytes, unpacked if they are compressed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import hashlib
 import lzma
 import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CorpusError, UsageError
 from charrnn.system.files import open_regular
 from charrnn.text.display import display_list, display_path
+from charrnn.text.kinds import HEAD, kind_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -23,18 +25,23 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes read at once
 OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
+MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh"}  # how these files begin
 INPUT = 1 << 14  # compressed bytes read at once; what follows a short stream in them is copied
 # How the files begin that charrnn may have left in a folder of texts: the page of report, the
-# events of train --json, and what train prints for people.
+# JSON of train, sample, eval and info, and what train prints for people, which nohup, date or
+# mpiexec may precede with some lines.
 PAGE = (b"<!doctype html>", b"<title>charrnn report</title>")
-EVENTS = b'{"event": "start", "step": '
-LOG = re.compile(rb"[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n([^\n]*\n){0,3}?"
-                 rb"model: [0-9,]+ parameters\b")
-LOOKED_AT = 2000  # bytes at the beginning of a file in a folder
+JSON = re.compile(rb'{"event": "start", "step": |{"number": 1, "seed": \d+, "checkpoint": "|'
+                  rb'{"text": "[^\n]*", ("split": "\w+", "dynamic": \w+, )?"chars": \d+, '
+                  rb'"unknown_chars": \d+, |'
+                  rb'{"file": "[^\n]*", "bytes": \d+, "digest": "[0-9a-f]{64}", "format_version"')
+LOG = re.compile(rb"([^\n]+\n){0,3}?\S[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n"
+                 rb"([^\n]*\n){0,3}?model: [0-9,]+ parameters\b")
+LOOKED_AT = 2000  # bytes at the beginning of a file from which these are recognised
 
 
 class Gunzip:
-    """A gzip stream, unpacked by zlib, with the interface of the unpackers of bz2 and lzma."""
+    """A gzip stream, unpacked by zlib, with the interface of the decompressors of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(31)  # with gzip's header and checksum
@@ -56,10 +63,10 @@ class Gunzip:
 
 
 class Digest:
-    """SHA-256 of what is read, computed meanwhile: hashing lets other threads run."""
+    """SHA-256 of what is read, computed in another thread while reading continues."""
 
     def __init__(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # 4 ms, where nothing is read
+        from concurrent.futures import ThreadPoolExecutor  # takes 4 ms; needed only to read
 
         self._hash, self._pool = hashlib.sha256(), ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
@@ -85,14 +92,15 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
 
     Files come as they are named. A folder is replaced by its files, by name, followed by those of
     its folders, by name again. Left out are links to folders, what is not a file, names that
-    begin with a dot, and what charrnn itself writes there: files with the endings OWN and, added
-    to ``left_out``, its report pages and logs. Raises UsageError for a folder that has no files,
-    or that cannot be read.
+    begin with a dot, empty files, and what charrnn itself writes there: files with the endings
+    OWN, those that standard output and standard error go to and, added to ``left_out``, its
+    report pages, logs and JSON. Raises UsageError for a folder that has no files, or that cannot
+    be read.
     """
     def unreadable(error: OSError) -> None:
         raise UsageError(f"{display_path(error.filename)}: cannot be read: {error.strerror}")
 
-    files: list[str] = []
+    files, logs = [], _redirected()
     for path in paths:
         if path == "-" or not os.path.isdir(path):
             files.append(path)
@@ -104,7 +112,9 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
                 file = os.path.join(folder, name)
                 if name.startswith(".") or Path(name).suffix in OWN:
                     continue
-                if os.path.exists(file) and not os.path.isfile(file):
+                about = os.stat(file) if os.path.exists(file) else None  # or a dead link
+                if about and (not stat.S_ISREG(about.st_mode) or _identity(about) in logs
+                              or not (about.st_size or is_compressed(file))):
                     continue
                 if is_output(file):
                     if left_out is not None:
@@ -116,25 +126,47 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
     return files
 
 
+def _redirected() -> set[tuple[int, int]]:
+    """The files that standard output and standard error go to; they may hold nothing so far."""
+    found = set()
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it is closed
+            found.add(_identity(os.fstat(descriptor)))
+    return found
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
+
+
+def _head(path: str) -> bytes:
+    """How a regular file begins; nothing of others, since a pipe cannot be read twice."""
+    with suppress(OSError):  # reported where the file is read
+        if os.path.isfile(path):  # opening and closing a FIFO would end the program that writes
+            with open_regular(Path(path), follow=True) as file:
+                return file.read(LOOKED_AT)
+    return b""
+
+
 def is_output(path: str) -> bool:
-    """Whether a file is a report page or a log that charrnn wrote, by how it begins.
+    """Whether a file is a report page, a log or JSON that charrnn wrote, by how it begins.
 
     A text that only mentions charrnn, or quotes a log further down, is neither.
     """
-    try:
-        with open_regular(Path(path), follow=True) as file:
-            head = file.read(LOOKED_AT)
-    except OSError:  # reported where the file is read
-        return False
+    head = _head(path)
     page = head.startswith(PAGE[0]) and PAGE[1] in head[:1000]
-    return page or head.startswith(EVENTS) or LOG.match(head) is not None
+    return page or JSON.match(head) is not None or LOG.match(head) is not None
 
 
 def left_out_notes(paths: Iterable[str]) -> list[str]:
-    """The note on files that are in the folders among ``paths`` and are not read."""
+    """The notes on output of charrnn: in the folders among ``paths``, or read since it is named."""
     left_out: list[str] = []
     files_of(paths, left_out)
-    return [f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out)
+    named = [path for path in paths if path != "-" and is_output(path)]
+    return [
+        *[f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out),
+        *[f"read as text, but probably written by charrnn: {display_list(named)}"] * bool(named),
+    ]
 
 
 def chunks(path: str) -> Iterator[bytes]:
@@ -146,10 +178,23 @@ def chunks(path: str) -> Iterator[bytes]:
                 data = next(parts, b"")
             except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
                 what = "unpacked" if is_compressed(path) else "read"
-                raise CorpusError(f"{display_path(path)} cannot be {what}: {error}") from None
+                why = (is_compressed(path) and _another_kind(path)) or error
+                raise CorpusError(f"{display_path(path)} cannot be {what}: {why}") from None
             yield data
             if not data:
                 break
+
+
+def _another_kind(path: str) -> str | None:
+    """What a file is that cannot be unpacked, if it does not begin as its ending promises."""
+    head = _head(path)
+    if not head or head.startswith(MAGIC[ending(path)]):
+        return None
+    kind = kind_of(head[:HEAD])
+    if kind is None and any(byte < 9 for byte in head):
+        return f"it does not begin like a {ending(path)} file"
+    what = kind.name if kind else "plain text"
+    return f"it is {what}, despite its ending {ending(path)}: rename it"
 
 
 def raw(file: Any) -> Iterator[bytes]:
@@ -162,8 +207,8 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
     """The contents of a compressed file, in chunks of CHUNK bytes; the last may be shorter.
 
     The file is one stream or several, with nothing but zero bytes between and after them, as
-    COMPRESSED allows. All of it is read, or EOFError or the error of the stream is raised; Python's
-    own readers take damage after the first stream for the end of the file.
+    COMPRESSED allows. Either all of it is read, or EOFError or the error of the stream is raised;
+    Python's own readers treat damage after the first stream as the end of the file.
     """
     found, padding = bytearray(), COMPRESSED[ending]
     data = file.read1(INPUT)
@@ -187,7 +232,7 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
             zeros += len(data) - len(rest)
             data = rest or file.read1(INPUT)
         if padding and zeros % padding:
-            raise EOFError(f"{zeros:,} zero bytes follow a stream")
+            raise EOFError(f"it has {zeros:,} zero bytes after a stream")
         if not data:
             break
     if found:
@@ -195,7 +240,7 @@ def unpacked(file: Any, ending: str) -> Iterator[bytes]:
 
 
 def unpacker(ending: str) -> Any:
-    """What unpacks one stream of a file with this ending."""
+    """The decompressor of one stream of a file with this ending."""
     if ending == ".gz":
         return Gunzip()
     if ending == ".xz":
@@ -224,7 +269,7 @@ def opened(path: str) -> Iterator[Any]:
 
 
 def is_compressed(path: str) -> bool:
-    """Whether a file is unpacked when it is read, by the end of its name."""
+    """Whether a file is unpacked when it is read, which depends on its name."""
     return path != "-" and ending(path) in COMPRESSED
 
 

@@ -6,33 +6,32 @@ import codecs
 import re
 from typing import NamedTuple
 
-HEAD = 512  # bytes at the beginning of a file that are looked at: the header of a tar archive
+HEAD = 512  # bytes at the beginning of a file that are examined: the header of a tar archive
 
 
 class Kind(NamedTuple):
-    """What a file is, in words that follow "is", and what turns it into text."""
+    """What a file is, in words that follow "is", and how to get text from it."""
 
     name: str
     remedy: str
-    container: bool = True  # of files or of compressed data
+    container: bool = True  # whether it contains files or compressed data
 
 
 PLAIN_TEXT = "save it as plain text, or convert it with pandoc -t plain"
-ONLY_BYTES = "only --level byte models such files"
+ONLY_BYTES = "only a model trained with --level byte can read it"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
-CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text")
+CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text file")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
 PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
-# In zip archives these are among the first bytes of a document, with the name of a file.
-IN_DOCUMENTS = (b"[Content_Types].xml", b"mimetypeapplication/", b"_rels/", b"docProps/", b"word/",
-                b"xl/", b"ppt/")
+# The first file in the zip archive of a document, with the contents that follow its name.
+IN_DOCUMENTS = re.compile(rb"\[Content_Types\]\.xml|mimetypeapplication/|"
+                          rb"(_rels|docProps|word|xl|ppt)/[\w./]*\.(xml|rels)")
 BEGINNINGS = {
     b"PK\3\4": Kind("a zip archive", "unpack it with unzip"),
-    b"PK\5\6": Kind("an empty zip archive", "name a text"),
-    b"%PDF-": Kind("a PDF file", "extract its text with pdftotext", container=False),
+    b"PK\5\6": Kind("an empty zip archive", "name a text file"),
     b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or name a file that "
                           "ends in .gz"),
-    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or name a file that ends in "
+    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or give it a name that ends in "
                         ".xz"),
     b"(\xb5/\xfd": Kind("compressed with zstd", "unpack it with zstd -d"),
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", PLAIN_TEXT,
@@ -41,22 +40,37 @@ BEGINNINGS = {
     b"\x7fELF": Kind("a program (ELF)", ONLY_BYTES, container=False),
     b"\x89PNG\r\n\x1a\n": Kind("a PNG image", ONLY_BYTES, container=False),
     b"\xff\xd8\xff": Kind("a JPEG image", ONLY_BYTES, container=False),
+    b"Rar!\x1a\7": Kind("a RAR archive", "unpack it with unrar"),
+    b"7z\xbc\xaf\x27\x1c": Kind("a 7z archive", "unpack it with 7z x"),
+    b"\4\"M\x18": Kind("compressed with lz4", "unpack it with unlz4"),
+    b"]\0\0": Kind("compressed with lzma", "unpack it with unlzma"),
+    b"\x93NUMPY": Kind("a NumPy array", ONLY_BYTES, container=False),
+    b"{\\rtf1": Kind("an RTF document", PLAIN_TEXT, container=False),
 }
-BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")  # "BZh1" alone may be text
+PDF = re.compile(rb"%PDF-\d\.\d\s*[\r\n]")  # "%PDF-" alone may be text, and so may "BZh1"
+BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }
 HIGH = re.compile(rb"[\x80-\xff]+")
-# Quotes and signs of cp1252 where it has none: these are letters of an older encoding.
-LETTERS_INSTEAD = re.compile(rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b][A-Za-z]")
+# The letters beyond ASCII of languages that are written in latin-1 and cp1252, and the signs of
+# all of them. Central European and Turkish texts in their own encodings use some of the same
+# bytes, but those of no single language.
+WESTERN = ("äöüßé", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àáâãçéêíóôõúü", "àèéìíîòóùú", "æøåéèêóòôü",
+           "åäöéàü", "éèëïöüáóêí", "áðéíóúýþæö", "àçèéíïòóúü", "äöüõ")
+SIGNS = set("‘’“”‚„‹›«»…–—•·¿¡§°£€©®™ªº´\xa0\xad")
+# Signs of cp1252, and capital letters, inside words: these are letters of an older encoding.
+LETTERS_INSTEAD = re.compile(
+    rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b\xa1-\xac\xae-\xb3\xb5\xb6\xb8-\xbf]"
+    rb"[A-Za-z]|[a-z][\xc0-\xde][a-z]")
 LOOKED_AT = 1 << 16  # bytes from which an encoding is guessed
 
 
 def kind_of(head: bytes, name: str = "") -> Kind | None:
-    """What a file is that begins with ``head``, of up to HEAD bytes; None where it may be text.
+    """What a file is that begins with ``head``, of up to HEAD bytes; None if it may be text.
 
-    The name tells only whether compressed data is an archive.
+    The name only shows whether compressed data is an archive.
     """
     found = _by_head(head)
     if _is_tar(head) or (found and name.lower().endswith(PACKED_ARCHIVES)):
@@ -66,13 +80,16 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
 
 def _by_head(head: bytes) -> Kind | None:
     if BZIP2.match(head):
-        return Kind("compressed with bzip2", "unpack it with bunzip2, or name a file that ends in "
-                    ".bz2")
+        return Kind("compressed with bzip2", "unpack it with bunzip2, or give it a name that ends "
+                    "in .bz2")
+    if PDF.match(head):
+        return Kind("a PDF file", "extract its text with pdftotext", container=False)
     for beginning, kind in BEGINNINGS.items():
         if head.startswith(beginning):
-            if beginning == b"PK\3\4" and b"meta.npy" in head[:50]:
+            first = head[30:] if beginning == b"PK\3\4" else b""  # name and contents of a file
+            if first.startswith(b"meta.npy"):
                 return CHECKPOINT
-            if beginning == b"PK\3\4" and any(name in head for name in IN_DOCUMENTS):
+            if IN_DOCUMENTS.match(first):
                 return DOCUMENT
             return kind
     return None
@@ -96,22 +113,55 @@ def marked_encoding(head: bytes) -> str | None:
     return next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
 
 
-def guessed_encoding(data: bytes) -> str | None:
-    """The Western encoding that bytes which are not UTF-8 are probably in; None where unclear.
+def unmarked_utf16(data: bytes) -> str | None:
+    """UTF-16 in the order of bytes that ``data``, from an even offset, seems to be in, or None.
 
-    In Western text, characters beyond ASCII are few, and alone or in pairs between others.
+    One byte of every two is then a control character that no other text has, and the other is
+    not. This is the case for Latin letters, Greek and Cyrillic.
     """
+    for name, high, low in (("utf-16-le", data[1::2], data[::2]),
+                            ("utf-16-be", data[::2], data[1::2])):
+        controls, others = (sum(byte < 9 for byte in half) for half in (high, low))
+        if controls > 0.75 * len(high) and others < 0.1 * len(low):
+            return name
+    return None
+
+
+def advice(data: bytes) -> str | None:
+    """Which encoding to name for bytes that are not UTF-8, which was assumed; None if unclear."""
     data = data[:LOOKED_AT]
-    runs = HIGH.findall(data)
-    high = b"".join(runs)
     decoded = data.decode("utf-8", "replace")
     damaged = decoded.count("\ufffd")
     if damaged <= sum(c > "\x7f" for c in decoded) - damaged:
         return None  # mostly UTF-8, and some of it damaged
+    guess = guessed_encoding(data)
+    if guess:
+        return f"the text looks like {guess}; try --encoding {guess}"
+    if any(byte < 9 for byte in data):
+        return None  # not text
+    few = sum(byte > 127 for byte in data) < 0.4 * len(data)
+    perhaps = ("latin-1, iso8859-2, cp1250 or mac-roman" if few else
+               "cp1251, koi8-r, gb18030 or shift_jis")
+    return f"name the right --encoding (perhaps {perhaps})"
+
+
+def guessed_encoding(data: bytes) -> str | None:
+    """The encoding that bytes which are not UTF-8 are probably in; None where unclear.
+
+    It is Western, or UTF-16. In Western text, characters beyond ASCII are few, alone or in pairs
+    between others, and almost all are letters of one language.
+    """
+    if b"\0" in data:
+        return unmarked_utf16(data)
+    runs = HIGH.findall(data)
+    high = b"".join(runs)
+    if any(byte < 9 for byte in data) or set(high) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
+        return None  # cp1252 has nothing there
     if len(high) > len(data) / 3 or sum(len(run) <= 2 for run in runs) < 0.8 * len(runs):
         return None
-    if not any(byte < 0xA0 for byte in high):
-        return "latin-1"
-    if set(high) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:  # cp1252 has nothing there
+    letters = [c for c in high.decode("cp1252").lower() if c not in SIGNS]
+    if max(sum(c in known for c in letters) for known in WESTERN) < 0.95 * len(letters):
         return None
-    return None if len(LETTERS_INSTEAD.findall(data)) > len(runs) / 5 else "cp1252"
+    if len(LETTERS_INSTEAD.findall(data)) > len(runs) / 10:
+        return None
+    return "cp1252" if any(byte < 0xA0 for byte in high) else "latin-1"

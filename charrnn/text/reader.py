@@ -20,13 +20,16 @@ from charrnn.text.source import READ_PAST, Source
 from charrnn.text.store import Store
 from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
+Line = tuple[str | bytes, ndarray, int]  # its text, its symbols, and how many were unknown
+
 
 class TextStream:
     """A text in a given vocabulary, as it arrives: the symbols, chunk by chunk.
 
-    An empty chunk ends each file. The attributes grow while the text is read. Raises CorpusError
-    for unknown characters, unless they are left out, or the vocabulary replaces them, or they are
-    marked: then they are V, which is not a symbol. ``errors`` is for bytes that cannot be decoded.
+    An empty chunk ends each file. The counts and notes grow while the text is read. Raises
+    CorpusError for unknown characters, unless they are skipped, replaced by the vocabulary, or
+    marked, that is, represented by V, which is the id of no symbol. ``errors`` states what to do
+    with undecodable bytes.
     """
 
     def __init__(
@@ -59,12 +62,37 @@ class TextStream:
                 if len(ids) or not len(codes):  # all of a chunk may be left out
                     yield ids
 
-    def lines(self) -> Iterator[tuple[str | bytes, ndarray, int]]:
-        """The lines instead: as text without its newline, as symbols, and how many were unknown.
+    def lines(self) -> Iterator[Line]:
+        """Each line as text without its newline, as symbols, and its number of unknown characters.
 
-        The newline is one of the symbols where the line has one and the vocabulary knows it.
+        The symbols include the newline, if the line has one and the vocabulary knows it.
         """
+        return (line for line in self._arriving() if line is not None)
+
+    def line_batches(self, size: int) -> Iterator[list[Line]]:
+        """The lines in lists of up to ``size``; those of a pipe as soon as they have arrived.
+
+        The lines before an error, or before the SystemExit of a signal, are not lost.
+        """
+        batch: list[Line] = []
+        try:
+            for line in self._arriving():
+                if line is not None:
+                    batch.append(line)
+                if batch and (line is None or len(batch) == size):
+                    yield batch
+                    batch = []
+        except (CorpusError, SystemExit):
+            if batch:
+                yield batch
+            raise
+        if batch:
+            yield batch
+
+    def _arriving(self) -> Iterator[Line | None]:
+        """The lines, and None wherever more of a pipe must be read, which may take long."""
         for path in files_of(self.paths):
+            is_pipe = path == "-" or not os.path.isfile(path)
             number = 1
             rest: list[ndarray] = []  # the beginning of a line that has not ended yet
             for codes in self.source.file(path):
@@ -73,10 +101,12 @@ class TextStream:
                     yield self._line(path, number, np.concatenate([*rest, codes[begin:end]]))
                     number, rest, begin = number + 1, [], end
                 rest.append(codes[begin:])
+                if is_pipe:
+                    yield None
             if any(map(len, rest)):
                 yield self._line(path, number, np.concatenate(rest))
 
-    def _line(self, path: str, number: int, codes: ndarray) -> tuple[str | bytes, ndarray, int]:
+    def _line(self, path: str, number: int, codes: ndarray) -> Line:
         known = self.vocabulary
         text = codes[:-1] if len(codes) and codes[-1] == 10 else codes
         symbols = codes if known.knows_newline else text
@@ -101,7 +131,7 @@ class TextStream:
 
     @property
     def notes(self) -> list[str]:
-        """What a user may not expect in the text so far."""
+        """Notes on anything unusual in the text so far."""
         return [*self.source.notes, *undecodable_note(self.undecodable, self.source.errors)]
 
 
@@ -117,8 +147,8 @@ def read(
 ) -> Text:
     """Read files as a ``TextStream`` into one array.
 
-    With a ``folder``, the file that a run left there for a large text is mapped instead. If there
-    is none, a large text is mapped from a temporary file that no other process sees.
+    With a ``folder``, a large text is mapped from the file that a run has written there, or, if
+    there is none, from a temporary file that no other process sees.
     """
     files = files_of(paths)
     sources = cache.fingerprints(files) if folder is not None else []

@@ -11,12 +11,15 @@ from numpy import ndarray
 from charrnn.errors import CorpusError
 from charrnn.system.encodings import canonical
 from charrnn.text.display import display_path
-from charrnn.text.files import Digest, chunks, files_of
-from charrnn.text.kinds import HEAD, guessed_encoding, kind_of, marked_encoding
+from charrnn.text.files import Digest, chunks, files_of, is_compressed
+from charrnn.text.kinds import HEAD, advice, kind_of, marked_encoding, unmarked_utf16
 from charrnn.text.vocabulary import REPLACEMENT, code_points
 
 MARK = "charrnn.mark"  # the error handler, see Decoder
-# What to do about a text that cannot be decoded, in training and where a model is given.
+ASSUMED = ("utf-8", "utf-8-sig", "ascii")  # encodings that are named without a look at the text
+HELD = 256  # bytes, at most, that are kept for a decoder; an escape sequence has up to 16
+UNMARKED = 32  # bytes at the beginning of a file that show that it is UTF-16
+# What to do about a text that cannot be decoded: with a given model, and in training.
 NAME_IT = "name the right --encoding"
 READ_PAST = f"{NAME_IT}, or read past such bytes with --errors replace"
 READ_PAST_OR_BYTES = (f"{NAME_IT}, read past such bytes with --errors replace, or read any file "
@@ -24,24 +27,25 @@ READ_PAST_OR_BYTES = (f"{NAME_IT}, read past such bytes with --errors replace, o
 
 
 class Decoder:
-    """Bytes to code points, chunk by chunk; unless ``errors`` is "strict", any bytes.
+    """Decodes bytes to code points, chunk by chunk.
 
-    Each sequence that cannot be decoded becomes U+FFFD ("replace") or is left out ("skip"), and
-    is counted in ``undecodable``. Python's decoders define what one sequence is. It does not
-    depend on where chunks end.
+    If ``errors`` is not "strict", each undecodable sequence becomes U+FFFD ("replace") or is left
+    out ("skip"), and is counted in ``undecodable``. Python's decoders define what one sequence
+    is; where chunks end makes no difference.
     """
 
     def __init__(self, encoding: str, errors: str = "strict") -> None:
         self.errors, self.undecodable = errors, 0
         if errors != "strict":
-            # The handler keeps nothing, and registering it twice changes nothing.
+            # The handler has no state, and registering it twice changes nothing.
             codecs.register_error(MARK, _mark)
         handler = "strict" if errors == "strict" else MARK
         self._decoder = codecs.getincrementaldecoder(encoding)(handler)
+        self._held = b""  # the end of the data so far, where the decoder cannot keep it
 
     def decode(self, data: bytes, final: bool) -> ndarray:
-        """The code points of the next ``data``; UnicodeError where it is strict."""
-        text = self._decoder.decode(data, final=final)
+        """The code points of the next ``data``; UnicodeError if ``errors`` is "strict"."""
+        text = self._decoded(self._held + data, final)
         rest = self._decoder.getstate()[0] if final else b""
         if rest:  # utf-8-sig drops an incomplete byte order mark
             error = UnicodeDecodeError("utf-8", rest, 0, len(rest), "unexpected end of data")
@@ -59,11 +63,33 @@ class Decoder:
         kept: ndarray = codes[~marked]
         return kept if self.errors == "skip" else np.where(marked, np.uint32(REPLACEMENT), codes)
 
+    def _decoded(self, data: bytes, final: bool) -> str:
+        """``data`` as text, except for an end that the decoder cannot keep for the next time.
+
+        The decoders of ISO-2022 look up to 16 bytes ahead, for each of several escape characters,
+        but keep no more than 8.
+        """
+        self._held, state = b"", self._decoder.getstate()
+        for held in range(min(HELD, len(data)) + 1):
+            end = len(data) - held
+            try:
+                text = self._decoder.decode(data[:end], final=final)
+            except UnicodeDecodeError:
+                raise
+            except UnicodeError as error:
+                if "overflow" not in str(error) or held == min(HELD, len(data)):
+                    raise
+                self._decoder.setstate(state)
+            else:
+                self._held = data[end:]
+                return text
+        raise AssertionError(data)
+
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
-    """Put a lone surrogate, which no text has, where something cannot be decoded.
+    """Replace an undecodable sequence with a lone surrogate, which no text contains.
 
-    So it can be distinguished from a U+FFFD in the text. Some encodings can spell lone surrogates;
+    This distinguishes it from a U+FFFD in the text. Some encodings can represent lone surrogates;
     those are not characters either.
     """
     assert isinstance(error, UnicodeDecodeError)
@@ -117,17 +143,29 @@ class Source:
         kind = kind_of(head, path)
         if self.level == "byte":
             note = kind and kind.container and (
-                f"{display_path(path)} is {kind.name}: what is modelled is the bytes of the file, "
-                "not the text inside")
+                f"{display_path(path)} is {kind.name}: the model reads the bytes of the file, not "
+                "the text inside")
             if note and note not in self.notes:
                 self.notes.append(note)
             return
         if kind:
-            raise CorpusError(f"{display_path(path)} is {kind.name}: {kind.remedy}")
+            remedy = kind.remedy
+            if is_compressed(path) and kind.name.startswith("compressed"):
+                remedy = "it was compressed twice, so unpack it once"
+            if path not in self.paths:
+                remedy += "; otherwise, move it out of the folder"
+            raise CorpusError(f"{display_path(path)} is {kind.name}: {remedy}")
+        if self.encoding.startswith(("utf-16", "utf-32")):
+            return
         marked = marked_encoding(head)
-        if marked and not self.encoding.startswith(("utf-16", "utf-32")):
+        # Where another encoding is named, its first two letters may look like a mark.
+        if marked and (self.encoding in ASSUMED or b"\0" in head):
             raise CorpusError(f"{display_path(path)} is {marked.upper()} text, by its byte order "
                               f"mark: read it with --encoding {marked}")
+        unmarked = unmarked_utf16(head[:UNMARKED]) if len(head) >= UNMARKED else None
+        if unmarked:
+            raise CorpusError(f"{display_path(path)} looks like UTF-16 text without a byte order "
+                              f"mark: read it with --encoding {unmarked}")
 
     def _decode(self, path: str, decoder: Decoder, data: bytes, offset: int) -> ndarray:
         try:
@@ -135,20 +173,18 @@ class Source:
         except UnicodeError as error:
             if "BOM" in str(error):  # of utf-16 and utf-32; Pythons differ in the type of error
                 raise CorpusError(
-                    f"{display_path(path)} is not {self.encoding}, since it does not begin with a "
-                    f"byte order mark: name the order, --encoding {self.encoding}-le or -be"
+                    f"{display_path(path)} is not {self.encoding}, or lacks the byte order mark: "
+                    f"name the order with --encoding {self.encoding}-le or {self.encoding}-be"
                 ) from None
             if not isinstance(error, UnicodeDecodeError):
                 raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "
                                   f"{self.remedy}") from None
-            # What failed ends where the data ends; it may begin earlier.
+            # The object that failed ends where the data ends, but may begin in an earlier chunk.
             at = offset + len(data) - len(error.object) + error.start
             byte = error.object[error.start]
-            remedy, guess = self.remedy, None
-            if self.encoding in ("utf-8", "utf-8-sig", "ascii"):
-                guess = guessed_encoding(error.object[max(0, error.start - 1000) :])
-            if guess:
-                remedy = remedy.replace(
-                    NAME_IT, f"the text looks like {guess}; try --encoding {guess}", 1)
+            remedy = self.remedy
+            if self.encoding in ASSUMED:  # from an even offset, for UTF-16
+                hint = advice(error.object[max(0, error.start - 1000) & ~1 :])
+                remedy = remedy.replace(NAME_IT, hint or NAME_IT, 1)
             raise CorpusError(f"{display_path(path)}: byte {at:,} (0x{byte:02X}) is not "
                               f"{self.encoding}: {remedy}") from None

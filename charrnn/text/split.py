@@ -9,8 +9,8 @@ from numpy import ndarray
 
 from charrnn.text.corpus import Text
 
-CONTEXT = 128  # symbols before a part that are read, but not scored, before it
-LARGEST_VALIDATION = 1_000_000  # characters of a long text that are for validation by default
+CONTEXT = 128  # symbols before a part that are read first, but not scored
+LARGEST_VALIDATION = 1_000_000  # largest default size of the validation part, in characters
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DocumentStarts:
     """Where documents start inside a text, and so where the state is reset.
 
     The first symbols of the documents are at ``positions``, in ascending order. To predict such a
-    symbol, the network reads ``symbol`` from the zero state, and not the character before.
+    symbol, the network reads ``symbol`` from the zero state instead of the character before it.
     """
 
     positions: ndarray
@@ -69,9 +69,9 @@ def whole(text: Text, reset: bool) -> Split:
 
 
 def split(text: Text, val_fraction: float | None, reset: bool) -> tuple[Split, Split]:
-    """The training part of a text, and its tail for validation, which may be empty.
+    """The training part of a text, and the rest, the validation part, which may be empty.
 
-    The tail follows the training part, whose last symbols are its context.
+    The last symbols of the training part are the context of the validation part.
     """
     full, train = whole(text, reset), training_size(len(text), val_fraction)
     context = np.concatenate([full.context, full.ids[:train][-CONTEXT:]])
@@ -87,14 +87,14 @@ def training_size(size: int, val_fraction: float | None) -> int:
     """
     if val_fraction is None:
         val_fraction = default_fraction(size)
-    train = int(size * (1 - val_fraction) + 1e-6)  # in floats, 1 - 0.9 is a little less than 0.1
+    train = int(size * (1 - val_fraction) + 1e-6)  # in floats, 1 - 0.9 is slightly less than 0.1
     return size if size - train < 2 else train
 
 
 def default_fraction(size: int) -> float:
     """The share of ``size`` symbols that are for validation if no share was set.
 
-    A tenth, and at most LARGEST_VALIDATION symbols: more would take longer to score without a
-    noticeably more exact score.
+    A tenth, but at most LARGEST_VALIDATION symbols: more would take longer to score, and the score
+    would hardly be more precise.
     """
     return min(0.1, LARGEST_VALIDATION / max(1, size))

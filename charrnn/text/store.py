@@ -1,8 +1,8 @@
 """The symbols of a text as they are read: in memory, or in a file if the text is large.
 
-``cache`` describes the contents of such a file and finds it again. While it is written it has a
-temporary name, so that no process sees a part of it. If a run is killed, the next one removes its
-temporary file.
+``cache`` describes the contents of such a file and finds it again. While it is written, it has a
+temporary name, so that no process sees an incomplete file. If a run is killed, the next one
+removes its temporary file.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from charrnn.text.files import Digest
 
 
 class Store:
-    """The symbols read so far: in memory, or, given a ``folder``, from LIMIT on in a file.
+    """The symbols read so far: in memory, or, above LIMIT and with a ``folder``, in a file.
 
-    They are appended, then translated once, then the file is finished and mapped. Raises
-    CharrnnError where the folder cannot be written. Only those who may read the text's own
-    ``files`` may read the file.
+    They are appended, then translated once; then the file is finished and mapped. Raises
+    CharrnnError if nothing can be written in the folder. Only users who may read the ``files`` of
+    the text may read the file.
     """
 
     def __init__(self, folder: Path | None, files: Sequence[str] = ()) -> None:
@@ -47,7 +47,7 @@ class Store:
 
     @property
     def in_file(self) -> bool:
-        """Whether the symbols have left memory."""
+        """Whether the symbols are in a file."""
         return self._file is not None
 
     def append(self, ids: ndarray) -> None:
@@ -66,7 +66,7 @@ class Store:
             self._memory = bytearray()
 
     def widen(self, dtype: Any) -> None:
-        """Accept symbols of ``dtype`` from now on, and convert those that are stored already."""
+        """Accept symbols of ``dtype`` from now on, and convert those already stored."""
         if self.dtype == dtype:
             return
         before = copy.copy(self)
@@ -96,7 +96,7 @@ class Store:
     def translate(self, to: ndarray, dtype: Any) -> None:
         """Replace each symbol i by ``to[i]``, of a ``dtype`` that is no wider, in place."""
         same = self.dtype == dtype and np.array_equal(to, np.arange(len(to)))
-        if same and self._digest is not None:  # this was done before, and nothing was added
+        if same and self._digest is not None:  # all of it has been translated before
             return
         table, written = to.astype(dtype), 0
         self._digest = Digest() if self._file else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +11,8 @@ from numpy import ndarray
 from charrnn.errors import CorpusError
 from charrnn.text.display import count, describe
 
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, Form] = ("NFC", "NFD")
 CODE_POINTS = sys.maxunicode + 1
 REPLACEMENT = 0xFFFD  # Unicode's own sign for an unknown character
 
@@ -45,7 +47,7 @@ class Vocabulary:
         return int(self.lookup(np.array([10]))[0]) if self.knows_newline else 0
 
     def lookup(self, codes: ndarray) -> ndarray:
-        """The id of every code; V where there is none."""
+        """The id of each code; V for an unknown one."""
         found: ndarray = self._table.take(codes, mode="clip")  # the last entry is unknown
         return found
 
@@ -71,7 +73,7 @@ class Vocabulary:
         return ids.astype(self.dtype)
 
     def unknown_message(self, codes: ndarray) -> str:
-        """Name the unknown ones of ``codes``, which has some, the most common first."""
+        """The message that names the unknown ones of ``codes``, the most common first."""
         unknown = np.asarray(codes)[self.lookup(codes) >= len(self)]
         distinct, counts = np.unique(unknown, return_counts=True)
         order = np.argsort(-counts, kind="stable")
@@ -83,38 +85,39 @@ class Vocabulary:
                 f"the model knows: {named}{more}")
 
     def remedy(self, codes: ndarray) -> str:
-        """What to do about ``codes`` of which some are unknown."""
-        form = self.known_form(codes)
+        """What to do if some of ``codes`` are unknown."""
+        skip, form = "skip unknown characters with --unknown skip", self.known_form(codes)
         if form is None:
-            return "skip unknown characters with --unknown skip"
-        other, how = ("NFD", "decomposed") if form == "NFC" else ("NFC", "composed")
-        return (f"the text is in {other} ({how} accents) and the model knows its characters in "
-                f"{form}: convert it, for example with uconv -x any-{form.lower()} or Python's "
-                f"unicodedata.normalize({form!r}, text)")
+            return skip
+        other: Form = "NFD" if form == "NFC" else "NFC"
+        how = "decomposed" if form == "NFC" else "composed"
+        normal = np.array_equal(codes, _normalized(codes, other))
+        given = f"in {other} ({how} accents)" if normal else f"not in {form}"
+        rest = f", and {skip}" if self.unknown(_normalized(codes, form)) else ""
+        return (f"the text is {given}, but the model knows its characters in {form}: convert it, "
+                f"for example with uconv -x any-{form.lower()} or Python's "
+                f"unicodedata.normalize({form!r}, text){rest}")
 
-    def known_form(self, codes: ndarray) -> str | None:
-        """The Unicode normal form, NFC or NFD, in which all of ``codes`` are known, if any."""
+    def known_form(self, codes: ndarray) -> Form | None:
+        """The Unicode normal form, NFC or NFD, of ``codes`` that has the fewest unknown characters;
+        None if neither has fewer than ``codes``."""
         if self.level == "byte":
             return None
-        import unicodedata  # only where a character is unknown
-
-        text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        for form in ("NFC", "NFD"):
-            normal = code_points(unicodedata.normalize(form, text), "surrogatepass")
-            if not self.unknown(normal):
-                return form
-        return None
+        unknown = {form: self.unknown(_normalized(codes, form)) for form in FORMS}
+        best = min(FORMS, key=lambda form: unknown[form])
+        return best if unknown[best] < self.unknown(codes) else None
 
     def encode_text(self, text: str | bytes, skip_unknown: bool = False) -> ndarray:
-        """``encode`` for a string; at byte level for the UTF-8 bytes of a string."""
+        """``encode`` for a string; at byte level, for its UTF-8 bytes or for bytes."""
+        errors = "surrogateescape" if self.level == "byte" else "strict"
+        try:
+            raw = text.encode("utf-8", errors) if isinstance(text, str) else text
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"character {error.start + 1:,} is half of a surrogate pair, which "
+                              "UTF-8 does not have") from None
         if self.level == "byte":
-            raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise CorpusError(f"character {error.start + 1:,} of it is not UTF-8") from None
         return self.encode(code_points(text, "surrogatepass"), skip_unknown)
 
     def decode(self, ids: ndarray) -> str | bytes:
@@ -123,6 +126,14 @@ class Vocabulary:
             return np.asarray(ids, np.uint8).tobytes()
         text: str = self.codes[ids].astype("<u4").tobytes().decode("utf-32-le")
         return text
+
+
+def _normalized(codes: ndarray, form: Form) -> ndarray:
+    """The code points of a text in a Unicode normal form."""
+    import unicodedata  # only where a character is unknown
+
+    text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    return code_points(unicodedata.normalize(form, text), "surrogatepass")
 
 
 def smallest_dtype(size: int) -> type[np.unsignedinteger[Any]]:

@@ -17,7 +17,7 @@ MEASURED = 64 * 1024  # symbols to score when measuring the speed of validation
 def set_budget(run: Run, step: TrainingStep | None = None) -> None:
     """Turn the budget of the settings into the steps of ``run.checkpoint.progress``.
 
-    Minutes that are new need a ``step`` to measure the speed with; without one, the steps are 0.
+    A new budget in minutes needs a ``step`` to measure the speed; without one, the steps are 0.
     """
     config, progress, windows = run.config, run.checkpoint.progress, run.batches.windows
     before = progress.steps

@@ -14,7 +14,7 @@ from charrnn.text.split import Split, default_fraction
 
 
 def before_split(config: Config, chars: int, val_file: bool) -> Config:
-    """``config`` with what a text of ``chars`` characters alone decides.
+    """``config`` with the defaults that follow from the number of characters of the text.
 
     With a validation file the text is not split, and ``val_fraction`` stays None.
     """
@@ -23,8 +23,8 @@ def before_split(config: Config, chars: int, val_file: bool) -> Config:
 
 
 def after_split(config: Config, train: Split, validation: Split, batches: Batches) -> Config:
-    """``config`` with what its split and its batches decide: no setting of DERIVED is left None,
-    except for ``val_fraction`` with a validation file and ``steps`` with another budget."""
+    """``config`` with the defaults that follow from the split and the batches: of DERIVED, only
+    ``val_fraction`` with a validation file and ``steps`` with another budget stay None."""
     budget = any(getattr(config, key) is not None for key in BUDGETS)
     return _filled(
         config,
@@ -50,10 +50,10 @@ def dropout(chars: int) -> float:
 
 
 def eval_every(validation: int, batches: Batches) -> int:
-    """Steps between validations of so many characters, at least 50: so many that they cost little.
+    """Steps between validations of ``validation`` characters, at least 50.
 
-    Scoring is more than twice as fast as training; reading five times as much in training as in
-    validation keeps the latter below a tenth of the time.
+    Training reads at least five times as much text as validation. Scoring is more than twice as
+    fast as training, so validation takes less than a tenth of the time.
     """
     return max(50, -(-5 * validation // (batches.T * batches.B)))
 

@@ -1,7 +1,7 @@
 """The events of a run: plain values, made by ``loop`` and shown by the command line.
 
-``train --json`` prints each as an object with the name of its class, in lower case, as
-``event``, and the fields below as keys; beside each score in nats it has that in bits.
+``train --json`` prints each as an object: its key ``event`` is the name of the class in lower
+case, the other keys are the fields below, and each score in nats is followed by the one in bits.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# The names in bits of scores whose names in nats do not have their unit.
+# The keys in bits of scores whose keys in nats do not contain the unit.
 BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
+
+NOT_IN_JSON = ("validations",)  # each of them was in an event of its own
 
 
 @dataclass(frozen=True)
 class Event:
     """Something that happened after ``step`` of ``steps`` updates, ``epoch`` passes.
 
-    ``elapsed_seconds`` count from the beginning of ``loop.train`` in this process, when the text
-    has been read. They differ between processes, and make no difference to equality.
+    ``elapsed_seconds`` are counted from the beginning of ``loop.train`` in this process, when the
+    text has been read. They differ between processes, so comparisons ignore them.
     """
 
     step: int
@@ -31,6 +33,8 @@ class Event:
         """The object that ``--json`` prints."""
         found: dict[str, Any] = {"event": type(self).__name__.lower()}
         for key, value in asdict(self).items():
+            if key in NOT_IN_JSON:
+                continue
             found[key] = value
             bits_key = BITS_OF_NGRAMS.get(key, key.replace("nats_per_char", "bits_per_char"))
             if bits_key != key:
@@ -61,6 +65,8 @@ class Start(Event):
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults
     notes: list[str] = field(default_factory=list)
+    # The validation scores in the history of the run, None where there is none.
+    validations: list[float | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Step(Event):
     grad_norm: float  # before clipping
     learning_rate: float
     chars_per_second: float
+    training_nats_per_char: float  # mean of the losses since the last validation, this one included
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,6 @@ class Save(Event):
 class End(Event):
     reason: str  # "done", "patience", "stopped" or "already trained"
     best_nats_per_char: float | None  # None without a finite validation
-    best_step: int
+    best_step: int | None  # None where there is validation, but no finite score yet
     path: str
     signal: int | None = None  # number of the signal that stopped the run

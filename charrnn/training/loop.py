@@ -24,9 +24,9 @@ SAMPLE_LENGTH = 200  # characters of the samples shown during training
 
 
 def train(run: Run, signals: Signals) -> Iterator[Event]:
-    """Train until the budget or the patience is spent, or a signal asks to stop; save meanwhile.
+    """Train and save until the budget or the patience is spent, or a signal requests a stop.
 
-    Raises DivergedError with the last good checkpoint in place.
+    Raises DivergedError; the last good checkpoint is then kept.
     """
     begin = time.perf_counter()
     config, checkpoint, batches = run.config, run.checkpoint, run.batches
@@ -55,7 +55,8 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
         state, loss, stop = update.gradient.state, update.gradient.loss, update.gradient.stop
         count_step(run, loss, update.grad_norm)
         speed = update.gradient.chars / max(time.perf_counter() - clock, 1e-9)
-        yield Step(*now(), loss, update.grad_norm, update.learning_rate, speed)
+        mean = progress.losses / progress.since
+        yield Step(*now(), loss, update.grad_norm, update.learning_rate, speed, mean)
 
         last = progress.step >= progress.steps
         due = last or progress.step % run.eval_every == 0
@@ -64,14 +65,14 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             if len(run.validation):
                 nats = validate(run)
                 compared = compared or ngram_scores(run)
-                mean = progress.losses / progress.since
                 yield Eval(*now(), nats, mean, progress.best_nats, progress.stale == 0, *compared)
             note_history(run, nats, update.learning_rate)
             checkpoint.remember_sample(progress.step, sample(run))
         if config.sample_every and progress.step % config.sample_every == 0:
             yield Sample(*now(), sample(run))
         reason = "stopped" if stop is not None and not last else spent()
-        # A high loss may never recover: such a step replaces no better one unless asked to.
+        # A high loss may never recover: such a step does not replace a better one unless a save
+        # was requested.
         regular = due or progress.step % config.save_every == 0
         if reason or update.gradient.save or (regular and not progress.high):
             signals.save = False
@@ -79,13 +80,15 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
             save(run)
             yield Save(*now(), str(run.path))
         clock = time.perf_counter()
-    best_step = progress.best_step if len(run.validation) else progress.step
+    best_step = None if progress.best_nats is None else progress.best_step
+    if not len(run.validation):  # the last weights are the best
+        best_step = progress.step
     yield End(*now(), reason, progress.best_nats, best_step, str(run.path),
               stop if reason == "stopped" else None)
 
 
 def start(run: Run, elapsed: float = 0.0) -> Start:
-    """The first event: what the run is made of, in numbers."""
+    """The first event: the run in numbers."""
     progress, arch = run.checkpoint.progress, run.checkpoint.last.arch
     return Start(
         progress.step, progress.steps, progress.step / run.batches.windows, elapsed,
@@ -110,6 +113,7 @@ def start(run: Run, elapsed: float = 0.0) -> Start:
         path=str(run.path),
         settings={key: run.checkpoint.settings[key] for key in run.checkpoint.changed},
         notes=[*run.text.notes, *run.notes],
+        validations=[nats for _, _, nats, *_ in run.checkpoint.history],
     )
 
 
@@ -123,7 +127,7 @@ def count_step(run: Run, loss: float, grad_norm: float) -> None:
     high = loss > 2 * math.log(len(run.checkpoint.vocabulary))
     progress.high = progress.high + 1 if high else 0
     if progress.high >= DIVERGED_AFTER:
-        what = f"{progress.high} steps above twice the loss of guessing"
+        what = f"{progress.high} steps with a loss above twice that of guessing"
         raise diverged(run, progress.step, what)
 
 
@@ -137,9 +141,9 @@ def note_history(run: Run, nats: float | None, rate: float) -> None:
 
 
 def save(run: Run) -> None:
-    """Write the checkpoint; before the first finite validation the last weights are the best.
+    """Write the checkpoint; before the first finite validation, the last weights are the best.
 
-    What the last update changed is checked first: a file never holds numbers that are not
+    The result of the last update is checked first: a file never contains numbers that are not
     finite, nor weights that differ between the processes.
     """
     checkpoint, processes = run.checkpoint, run.processes
@@ -157,7 +161,7 @@ def save(run: Run) -> None:
 
 
 def sample(run: Run) -> str:
-    """A short sample of the present weights; the same step gives the same sample."""
+    """A short sample from the current weights; the same step gives the same sample."""
     checkpoint, vocabulary = run.checkpoint, run.checkpoint.vocabulary
     seed = (run.config.seed + checkpoint.progress.step) % 2**63
     pieces = sampling.samples(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import filecmp
-from contextlib import suppress
+import hashlib
+import os
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from charrnn.training.run import Request, Run
 
 
 def take_notes(run: Run, request: Request, val_text: Text | None) -> None:
-    """Add to the notes of a run what its texts, its batches and its validation call for."""
+    """Add the notes on a run's texts, batches and validation to the run."""
     batches, config, text = run.batches, run.config, run.text
     files = files_of(request.corpora)
     if len(files) > 1:
@@ -44,19 +45,37 @@ def take_notes(run: Run, request: Request, val_text: Text | None) -> None:
     if not len(run.validation):
         run.notes.append("there is no validation text, so the last weights count as the best")
     if _validates_on_training_text(request, run.checkpoint.origin):
-        run.notes.append("the validation text is the training text or part of it, so the score "
-                         "does not show how the model does on new text")
+        run.notes.append("all of the validation text is also training text, so the score does not "
+                         "show how well the model predicts new text")
 
 
 def _validates_on_training_text(request: Request, origin: dict[str, str | None]) -> bool:
     """Whether every file of ``--val`` is also a file of the corpus, or they are the same text."""
     if request.val is None:
         return False
-    corpus = [file for file in files_of(request.corpora) if file != "-"]
+    val, corpus = _by_size(files_of([request.val])), _by_size(files_of(request.corpora))
+    return origin["val"] == origin["corpus"] or (None not in val and all(
+        size in corpus and _digests(files) <= _digests(corpus[size])
+        for size, files in val.items()
+    ))
 
-    def is_in_corpus(file: str) -> bool:
-        with suppress(OSError):
-            return any(filecmp.cmp(file, each, shallow=False) for each in corpus)
-        return False  # standard input, or a file that is gone
 
-    return origin["val"] == origin["corpus"] or all(map(is_in_corpus, files_of([request.val])))
+def _by_size(files: Iterable[str]) -> dict[int | None, list[str]]:
+    """Files by their size; it is None for what cannot be read again."""
+    found: dict[int | None, list[str]] = {}
+    for file in files:
+        regular = file != "-" and os.path.isfile(file)
+        found.setdefault(os.path.getsize(file) if regular else None, []).append(file)
+    return found
+
+
+def _digests(files: Iterable[str]) -> set[bytes]:
+    """SHA-256 of the bytes of each file, or its path where it is gone by now."""
+    found = set()
+    for file in files:
+        try:
+            with open(file, "rb") as data:
+                found.add(hashlib.file_digest(data, "sha256").digest())
+        except OSError:
+            found.add(os.fsencode(file))
+    return found

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
 import charrnn
 from charrnn.config.settings import Config
-from charrnn.errors import CorpusError, UsageError
+from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.nn.parameters import Architecture, initialize
 from charrnn.nn.rng import Purpose, generator
+from charrnn.storage import archive
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.storage.metadata import Progress
+from charrnn.system.files import open_regular
 from charrnn.system.machine import available_memory
 from charrnn.text import corpus, reader
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text, TextOptions
-from charrnn.text.display import count
+from charrnn.text.display import count, printable_name
 from charrnn.text.split import Split, split, whole
 from charrnn.training import defaults
 from charrnn.training.memory import Demand
@@ -35,6 +39,7 @@ from charrnn.training.resume import (
     inherit_architecture,
     inherit_weights,
     resume_settings,
+    without_fraction,
 )
 from charrnn.training.run import Request, Run
 
@@ -42,8 +47,8 @@ from charrnn.training.run import Request, Run
 def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
     """Read the texts; start, resume or inherit; refuse what cannot be done.
 
-    If several processes train together, an error of one of them is raised by all, and so is a
-    difference between what they have found.
+    If several processes train together, all of them raise the error of any one, and an error if
+    they have found different texts, settings or versions.
     """
     processes = processes or ProcessGroup(Alone())
     run = processes.together(lambda: _prepare(request, processes))
@@ -63,6 +68,11 @@ def prepare(request: Request, processes: ProcessGroup | None = None) -> Run:
 
 def _prepare(request: Request, processes: ProcessGroup) -> Run:
     check_inputs_survive(request)
+    exists = request.path.exists()
+    if exists and request.overwrite:
+        archive.check_replaceable(request.path)
+    unused = request.val is not None and request.config.val_fraction is not None
+    request = without_fraction(request)
     config, init_from, checkpoint = request.config, None, None
     if request.init_from:
         init_from = storage.load(request.init_from)
@@ -75,8 +85,8 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         "init_from": init_from.digest if init_from else None,
     }
     documents = digest_of_documents([text, val_text] if val_text else [text])
-    if request.path.exists() and not request.overwrite:
-        checkpoint = storage.load(request.path)
+    if exists and not request.overwrite:
+        checkpoint = _load(request.path)
         config = resume_settings(
             request, config, checkpoint, origin, documents,
             lambda config: _divide(text, val_text, config)[0],
@@ -97,6 +107,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         checkpoint = _new_checkpoint(
             config, explicit(request), text, origin, documents, arch, batches.B, init_from
         )
+        checkpoint.undecodable += val_text.undecodable if val_text else 0
     else:
         check_fits(request.path, checkpoint, text.vocabulary, batches.B)
 
@@ -112,15 +123,34 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
         resumed=checkpoint.progress.step > 0,
         processes=processes,
     )
+    if init_from and not run.resumed:
+        run.notes.append(f"the weights are those of {printable_name(str(request.init_from))}, "
+                         f"step {init_from.progress.best_step:,}")
+    if unused:
+        run.notes.append("val_fraction has no effect with --val")
+    if config.patience and not len(validation):
+        run.notes.append("patience has no effect without validation")
     take_notes(run, request, val_text)
     _set_workers(run, threads)
     return run
 
 
+def _load(path: Path) -> Checkpoint:
+    """The checkpoint to resume; if it cannot be read, the error names the ways to go on."""
+    try:
+        return storage.load(path)
+    except CheckpointError as error:
+        remedy = "choose another file with -o"
+        with suppress(OSError), open_regular(path, follow=True) as file:
+            if archive.is_ours(file.read(64)):
+                remedy += ", or use --overwrite to replace this one"
+        raise CheckpointError(f"{error}; {remedy}") from None
+
+
 def _read_texts(
     request: Request, config: Config, init_from: Checkpoint | None, processes: ProcessGroup
 ) -> tuple[Text, Text | None]:
-    """The text and that of ``--val``, in one vocabulary, which includes that of ``init_from``."""
+    """The corpus and the text of ``--val`` in one vocabulary, which includes ``init_from``'s."""
     options = TextOptions(config.level, config.encoding, config.min_count,
                           request.cache or request.path.parent, config.errors)
     more, val = [corpus.NO_CODES], None
@@ -134,7 +164,7 @@ def _read_texts(
     if val is not None:
         ids = vocabulary.lookup(val.vocabulary.codes).astype(vocabulary.dtype)[val.ids]
         val = dataclasses.replace(val, ids=ids, vocabulary=vocabulary)
-    elif request.val is not None:  # characters are rare by their number in the training text
+    elif request.val is not None:  # the training text decides which characters are rare
         val = reader.read([request.val], vocabulary, config.encoding, errors=config.errors)
     if val is not None and len(val) == 0:
         raise CorpusError(f"{val.name} is empty: there is nothing to validate on")
@@ -144,16 +174,16 @@ def _read_texts(
 def _read_corpus(
     paths: Sequence[str], options: TextOptions, more: ndarray, processes: ProcessGroup
 ) -> Text:
-    """The text, in every process; a large one is encoded by one of those that share a folder.
+    """The corpus, in every process; one of those that share a folder encodes a large text.
 
-    Only the first process reads it at first: a large text is then in a file that others map.
+    At first, only the first process reads it. A large text is then in a file that others map.
     """
     def read_if(chosen: bool) -> Text | None:
         return processes.together(lambda: corpus.read(paths, options, more) if chosen else None)
 
     text = read_if(processes.is_first)
     if not processes.broadcast(text is None or text.in_memory):
-        # Other machines may see the file that the first process made, or not.
+        # Other machines may or may not see the file that the first process has written.
         text = read_if(processes.first_here and not processes.is_first) or text
     return text or corpus.read(paths, options, more, verify=False)
 
@@ -177,11 +207,11 @@ def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Sp
     else:
         train, validation = split(text, config.val_fraction, reset)
     if len(train) < 2:
-        held_out = ""
+        kept = ""
         if len(text) > len(train):
-            held_out = f", of which {len(validation):,} are for validation"
-        raise CorpusError(f"{text.name} has {count(len(text), 'character')}{held_out}: at least 2 "
-                          "are needed to train on")
+            kept = f", of which {len(validation):,} are for validation"
+        raise CorpusError(f"{text.name} has {count(len(text), 'character')}{kept}: at least 2 are "
+                          "needed to train on")
     return train, validation
 
 
@@ -195,8 +225,8 @@ def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None
     if shares % processes:
         raise UsageError(
             f"a batch of {batches.B} sequences{why} cannot be divided evenly among {processes} "
-            f"processes: choose a --batch-size that is a multiple of {least * processes}, for "
-            "which the text must be long enough"
+            f"processes: choose a --batch-size that is a multiple of {least * processes}, and a "
+            "text that is long enough for it"
         )
 
 
@@ -205,8 +235,8 @@ def _check_memory(demand: Demand, processes: int) -> None:
     needed, available = demand.bytes * processes, available_memory()
     if available is not None and needed > available:
         raise UsageError(
-            f"{demand.arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory and "
-            f"{available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
+            f"{demand.arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory, but "
+            f"only {available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
         )
 
 
@@ -238,7 +268,7 @@ def _threads(
     config: Config, checkpoint: Checkpoint | None, processes: int, default_threads: int
 ) -> int:
     """How many threads share the batch: a run resumes with as many as it had, unless the setting
-    or the number of processes is another."""
+    or the number of processes has changed."""
     resumed = checkpoint is not None and checkpoint.progress.step > 0
     if checkpoint and resumed and checkpoint.processes == processes and not config.deterministic:
         return config.threads or checkpoint.threads

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config.parsing import check_consistent
-from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name
+from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name, shown
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
 from charrnn.storage.checkpoint import Checkpoint
@@ -84,6 +84,14 @@ def digest_of_documents(texts: Sequence[Text]) -> str:
     return hashlib.sha256(np.concatenate(positions).tobytes()).hexdigest()
 
 
+def without_fraction(request: Request) -> Request:
+    """``request`` without a validation fraction, which has no effect with a validation file."""
+    if request.val is None:
+        return request
+    return dataclasses.replace(
+        request, config=dataclasses.replace(request.config, val_fraction=None))
+
+
 def explicit(request: Request) -> list[str]:
     """The settings that a config file or an option sets; null in a file sets none."""
     return [key for key in FIELDS
@@ -94,13 +102,16 @@ def resume_settings(
     request: Request, config: Config, checkpoint: Checkpoint, origin: dict[str, str | None],
     documents: str, with_defaults: Callable[[Config], Config],
 ) -> Config:
-    """The settings with which ``checkpoint`` resumes, or UsageError where it is another run's.
+    """The settings with which ``checkpoint`` resumes; UsageError if it belongs to another run.
 
     A setting that was set neither then nor now keeps its value, even if its default has changed
-    since. ``config`` are the settings of now; ``with_defaults`` fills in those that are None from
-    the texts of now. ``checkpoint`` takes over the settings that may change, and the digest of
-    ``documents`` if it has none because it was written before there was one.
+    since. ``config`` are the current settings; ``with_defaults`` computes those that are None from
+    the current texts. ``checkpoint`` takes over the settings that may change, and the digest of
+    ``documents`` if it is too old to have one.
     """
+    if checkpoint.origin["val"]:  # beside which earlier versions stored a val_fraction if set
+        checkpoint.settings["val_fraction"] = None
+        checkpoint.explicit = [key for key in checkpoint.explicit if key != "val_fraction"]
     now, then = set(explicit(request)), set(checkpoint.explicit)
     stored: dict[str, Any] = {
         key: value for key, value in checkpoint.settings.items()
@@ -109,20 +120,24 @@ def resume_settings(
     same_texts = (origin["corpus"], origin["val"]) == (
         checkpoint.origin["corpus"], checkpoint.origin["val"])
     resumed = dataclasses.replace(config, **stored)
-    # A run of before has no value for some defaults, which are computed as they always were.
+    # An older run lacks the values of some defaults; their rules have not changed since.
     known = with_defaults(resumed) if same_texts else resumed
     differences, different = [], set()
     for key in FIELDS:
         if key in MAY_CHANGE or key not in now | then:
             continue
         has, asked = getattr(known, key), getattr(config, key)
-        if asked is None and same_texts:
+        if asked is None:
             unset: dict[str, Any] = {key: None}
-            asked = getattr(with_defaults(dataclasses.replace(resumed, **unset)), key)
+            now_unset = dataclasses.replace(resumed, **unset) if same_texts else config
+            asked = getattr(with_defaults(now_unset), key)
         if asked != has:
             different.add(key)
-            differences.append(f"{key} {_shown(has, key not in then)} there, "
-                               f"{_shown(asked, key not in now)} now")
+            there, here = _shown(has, key not in then), _shown(asked, key not in now)
+            if key == "val_fraction":
+                there = "not used with --val" if checkpoint.origin["val"] else there
+                here = "not used with --val" if origin["val"] else here
+            differences.append(f"{key} {there} there, {here} now")
     differences += _different_origin(origin, checkpoint.origin)
     reset = known.borders == "reset" and checkpoint.documents is not None
     if reset and origin == checkpoint.origin and documents != checkpoint.documents:
@@ -137,9 +152,9 @@ def resume_settings(
 
 
 def _reset(now: set[str], then: set[str]) -> set[str]:
-    """The settings that may change and are those of now: set now, or then and not any more.
+    """The settings that take their current values if they may change: those set then or now.
 
-    The budgets are one: each of them replaces the others.
+    The budgets count as one setting, since each of them replaces the others.
     """
     reset = now | then
     return reset | set(BUDGETS) if reset & set(BUDGETS) else reset
@@ -148,14 +163,14 @@ def _reset(now: set[str], then: set[str]) -> set[str]:
 def _shown(value: Value, default: bool) -> str:
     """A value of a setting in a message, never None."""
     if value is None:
-        return "at its default"
-    return f"{value} (default)" if default else f"{value}"
+        return "default"
+    return f"{shown(value)} (default)" if default else shown(value)
 
 
 def _different_origin(
     now: dict[str, str | None], then: dict[str, str | None]
 ) -> Iterator[str]:
-    """What is not the same about the files that two runs are made from, by their digests."""
+    """The differences between the files of two runs, judging by their digests."""
     if now["corpus"] != then["corpus"]:
         yield "the text differs"
     for key, what in (("val", "the validation text"),
@@ -169,17 +184,16 @@ def _different_origin(
 def _ways_on(
     request: Request, checkpoint: Checkpoint, origin: dict[str, str | None], named: set[str]
 ) -> str:
-    """What to do where a checkpoint is another run's; ``named`` are settings that differ."""
+    """What to do if a checkpoint belongs to another run; ``named`` are settings that differ."""
     name = shlex.quote(printable_name(request.path))
-    # The new run could have the weights, if it does not ask for others.
+    # The new run can start from the weights, unless it asks for another architecture or start.
     inherits = not named & set(INHERITED) and origin["init_from"] == checkpoint.origin["init_from"]
     start = f" (and --init-from {name} to start from its weights)" if inherits else ""
     return f"use -o NEW.npz to keep both{start}, or --overwrite to replace it"
 
 
 def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: int) -> None:
-    """Raise CheckpointError if the metadata of a file is that of this run, and its arrays are
-    not."""
+    """Raise CheckpointError if the metadata of a file fits this run, but its arrays do not."""
     misfits = []
     if not np.array_equal(checkpoint.vocabulary.codes, vocabulary.codes):
         misfits.append(f"its {len(checkpoint.vocabulary):,} symbols are not the "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from charrnn.config.settings import Config
+from charrnn.errors import UsageError
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.batches import Batches
 from charrnn.text.corpus import Text
@@ -40,7 +41,7 @@ class Run:
     path: Path
     text: Text
     train: Split
-    validation: Split  # empty where there is no validation
+    validation: Split  # empty if there is no validation
     batches: Batches
     checkpoint: Checkpoint
     memory: int  # estimated bytes that training takes
@@ -62,10 +63,10 @@ class Run:
 
 
 def shard_count(batches: Batches, threads: int, processes: int, deterministic: bool) -> int:
-    """Into how many shards all processes divide the batch, each with a gradient of its own.
+    """The number of shards, with one gradient each, into which all processes divide the batch.
 
-    As many as there are threads in all processes; if the result must not depend on their number,
-    as many as possible.
+    It is the number of threads in all processes, or, if the result must not depend on that, the
+    largest possible number.
     """
     if deterministic:
         return batches.max_shards
@@ -73,11 +74,14 @@ def shard_count(batches: Batches, threads: int, processes: int, deterministic: b
 
 
 def checkpoint_path(out: str | None, corpora: Sequence[str]) -> Path:
-    """The checkpoint that ``out`` names: a file, or a folder for CORPUS.npz, which may not exist
-    yet if the name ends in a slash. By default the folder is checkpoints/.
+    """The checkpoint that ``out`` names: a file, or CORPUS.npz in a folder, which need not exist
+    if its name ends in a slash. The default folder is checkpoints/.
 
-    CORPUS is the name of the first text and the number of the others.
+    CORPUS is the name of the first text, with the number of the others appended. Raises UsageError
+    for -: a checkpoint cannot be written to standard output.
     """
+    if out == "-":
+        raise UsageError("a checkpoint cannot be written to standard output: name a file with -o")
     if out is not None and not (os.path.isdir(out) or out.endswith(("/", os.sep))):
         return Path(out)
     first = Path(os.path.abspath(corpora[0]))

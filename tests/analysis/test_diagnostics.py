@@ -59,7 +59,7 @@ def test_a_trace_does_not_depend_on_how_many_logits_are_in_memory_at_once(
     np.testing.assert_allclose(parts.probabilities, whole.probabilities[:130], rtol=1e-12)
 
 
-def test_with_a_large_vocabulary_fewer_symbols_are_analyzed_but_never_less_than_the_passage(
+def test_with_a_large_vocabulary_fewer_symbols_are_analyzed_but_at_least_the_passage(
     params, monkeypatch
 ):
     assert [diagnostics.looked_at(V) for V in (1, 4096, 8192, 10**6)] == [

@@ -42,6 +42,19 @@ def test_the_page_is_complete_and_no_text_in_it_ends_a_script(tmp_path, settings
         assert key in data
 
 
+def test_the_command_is_one_that_charrnn_accepts_and_the_computed_settings_are_listed():
+    run = a_checkpoint(deterministic=True, clip_norm=0.1 + 0.2, optimizer="adam", steps=9)
+    data = page.about(run, Path("a.npz"))
+    assert data["command"].endswith(" --steps 9 --deterministic")
+    assert " --clip-norm 0.30000000000000004 " in data["command"]
+    assert ("deterministic", "true") in data["changed"]
+    facts = dict(data["facts"])
+    assert (facts["dropout"], facts["weight decay"]) == ("0.3", "0")
+    assert facts["steps between validations"] == "3"
+    run.settings["dropout"], run.explicit_recorded = None, False
+    assert "dropout" not in dict(page.about(run, Path("a.npz"))["facts"])
+
+
 def test_bidirectional_controls_are_escaped_and_a_name_stays_on_one_line(tmp_path):
     checkpoint = a_checkpoint("\n\rab\x1b\x9b\u202e\u200c", encoding="latin-1")
     checkpoint.settings["encoding"] = "latin\n1"
@@ -78,7 +91,7 @@ def test_with_default_settings_the_page_is_smaller_than_a_megabyte():
     assert data_of(html)["units"]["count"] == 512
 
 
-def test_of_a_large_network_the_most_correlated_units_can_be_selected(monkeypatch):
+def test_the_most_correlated_units_of_a_large_network_can_be_selected(monkeypatch):
     monkeypatch.setattr(page, "UNITS", 4)
     checkpoint = a_checkpoint("\nabcdef gh", hidden_size=6, layers=2)
     checkpoint.best = Parameters(checkpoint.best.arch, np.random.default_rng(1).normal(

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import ENVIRONMENT, TEXT
+from commands import ENVIRONMENT, TEXT, on_a_terminal, rows
 
 import charrnn
+from charrnn.api import bar, training
+from charrnn.text.wrapping import columns
 
 SETTINGS = {"hidden_size": 8, "layers": 1, "batch_size": 4, "seq_length": 16, "steps": 20,
             "threads": 1}
@@ -40,10 +42,10 @@ def test_the_bar_shows_the_steps_and_both_losses_in_bits(capfd):
     last = shown.err.rstrip("\n").split("\r")[-1]
     assert last.startswith("corpus: 100%")
     assert "20/20" in last
-    numbers = re.search(r"training (\d\.\d{3}), validation (\d\.\d{4}) bits/char", last)
+    numbers = re.search(r"validation (\d\.\d{4}) bits/char, training (\d\.\d{3})", last)
     row = charrnn.load("checkpoints/corpus.npz").history[-1]
-    assert abs(float(numbers[1]) - row.training_bits_per_char) < 1
-    assert float(numbers[2]) == pytest.approx(row.validation_bits_per_char, abs=1e-4)
+    assert abs(float(numbers[2]) - row.training_bits_per_char) < 1
+    assert float(numbers[1]) == pytest.approx(row.validation_bits_per_char, abs=1e-4)
 
 
 def test_without_progress_nothing_is_shown(capfd):
@@ -57,21 +59,64 @@ def test_notes_are_lines_above_the_bar_that_name_arguments(capfd):
     assert len(notes) == 2, shown
 
 
-def test_a_resumed_run_starts_where_it_was(capfd):
+def test_the_bar_of_a_resumed_run_starts_at_its_step(capfd):
     train(capfd, progress=False, schedule="constant")
     shown = train(capfd, steps=30, schedule="constant").err
     first = next(line for line in shown.split("\r") if "/30" in line)
     assert "20/30" in first
 
 
-def test_a_run_that_ends_for_want_of_patience_says_so(capfd):
+def test_a_run_that_stops_early_is_reported(capfd):
     shown = train(capfd, steps=10**6, eval_every=5, patience=1, learning_rate=3, warmup=0).err
-    assert re.search(r"^stopped early after step [\d,]+: ", shown.replace("\r", "\n"), re.MULTILINE)
+    (step,) = re.findall(r"^stopped early after step (\d+) of 1,000,000: patience ran out",
+                         shown.replace("\r", "\n"), re.MULTILINE)
+    assert f"100% {step}/{step}" in " ".join(re.sub("[|█]", " ", shown).split()), "red otherwise"
 
 
-def test_a_run_that_has_ended_shows_a_full_bar(capfd):
+def test_a_run_that_has_ended_says_so_in_the_words_of_the_command(capfd):
     train(capfd, progress=False)
-    assert "20/20" in train(capfd).err.split("\r")[-1]
+    assert train(capfd).err == "already trained: 20 steps are done\n"
+    assert train(capfd, steps=10).err == "already trained: 20 steps are done; the budget is 10\n"
+
+
+def test_samples_are_shown_where_they_are_asked_for(capfd):
+    shown = train(capfd, sample_every=10).err.replace("\r", "\n")
+    assert len(re.findall(r"^  \| ", shown, re.MULTILINE)) >= 2
+    assert "\n  | " not in train(capfd, overwrite=True).err
+
+
+def test_the_bar_is_made_when_an_interrupt_is_kept_for_the_run(monkeypatch):
+    deferred = []
+
+    class Watched(training.Interrupts):
+        def __init__(self):
+            super().__init__()
+            monkeypatch.setattr(bar, "new_bar", lambda *args: deferred.append(self.deferred)
+                                or new_bar(*args))
+
+    new_bar = bar.new_bar
+    monkeypatch.setattr(training, "Interrupts", Watched)
+    charrnn.train("corpus.txt", **SETTINGS)
+    assert deferred == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of its own")
+@pytest.mark.parametrize(("size", "losses"), [
+    (120, r"validation \d\.\d{4} bits/char, training \d\.\d{3}"),
+    (80, r"validation \d\.\d{4} bits/char, training \d\.\d{3}"),
+    (50, r"validation \d\.\d{4} bits/char"), (30, ""),
+])
+def test_on_a_terminal_the_bar_fits_and_the_validation_is_the_last_to_go(home, size, losses):
+    program = ("import charrnn; charrnn.train('corpus.txt', hidden_size=8, layers=1, "
+               "batch_size=9999, eval_every=20, steps=40, sample_every=40)")
+    shown = on_a_terminal(["-c", program], home, size, command=[sys.executable, "-W", "error"])
+    # The words of a sample may be of any length.
+    assert all(columns(row) < size for row in rows(shown) if len(row.split()) > 2)
+    assert re.search(r"\n  \| ", shown)
+    bars = [row for row in rows(shown) if re.match(r" *\d+%", row)]
+    assert all(row.rstrip().endswith(" left") for row in bars)
+    assert re.fullmatch(rf"100%.*{losses}.* left *", bars[-1]), bars[-1]
+    assert "is reduced from 9999 to" in " ".join(shown.split()), "no word is broken"
 
 
 def test_the_bar_is_closed_after_an_error(capfd):
@@ -84,7 +129,7 @@ def test_the_bar_is_closed_after_an_error(capfd):
 @pytest.mark.parametrize("program", [
     NOTEBOOK, "import sys; sys.stderr = None\n",
 ], ids=["notebook", "no standard error"])
-def test_where_there_are_no_widgets_or_no_stderr_there_is_no_warning_either(home, program):
+def test_without_widgets_or_stderr_there_is_no_warning(home, program):
     program += ("import charrnn; charrnn.train('corpus.txt', hidden_size=8, steps=3)\n"
                 "print('done')")
     result = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=home, timeout=60,

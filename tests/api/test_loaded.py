@@ -78,7 +78,7 @@ def score_in(output):
 # Loading.
 
 
-def test_what_cannot_be_loaded_is_refused(home):
+def test_a_file_that_cannot_be_loaded_is_refused(home):
     (home / "cut.npz").write_bytes((home / "corpus.npz").read_bytes()[:-100])
     for name, error, message in (
         ("nothing.npz", UsageError, r"^nothing\.npz: no such checkpoint"),
@@ -93,7 +93,7 @@ def test_what_cannot_be_loaded_is_refused(home):
             assert line == f"charrnn: {caught.value}\n"
 
 
-def test_a_loaded_model_is_the_best_of_its_checkpoint(home, model):
+def test_a_loaded_model_has_the_best_weights_of_its_checkpoint(home, model):
     assert model.path == Path("corpus.npz")
     assert model.parameters is model.checkpoint.best
     assert model.settings["hidden_size"] == 8
@@ -106,7 +106,7 @@ def test_a_loaded_model_is_the_best_of_its_checkpoint(home, model):
 # Texts.
 
 
-def test_a_model_recognises_the_text_it_was_trained_on_by_what_is_in_it(home, model):
+def test_a_model_recognizes_its_training_text_by_the_contents(home, model):
     (home / "copy.txt").write_text(TEXT, encoding="utf-8")
     (home / "longer.txt").write_text(TEXT + "\n", encoding="utf-8")
     for name, expected in (("corpus.txt", True), ("copy.txt", True), ("longer.txt", False),
@@ -120,7 +120,7 @@ def test_a_model_recognises_the_text_it_was_trained_on_by_what_is_in_it(home, mo
     assert not api.load(Path("rare.npz")).trained_on(model.read(["corpus.txt"]))
 
 
-def test_unknown_characters_are_refused_left_out_or_replaced(home, model):
+def test_unknown_characters_are_refused_skipped_or_replaced(home, model):
     (home / "snow.txt").write_text("sieben ☃\n")
     for read in (model.read, lambda paths: list(model.stream(paths)),
                  lambda paths: list(model.lines(paths))):
@@ -147,7 +147,7 @@ def test_a_large_text_is_mapped_from_a_file_beside_the_checkpoint(model, monkeyp
 # Parts of texts.
 
 
-def test_the_parts_of_the_corpus_are_the_whole(model):
+def test_the_parts_of_the_corpus_add_up_to_the_whole(model):
     text = model.read(["corpus.txt"])
     whole, train, val = (model.part(text, name) for name in ("all", "train", "val"))
     np.testing.assert_array_equal(np.concatenate([train.ids, val.ids]), text.ids)
@@ -171,28 +171,28 @@ def test_only_the_corpus_has_parts(home, model):
         assert one_line(run_charrnn(*arguments, cwd=home), 2) == f"charrnn: {caught.value}\n"
 
 
-def test_a_run_that_was_validated_on_a_file_learned_the_whole_corpus(home):
+def test_a_run_with_a_validation_file_trains_on_the_whole_corpus(home):
     model = api.load(Path("val.npz"))
     text = model.read(["corpus.txt"])
     for part in (model.part(text), model.part(text, "train")):
         np.testing.assert_array_equal(part.ids, text.ids)
-    with pytest.raises(UsageError, match="on a file of its own: score that file without --split"):
+    with pytest.raises(UsageError, match="on a separate file: score that file without --split"):
         model.part(text, "val")
     validation = model.read(["val.txt"])
     assert len(model.part(validation)) == len(VALIDATION)
     for name in ("train", "val"):
-        with pytest.raises(UsageError, match=r"val\.txt is not the text"):
+        with pytest.raises(UsageError, match=r"val\.txt is the validation text"):
             model.part(validation, name)
 
 
-def test_of_a_run_without_validation_the_validation_part_is_empty():
+def test_the_validation_part_of_a_run_without_validation_is_empty():
     model = api.load(Path("all.npz"))
     text = model.read(["corpus.txt"])
     assert len(model.part(text, "train")) == len(text)
     assert len(model.part(text, "val")) == 0
 
 
-def test_where_files_are_documents_their_starts_are_in_every_part():
+def test_with_borders_every_part_has_its_document_starts():
     model = api.load(Path("shelf.npz"))
     text = model.read(["shelf"])
     train, val = model.part(text, "train"), model.part(text, "val")
@@ -225,7 +225,7 @@ def test_the_score_of_a_stream_is_the_score_of_eval(printed, name):
     assert score_of(model.score_text(model.read([path]))) == expected
 
 
-def test_the_dynamic_score_is_the_score_of_eval_and_leaves_the_weights_alone(model, printed):
+def test_the_dynamic_score_equals_that_of_eval_and_does_not_change_the_weights(model, printed):
     before = model.parameters.flat.copy()
     part = model.part(model.read(["corpus.txt"]), "val")
     found = score_of(model.evaluate_dynamically(part))
@@ -256,13 +256,13 @@ def test_the_baselines_are_those_of_eval(model, printed):
 # Primes and stop texts.
 
 
-def test_a_prime_is_encoded_without_what_the_model_does_not_know(model):
+def test_unknown_characters_of_a_prime_can_be_skipped(model):
     assert model.vocabulary.decode(model.encode_prime("über")) == "über"
     assert len(model.encode_prime("")) == 0
     with pytest.raises(UsageError, match=r"^the prime: 2 characters .*'☃' \(U\+2603\)"):
         model.encode_prime("a☃b☃")
     assert model.vocabulary.decode(model.encode_prime("d☃u", skip_unknown=True)) == "du"
-    with pytest.raises(UsageError, match=r"^the prime: character 2 of it is not UTF-8"):
+    with pytest.raises(UsageError, match=r"^the prime: character 2 is half of a surrogate pair"):
         model.encode_prime("a\udcff")
     replacing = api.load(Path("rare.npz"))
     assert replacing.vocabulary.decode(replacing.encode_prime("d☃u")) == "d\ufffdu"
@@ -295,7 +295,7 @@ def test_the_prime_comes_first_and_again_before_each_further_sample(model):
     assert [piece.number for piece in pieces] == sorted(piece.number for piece in pieces)
 
 
-def test_without_a_prime_a_sample_is_what_follows_the_start(model):
+def test_without_a_prime_a_sample_follows_the_start_symbol(model):
     pieces = list(model.sample(length=20, seed=1))
     assert not any(piece.is_prime for piece in pieces)
     empty = list(model.sample([model.encode_prime("")], length=20, seed=1))
@@ -304,7 +304,7 @@ def test_without_a_prime_a_sample_is_what_follows_the_start(model):
                                   np.concatenate([piece.ids for piece in empty]))
 
 
-def test_the_prime_is_passed_on_as_it_comes(model):
+def test_the_prime_is_passed_on_as_it_is_read(model):
     asked = []
 
     def prime():
@@ -320,7 +320,7 @@ def test_the_prime_is_passed_on_as_it_comes(model):
     assert not next(pieces).is_prime
 
 
-def test_a_prime_in_pieces_is_the_prime(model):
+def test_a_prime_in_pieces_gives_the_same_sample(model):
     text = TEXT[:200]
     whole = [model.encode_prime(text)]
     cut = [model.encode_prime(part) for part in (text[:1], text[1:130], "", text[130:])]
@@ -329,7 +329,7 @@ def test_a_prime_in_pieces_is_the_prime(model):
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_prime_that_cannot_be_read_is_refused_after_what_could(home, model):
+def test_an_unreadable_prime_is_refused_after_its_readable_part(home, model):
     (home / "prime").mkdir()
     (home / "prime" / "1").write_text("sieben")
     (home / "prime" / "2").write_text("a☃")
@@ -377,14 +377,14 @@ def test_the_report_is_the_page_of_the_command(printed, name, on_corpus, tmp_pat
 
 
 @pytest.mark.parametrize(("name", "paths", "source", "compared"), [
-    ("corpus.npz", [], "A text that the model wrote itself: ", False),
-    ("corpus.npz", ["corpus.txt"], "The held-out part of corpus.txt, from its beginning.", True),
-    ("corpus.npz", ["lines.txt"], '"lines.txt, from its beginning."', False),
-    ("val.npz", ["corpus.txt"], '"corpus.txt, from its beginning."', False),
-    ("val.npz", ["val.txt"], '"val.txt, from its beginning."', False),
-    ("all.npz", ["corpus.txt"], "it was learned from, nothing was held out.", False),
+    ("corpus.npz", [], "The model generated this text itself; ", False),
+    ("corpus.npz", ["corpus.txt"], "The beginning of the validation part of corpus.txt.", True),
+    ("corpus.npz", ["lines.txt"], '"The beginning of lines.txt."', False),
+    ("val.npz", ["corpus.txt"], '"The beginning of corpus.txt."', False),
+    ("val.npz", ["val.txt"], '"The beginning of val.txt."', False),
+    ("all.npz", ["corpus.txt"], "the model was trained on all of it.", False),
 ])
-def test_the_report_says_what_it_is_about(name, paths, source, compared):
+def test_the_report_describes_its_text(name, paths, source, compared):
     page = api.load(Path(name)).report(paths)
     assert page.startswith("<!doctype html>")
     assert source in page
@@ -392,13 +392,13 @@ def test_the_report_says_what_it_is_about(name, paths, source, compared):
     assert '["8-gram",' not in page, "of the n-grams every second"
 
 
-def test_a_report_needs_something_to_read(home, model):
+def test_a_report_on_an_empty_text_is_refused(home, model):
     (home / "nothing.txt").write_text("")
-    with pytest.raises(CorpusError, match=r"nothing\.txt: there is nothing to look at"):
+    with pytest.raises(CorpusError, match=r"nothing\.txt: there is nothing to score"):
         model.report(["nothing.txt"])
     with pytest.raises(UsageError, match=r"missing\.txt: no such file"):
         model.report(["missing.txt"])
     (home / "flurry.txt").write_text("☃ sieben")
     with pytest.raises(CorpusError, match="☃"):
         model.report(["flurry.txt"])
-    assert '"flurry.txt, from its beginning."' in model.report(["flurry.txt"], skip_unknown=True)
+    assert '"The beginning of flurry.txt."' in model.report(["flurry.txt"], skip_unknown=True)

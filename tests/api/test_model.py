@@ -18,6 +18,7 @@ from commands import TEXT, TINY, run_charrnn
 import charrnn
 from charrnn.api import loaded
 from charrnn.inference.scoring import SEGMENT, SEGMENTS_AT_ONCE
+from charrnn.text.vocabulary import Vocabulary
 
 LONG = TEXT * 12  # some blocks of segments
 RARE = "".join(f"{TEXT[:30]}{chr(0x4E00 + i)}\n" for i in range(60))  # each of these once
@@ -84,6 +85,8 @@ def test_a_type_checker_sees_what_charrnn_offers(tmp_path):
         "reveal_type(model.sample(count=2))\nreveal_type(model.sample(stream=True))\n"
         "reveal_type(model.score('a'))\nreveal_type(charrnn.train(['a'], steps=3))\n"
         "model.sample().upper()\nmodel.sample(count=2, stream=True)\nmodel.score(3)\n"
+        "charrnn.trian\nflag: bool = True\nfor part in model.sample(stream=flag): print(part)\n"
+        "charrnn.train(path for path in ['a'])\nlayers: int = model.settings['layers']\n"
     )
     output, _, _ = mypy.run([str(program), "--strict", "--cache-dir", str(tmp_path / "cache")])
     revealed = [line.split('"')[1] for line in output.splitlines() if "Revealed type" in line]
@@ -91,32 +94,62 @@ def test_a_type_checker_sees_what_charrnn_offers(tmp_path):
         "charrnn.api.model.Model", "list[str | Any]", "Iterator[str | Any]",
         "charrnn.inference.scoring.Score", "charrnn.api.model.Model"], output
     wrong = [line for line in output.splitlines() if ": error:" in line]
-    assert [line.split(":")[1] for line in wrong] == ["9", "10"], output
+    assert [line.split(":")[1] for line in wrong] == ["9", "10", "11"], output
 
 
 # Loading.
 
 
-@pytest.mark.parametrize("path", ["chars.npz", Path("chars.npz")])
-def test_a_path_is_a_str_or_a_path(path):
+@pytest.mark.parametrize("path", ["chars.npz", Path("chars.npz"), "chars", Path("chars")])
+def test_a_path_is_a_str_or_a_path_and_may_lack_its_ending(path):
     assert charrnn.load(path).path == Path("chars.npz")
 
 
-def test_what_is_no_checkpoint_is_refused(home):
-    with pytest.raises(charrnn.UsageError, match=r"^nothing\.npz: no such checkpoint"):
+def test_the_folder_of_checkpoints_may_be_left_out_and_a_tilde_is_the_home(home, monkeypatch):
+    (home / "checkpoints").mkdir()
+    (home / "checkpoints/inside.npz").write_bytes((home / "chars.npz").read_bytes())
+    assert charrnn.load("inside").path == Path("checkpoints/inside.npz")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert charrnn.load("~/chars").path == home / "chars.npz"
+
+
+def test_a_file_that_is_not_a_checkpoint_is_refused(home):
+    with pytest.raises(charrnn.UsageError, match=r"^nothing\.npz: no such checkpoint; charrnn\.t"):
         charrnn.load("nothing.npz")
+    with pytest.raises(charrnn.UsageError, match=r"did you mean chars\.npz"):
+        charrnn.load("char.npz")
+    with pytest.raises(TypeError, match=r"^path must be a path, a str or a Path, not int"):
+        charrnn.load(3)
     with pytest.raises(charrnn.CheckpointError, match=r"^chars\.txt is not a charrnn checkpoint"):
         charrnn.load("chars.txt")
 
 
-def test_a_model_says_what_it_is(model, of_bytes):
+def test_the_repr_of_a_model_describes_it(model, of_bytes):
     best = loaded.load(Path("chars.npz")).checkpoint.progress
     assert repr(model) == (
         f"<charrnn.Model 'chars.npz': 1 x 8 units, {sum(map(np.size, model.parameters.values())):,}"
-        f" parameters, {len(set(TEXT))} characters; step {best.best_step} of 20, validation "
-        f"{best.best_nats / math.log(2):.4f} bits/char>")
+        f" parameters, {len(set(TEXT))} characters; step 20 of 20, validation "
+        f"{best.best_nats / math.log(2):.4f} bits/char at step {best.best_step}>")
     assert "256 bytes" in repr(of_bytes)
     assert repr(charrnn.load("all.npz")).endswith("step 20 of 20>")
+    model._model.checkpoint.progress.best_step = 5
+    assert repr(model).endswith(" bits/char at step 5>")
+    model._model.vocabulary = Vocabulary(np.array([97]), "char")
+    assert ", 1 character;" in repr(model)
+
+
+def test_the_steps_and_the_best_score_are_those_of_the_run(model):
+    best = min(model.history, key=lambda row: row.validation_nats_per_char)
+    assert (model.step, model.best_step) == (20, best.step)
+    assert model.best_bits_per_char == best.validation_bits_per_char
+    without = charrnn.load("all.npz")
+    assert (without.step, without.best_step, without.best_bits_per_char) == (20, 20, None)
+
+
+def test_a_model_is_made_by_functions_alone():
+    with pytest.raises(TypeError, match=r"charrnn\.load"):
+        charrnn.Model("chars.npz")
 
 
 def test_the_vocabulary_is_in_the_order_of_the_ids(model, of_bytes):
@@ -199,7 +232,7 @@ def test_a_stream_is_drawn_as_it_is_read(model):
     assert len("".join(next(stream) for _ in range(20))) == 20
 
 
-def test_without_a_seed_every_sample_is_another(model):
+def test_without_a_seed_every_sample_differs(model):
     assert model.sample(length=200) != model.sample(length=200)
 
 
@@ -209,15 +242,31 @@ def test_without_a_seed_every_sample_is_another(model):
     {"count": 2, "stream": True}, {"unknown": "drop"}, {"stop": "☃"}, {"prime": "☃"},
 ])
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_cannot_be_sampled_is_refused_at_once(model, options, stream):
+def test_invalid_arguments_of_sample_are_refused_at_once(model, options, stream):
     with pytest.raises(charrnn.UsageError) as caught:
         model.sample(**{"stream": stream} | options)
     assert "--" not in str(caught.value)
-    with pytest.raises(TypeError):
-        model.sample(length=2.5)
 
 
-def test_unknown_characters_of_a_prime_are_left_out_where_that_is_asked_for(model):
+@pytest.mark.parametrize("options", [
+    {"length": 2.5}, {"length": "3"}, {"count": 1.5}, {"seed": 1.5}, {"top_k": None},
+    {"temperature": "1"}, {"temperature": np.ones(2)}, {"top_p": None}, {"stop": 0},
+    {"stop": False}, {"stop": []}, {"prime": 3},
+])
+def test_an_argument_of_the_wrong_type_is_named(model, options):
+    with pytest.raises(TypeError, match=f"^{next(iter(options))} must be "):
+        model.sample(**options)
+
+
+def test_numbers_are_values_of_python_and_numpy(model):
+    expected = model.sample(length=30, seed=3, count=2, temperature=0.5)
+    for kind in (float, np.float32, np.float64, np.int8, np.array):
+        assert model.sample(length=kind(30), seed=kind(3), count=kind(2),
+                            temperature=np.float32(0.5)) == expected
+    assert model.sample(seed=3, stop="") == model.sample(seed=3)
+
+
+def test_unknown_characters_of_a_prime_are_skipped_on_request(model):
     with pytest.raises(charrnn.UsageError, match=r'☃.*unknown="skip"'):
         model.sample("d☃u")
     assert model.sample("d☃u", 0, unknown="skip") == "du"
@@ -239,7 +288,7 @@ def test_the_score_is_that_of_eval_to_the_last_bit(home, name, size):
                 "chars", "nats_per_char", "bits_per_char", "perplexity", "accuracy"))
 
 
-def test_bytes_are_the_text_of_a_model_of_bytes(model, of_bytes):
+def test_a_byte_level_model_reads_and_generates_bytes(model, of_bytes):
     assert of_bytes.score("Brücken") == of_bytes.score("Brücken".encode())
     assert of_bytes.score(b"\xff\x00").chars == 2
     np.testing.assert_array_equal(of_bytes.predict("ü"), of_bytes.predict("ü".encode()))
@@ -247,8 +296,11 @@ def test_bytes_are_the_text_of_a_model_of_bytes(model, of_bytes):
     for use in (model.score, model.surprisal, model.predict, model.sample):
         with pytest.raises(TypeError, match="decode the bytes to a str"):
             use(b"sieben")
-        with pytest.raises(TypeError, match="a text is a str, not int"):
+        with pytest.raises(TypeError, match=r"^(text|prime) must be a str, not int"):
             use(3)
+    for each in (model, of_bytes):
+        with pytest.raises(charrnn.CorpusError, match="character 2 is half of a surrogate pair"):
+            each.score("s\ud800")
 
 
 def test_an_empty_text_has_no_score(model):
@@ -257,11 +309,11 @@ def test_an_empty_text_has_no_score(model):
     assert model.surprisal("").shape == (0,)
 
 
-def test_unknown_characters_are_refused_left_out_or_replaced(model):
+def test_unknown_characters_are_refused_skipped_or_replaced(model):
     for use in (model.score, model.surprisal, model.predict):
         with pytest.raises(charrnn.CorpusError, match=r'☃.*unknown="skip"'):
             use("d☃u")
-        with pytest.raises(charrnn.UsageError, match="unknown is"):
+        with pytest.raises(charrnn.UsageError, match="unknown must be"):
             use("du", unknown="replace")
     assert model.score("d☃u", unknown="skip") == model.score("du")
     replacing = charrnn.load("rare.npz")
@@ -275,7 +327,7 @@ def test_the_mean_surprisal_is_the_score(model, size):
     assert bits.mean() == pytest.approx(model.score(LONG[:size]).bits_per_char, rel=1e-12)
 
 
-def test_the_probability_of_a_character_is_what_its_surprisal_says(model):
+def test_predictions_agree_with_surprisals(model):
     text = "sieben"
     for i, bits in enumerate(model.surprisal(text)):
         p = model.predict(text[:i])
@@ -284,7 +336,7 @@ def test_the_probability_of_a_character_is_what_its_surprisal_says(model):
         assert -np.log2(p[model.vocabulary.index(text[i])]) == pytest.approx(bits, rel=1e-4)
 
 
-def test_predictions_are_what_samples_are_drawn_from(model):
+def test_samples_are_drawn_from_the_predictions(model):
     p = model.predict("sie")
     drawn = "".join(text[-1] for text in model.sample("sie", 1, seed=1, count=20_000))
     counts = np.array([drawn.count(symbol) for symbol in model.vocabulary])
@@ -305,7 +357,7 @@ def test_a_model_whose_states_overflow_has_no_prediction(home):
             use("sieben")
 
 
-def test_threads_can_use_one_model(model):
+def test_several_threads_can_use_one_model(model):
     expected = model.score(TEXT), model.sample("s", 50, seed=1)
     found = []
     threads = [threading.Thread(target=lambda: found.append(
@@ -317,7 +369,7 @@ def test_threads_can_use_one_model(model):
     assert found == [expected] * 4
 
 
-def test_the_number_of_threads_of_blas_changes_no_bit(home):
+def test_the_number_of_blas_threads_changes_no_bit(home):
     result = run_charrnn("train", "chars.txt", "-o", "wide.npz", *TINY, "--steps", 2,
                          "--hidden-size", 200, cwd=home)
     assert result.returncode == 0, result.stderr

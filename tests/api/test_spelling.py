@@ -21,7 +21,32 @@ from charrnn.errors import UsageError
      'begin with init_from="OLD.npz" out="NEW.npz"'),
     ("--steps and --epochs set the length", "steps and epochs set the length"),
     ("choose a higher --min-count, or", "choose a higher min_count, or"),
-    ("--learning-rate 1e-3", "learning_rate 1e-3"),
+    ("--learning-rate 1e-3", "learning_rate=1e-3"),
+    ("lower --learning-rate 0.1.", "lower learning_rate=0.1."),
+    ("or --val-fraction 0.2, say", "or val_fraction=0.2, say"),
+    ("mark: read it with --encoding utf-16", 'mark: read it with encoding="utf-16"'),
+    ("name the right --encoding, or read", "name the right encoding, or read"),
+    ("the order, --encoding utf-16-le or -be", 'the order, encoding="utf-16-le" or -be'),
+    ("(and --init-from base to start from its weights)",
+     '(and init_from="base" to start from its weights)'),
+    ("(and --init-from 'a b.npz' to start from its weights)",
+     '(and init_from="a b.npz" to start from its weights)'),
+    ("--init-from takes the architecture", "init_from takes the architecture"),
+    ("fewer --threads (now 8), or --no-deterministic, or",
+     "fewer threads (now 8), or deterministic=False, or"),
+    ("charrnn train -o x.npz", "charrnn train -o x.npz"),
+    ("a: no such checkpoint; charrnn train writes one",
+     "a: no such checkpoint; charrnn.train writes one"),
+    ("'out' is not a setting: use the option -o of charrnn train",
+     "'out' is not a setting: use the argument out of charrnn.train"),
+    ("'init' is not a setting: use the option --init-from of charrnn train",
+     "'init' is not a setting: use the argument init_from of charrnn.train"),
+    ("'config' is not a setting: use the option -c of charrnn train",
+     "'config' is not a setting: use the argument config of charrnn.train"),
+    ("'json' is not a setting: use the option --json of charrnn train",
+     "'json' is not a setting; only the command has this option"),
+    ("'text' is not a setting: name the text after charrnn train",
+     "'text' is not a setting: the text is the first argument of charrnn.train"),
     ("a-o and x--seed are names", "a-o and x--seed are names"),
     ("no option: --nothing", "no option: --nothing"),
     ("one -- two - three", "one -- two - three"),
@@ -30,7 +55,7 @@ def test_options_become_arguments_and_nothing_else_changes(text, expected):
     assert as_arguments(text) == expected
 
 
-def test_the_error_itself_goes_on_with_the_new_message():
+def test_the_same_error_is_raised_with_the_new_message():
     error = UsageError("name it with -o")
     with pytest.raises(UsageError, match=r"^name it with out$") as caught, in_arguments():
         raise error

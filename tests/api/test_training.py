@@ -37,9 +37,9 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def train(*args, **options):
+def train(paths, out=None, **options):
     """A short run without a bar."""
-    return charrnn.train(*args, **{"progress": False} | SETTINGS | options)
+    return charrnn.train(paths, out=out, **{"progress": False} | SETTINGS | options)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def interrupts():
     ({"threads": 2, "batch_size": 16}, ["--threads", 2, "--batch-size", 16]),
     ({"level": "byte", "optimizer": "sgd"}, ["--level", "byte", "--optimizer", "sgd"]),
 ])
-def test_the_checkpoint_has_the_bytes_of_the_one_that_the_command_writes(
+def test_the_checkpoint_has_the_same_bytes_as_that_of_the_command(
     home, options, arguments
 ):
     Path("val.txt").write_text(TEXT[66:400], encoding="utf-8")
@@ -77,8 +77,8 @@ def test_the_checkpoint_has_the_bytes_of_the_one_that_the_command_writes(
     assert model.score(TEXT) == charrnn.load("cli.npz").score(TEXT)
 
 
-def test_the_threads_of_blas_change_no_byte(home):
-    program = ("import charrnn; charrnn.train('corpus.txt', '{}.npz', hidden_size=96, steps=20,"
+def test_the_number_of_blas_threads_changes_no_byte(home):
+    program = ("import charrnn; charrnn.train('corpus.txt', out='{}.npz', hidden_size=96, steps=20,"
                "threads=1)")
     for threads in ("1", "2"):
         subprocess.run([sys.executable, "-c", program.format(threads)], check=True, timeout=60,
@@ -86,7 +86,7 @@ def test_the_threads_of_blas_change_no_byte(home):
     assert filecmp.cmp("1.npz", "2.npz", shallow=False)
 
 
-def test_paths_are_what_the_command_takes(home):
+def test_paths_mean_the_same_as_on_the_command_line(home):
     (home / "folder").mkdir()
     for name in ("a", "b"):
         (home / "folder" / name).write_text(TEXT[:700], encoding="utf-8")
@@ -95,7 +95,8 @@ def test_paths_are_what_the_command_takes(home):
     weights = train("whole.txt").parameters["W_hy"]
     for paths, out in (("folder", "folder.npz"), (home / "folder", "folder.npz"),
                        (["folder/a", home / "folder" / "b"], "a+1.npz"),
-                       (("folder/a", "folder/b"), "a+1.npz")):
+                       (("folder/a", "folder/b"), "a+1.npz"),
+                       ((f"folder/{name}" for name in "ab"), "a+1.npz")):
         model = train(paths, overwrite=True)
         assert model.path == Path("checkpoints", out)
         np.testing.assert_array_equal(model.parameters["W_hy"], weights)
@@ -122,20 +123,23 @@ def test_another_run_is_refused_unless_it_may_be_replaced(home):
 
 def test_a_run_starts_from_the_weights_of_another(home):
     first = train("corpus.txt", "a.npz")
-    second = train("corpus.txt", "b.npz", init_from="a.npz", learning_rate=1e-12)
-    np.testing.assert_allclose(second.parameters["W_xh0"], first.parameters["W_xh0"], atol=1e-6)
+    for start in ("a.npz", "a", first):
+        second = train("corpus.txt", "b.npz", init_from=start, learning_rate=1e-12)
+        np.testing.assert_allclose(second.parameters["W_xh0"], first.parameters["W_xh0"],
+                                   atol=1e-6)
 
 
 # Settings.
 
 
 @pytest.mark.parametrize(("key", "value", "stored"), [
-    ("learning_rate", 0.25, 0.25), ("learning_rate", np.float32(0.25), 0.25),
+    ("learning_rate", 0.25, 0.25), ("learning_rate", np.float32(0.1), 0.1),
     ("learning_rate", 1, 1.0), ("learning_rate", "0.25", 0.25), ("learning_rate", 1e-05, 1e-05),
     ("hidden_size", np.int64(9), 9), ("hidden_size", 9.0, 9), ("hidden_size", np.array(9), 9),
     ("deterministic", True, True), ("deterministic", np.bool_(True), True),
     ("deterministic", False, False), ("activation", "relu", "relu"), ("dropout", 0, 0.0),
-    ("hidden_size", None, 256), ("patience", None, None),
+    ("hidden_size", None, 256), ("patience", None, None), ("dtype", np.float64, "float64"),
+    ("dtype", np.dtype("float32"), "float32"),
 ])
 def test_settings_are_values_of_python_and_numpy(key, value, stored):
     given = {key: value, "steps": 1, "batch_size": 2, "seq_length": 8}
@@ -151,15 +155,51 @@ def test_settings_are_values_of_python_and_numpy(key, value, stored):
     ({"steps": True}, "^steps: 'true' is not a whole number"),
     ({"level": "bytes"}, "^level: 'bytes' is not one of char, byte"),
     ({"layers": [1, 2]}, "^layers takes a single value, not list"),
+    ({"layers": np.array([1, 2])}, "^layers takes a single value, not ndarray"),
+    ({"verbose": 0}, "^'verbose' is not a setting; did you mean progress"),
+    ({"random_state": 0}, "^'random_state' is not a setting; did you mean seed"),
+    ({"errors": "ignore"}, "^errors: 'ignore' is not one of strict, replace, skip; did you mean s"),
+    ({"config": "run.yaml"}, "^run.yaml, line 1: 'out' is not a setting: use the argument out"),
     ({"epochs": 3}, "^steps and epochs set the length of the run"),
 ])
-def test_a_setting_that_is_wrong_is_refused_before_anything_is_written(settings, message):
+def test_a_wrong_setting_is_refused_before_anything_is_written(settings, message):
+    Path("run.yaml").write_text("out: a.npz\n")
     with pytest.raises(charrnn.UsageError, match=message):
         train("corpus.txt", **settings)
+    assert sorted(os.listdir()) == ["corpus.txt", "run.yaml"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"paths": b"corpus.txt"}, "^paths must be a path or a list of paths, not bytes"),
+    ({"paths": [b"corpus.txt"]}, "^each of paths must be a path, a str or a Path, not bytes"),
+    ({"paths": None}, "^paths must be a path or a list of paths, not NoneType"),
+    ({"paths": {"corpus.txt"}}, r"^paths is a set, which has no order: give a list"),
+    ({"val": ["corpus.txt"]}, "^val must be a path"), ({"val": 0.1}, "^val must be a path"),
+    ({"config": {"steps": 3}}, "^config must be a path"),
+    ({"cache": False}, "^cache must be a path"),
+    ({"out": 7}, "^out must be a path"), ({"init_from": 7}, "^init_from must be a path"),
+    ({"overwrite": "no"}, "^overwrite must be True or False, not 'no'"),
+])
+def test_an_argument_of_the_wrong_type_is_named(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        train(**{"paths": "corpus.txt"} | arguments)
     assert sorted(os.listdir()) == ["corpus.txt"]
 
 
+def test_a_second_text_is_not_the_checkpoint_and_no_text_is_replaced_by_one():
+    Path("other.txt").write_text("a text")
+    with pytest.raises(TypeError, match="1 positional argument"):
+        charrnn.train("corpus.txt", "other.txt", overwrite=True)
+    with pytest.raises(charrnn.UsageError, match=r"^other\.txt is not a charrnn checkpoint, and "
+                                                 "overwrite=True replaces nothing else"):
+        train("corpus.txt", "other.txt", overwrite=True)
+    assert Path("other.txt").read_text() == "a text"
+
+
 @pytest.mark.parametrize(("paths", "error", "message"), [
+    ("the text itself\n" * 2000, charrnn.UsageError, "^paths must be the path of .* not the text"),
+    ("abc " * 1000, charrnn.UsageError, "write the text to a file first"),
+    ("", charrnn.UsageError, "^paths is an empty path"),
     ("missing.txt", charrnn.UsageError, r"^missing\.txt: no such file"),
     ([], charrnn.UsageError, "^there is no text to train on"),
     ("-", charrnn.UsageError, "not standard input"),
@@ -169,15 +209,16 @@ def test_a_setting_that_is_wrong_is_refused_before_anything_is_written(settings,
 def test_a_text_that_cannot_be_read_is_an_error_and_leaves_nothing(paths, error, message):
     Path("empty.txt").write_text("")
     Path("latin.txt").write_bytes(b"\xe9\xe9\xe9")
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         train(paths)
+    assert len(str(caught.value)) < 250
     assert not Path("checkpoints").exists()
 
 
 # Locks, signals and the environment are left as they were.
 
 
-def test_the_checkpoint_is_locked_while_the_run_lasts_and_free_after(monkeypatch):
+def test_the_checkpoint_is_locked_only_during_the_run(monkeypatch):
     with locked(Path("a.npz")), pytest.raises(charrnn.LockedError, match=r"^a\.npz is locked"):
         train("corpus.txt", "a.npz")
     assert not Path("a.npz").exists()
@@ -279,7 +320,7 @@ def test_ctrl_c_before_the_first_step_has_nothing_to_save(interrupts, monkeypatc
 
 
 @posix
-def test_a_second_ctrl_c_does_not_wait_and_the_file_is_whole(interrupts, monkeypatch):
+def test_a_second_ctrl_c_stops_at_once_and_leaves_a_complete_file(interrupts, monkeypatch):
     def impatient(run, signals):
         for event in loop_train(run, signals):
             if isinstance(event, Step) and event.step == 12:
@@ -310,9 +351,9 @@ def test_ctrl_c_that_is_ignored_stays_ignored():
 
 
 @posix
-def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
-    program = ("import charrnn; charrnn.train('corpus.txt', 'a.npz', hidden_size=8, steps=10**6,"
-               "batch_size=4, save_every=5, progress=False)")
+def test_other_signals_end_the_process_as_usual_and_the_run_can_be_resumed(home):
+    program = ("import charrnn; charrnn.train('corpus.txt', out='a.npz', hidden_size=8, "
+               "steps=10**6, batch_size=4, save_every=5, progress=False)")
     process = subprocess.Popen([sys.executable, "-c", program], cwd=home, env=ENVIRONMENT)
     deadline = time.monotonic() + 30
     while not Path("a.npz").exists() and time.monotonic() < deadline:
@@ -320,7 +361,7 @@ def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == -signal.SIGTERM
     step = charrnn.load("a.npz")._model.checkpoint.progress.step
-    model = charrnn.train("corpus.txt", "a.npz", hidden_size=8, steps=step + 1, batch_size=4,
+    model = charrnn.train("corpus.txt", out="a.npz", hidden_size=8, steps=step + 1, batch_size=4,
                           save_every=5, progress=False)
     assert model.history[-1].step == step + 1
 
@@ -328,7 +369,7 @@ def test_other_signals_end_the_process_as_ever_and_the_run_can_be_resumed(home):
 # BLAS.
 
 
-def test_a_blas_that_cannot_be_limited_has_all_threads_or_is_warned_of(monkeypatch):
+def test_a_blas_that_cannot_be_limited_has_all_threads_or_causes_a_warning(monkeypatch):
     monkeypatch.setattr(blas, "_find", lambda: None)
     for module in (blas, training):
         monkeypatch.setattr(module, "one_blas_thread", OneThread())
@@ -341,7 +382,7 @@ def test_a_blas_that_cannot_be_limited_has_all_threads_or_is_warned_of(monkeypat
     assert charrnn.load("one.npz")._model.checkpoint.threads == 1
 
 
-def test_a_checkpoint_that_was_made_elsewhere_is_resumed(home):
+def test_a_checkpoint_of_the_command_is_resumed(home):
     result = run_charrnn("train", "corpus.txt", "-o", "a.npz", *TINY, "--steps", 10, "--threads", 1,
                          cwd=home)
     assert result.returncode == 0, result.stderr

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn.api.live_bar import LiveBar
 from charrnn.cli import bar
-from charrnn.cli.live_bar import LiveBar
 from charrnn.inference.scoring import Score, Scored
 
 
@@ -22,26 +22,22 @@ def test_the_score_so_far_is_shown_every_few_seconds(monkeypatch, capsys):
 
 def test_on_a_terminal_the_score_so_far_is_one_line_that_changes(monkeypatch, capsys):
     monkeypatch.setattr(bar, "stderr_is_terminal", lambda: True)
-    monkeypatch.setattr(bar, "live_bar", lambda unit, total: Bar())
     now, shown = [100.0], []
+    update = LiveBar.update
 
-    class Bar:
-        n, details = 0, []
+    def spy(self, count):
+        update(self, count)
+        assert self.total is None
+        shown.append((self.n, list(self.details)))
 
-        def update(self, count):
-            self.n += count
-            shown.extend(self.details)
-
-        def close(self):
-            shown.append(self.n)
-
+    monkeypatch.setattr(LiveBar, "update", spy)
     monkeypatch.setattr(bar.time, "monotonic", lambda: now[0])
     with bar.running_score() as show:
-        for chars in (1000, 2000, 3000, 4000):
-            now[0] += 5.1 if chars == 2000 else 0.3
+        for chars in (1000, 2000, 3000, 3500, 4000):
+            now[0] += {2000: 5.1, 3500: 0.1}.get(chars, 0.3)
             show(Score(chars, chars * 1.5, 0))
-    assert shown == ["2.1640 bits/char (1.5000 nats/char)"] * 3 + [4000]
-    assert capsys.readouterr().err == ""
+    assert shown == [(n, ["2.1640 bits/char"]) for n in (2000, 3000, 4000)]
+    assert capsys.readouterr().err.rstrip().endswith("4,000 characters, 2.1640 bits/char")
 
 
 def test_a_long_evaluation_shows_a_bar_on_a_terminal_and_nothing_elsewhere(monkeypatch, capsys):

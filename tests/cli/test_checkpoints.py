@@ -92,3 +92,86 @@ def test_a_checkpoint_that_does_not_exist_is_named_with_a_similar_one(home, tmp_
     named = {"CHARRNN_CHECKPOINT": "nothing.npz"}
     assert "$CHARRNN_CHECKPOINT names nothing.npz: no such checkpoint" in one_line(
         run_charrnn("sample", cwd=tmp_path, env=named), 2)
+
+
+def test_a_hint_names_the_folder_that_was_searched_and_no_folder_or_dissimilar_file(home, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copy(home / "checkpoints/corpus.npz", tmp_path / "other/model.npz")
+    assert "other/mdel: no such checkpoint; did you mean other/model.npz?" in one_line(
+        run_charrnn("sample", "-m", "other/mdel", cwd=tmp_path), 2)
+    shutil.copy(home / "checkpoints/corpus.npz", tmp_path / "je.npz")
+    (tmp_path / "nop.npz").mkdir()
+    for name in ("nope.npz", "nope"):
+        line = one_line(run_charrnn("sample", "-m", name, cwd=tmp_path), 2)
+        assert line.endswith(f"{name}: no such checkpoint\n")
+
+
+def test_only_a_bare_name_is_looked_for_in_checkpoints(home, tmp_path):
+    here = tmp_path / "here"
+    (here / "checkpoints/sub").mkdir(parents=True)
+    for name in ("model2.npz", "here/checkpoints/sub/model.npz"):
+        shutil.copy(home / "checkpoints/corpus.npz", tmp_path / name)
+    os.rename(tmp_path / "model2.npz", here / "model2.npz")  # checkpoints/../model2.npz
+    for name in ("../model2", "../model2.npz", "sub/model"):
+        line = one_line(run_charrnn("sample", "-m", name, cwd=here), 2)
+        assert f"{name}: no such checkpoint" in line
+
+
+def test_a_name_with_a_slash_at_the_end_is_a_folder(home, tmp_path):
+    for folder in ("checkpoints", "runs"):
+        (tmp_path / folder).mkdir()
+    for name in ("checkpoints/runs.npz", "checkpoints/other.npz", "runs/a.npz"):
+        shutil.copy(home / "checkpoints/corpus.npz", tmp_path / name)
+    result = run_charrnn("sample", "-m", "runs/", "--length", "3", cwd=tmp_path)
+    assert result.stderr.startswith(b"runs/a.npz, seed ")
+    for name in ("other/", "runs/a.npz/"):
+        line = one_line(run_charrnn("sample", "-m", name, cwd=tmp_path), 2)
+        assert f"{name}: no such folder" in line
+
+
+def test_the_name_of_a_checkpoint_and_of_a_folder_with_checkpoints_is_refused(home, tmp_path):
+    for folder in ("checkpoints", "runs"):
+        (tmp_path / folder).mkdir()
+    for name in ("checkpoints/runs.npz", "runs/a.npz"):
+        shutil.copy(home / "checkpoints/corpus.npz", tmp_path / name)
+    line = one_line(run_charrnn("sample", "-m", "runs", cwd=tmp_path), 2)
+    assert "folder runs/" in line and "there is checkpoints/runs.npz" in line
+    os.remove(tmp_path / "runs/a.npz")
+    result = run_charrnn("sample", "-m", "runs", "--length", "3", cwd=tmp_path)
+    assert result.stderr.startswith(b"checkpoints/runs.npz, seed "), "a folder of texts"
+
+
+def test_hidden_files_are_not_checkpoints(home, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(home / "checkpoints/corpus.npz", tmp_path / "checkpoints/a.npz")
+    os.utime(tmp_path / "checkpoints/a.npz", (1, 1))
+    (tmp_path / "checkpoints/._a.npz").write_bytes(b"of another program")
+    result = run_charrnn("sample", "--length", "3", cwd=tmp_path)
+    assert result.stderr.startswith(b"checkpoints/a.npz, seed ")
+
+
+def test_a_text_with_the_name_of_a_checkpoint_gets_the_checkpoint_as_a_hint(home, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("x", "y"):
+        (tmp_path / name).write_text("a text")
+    for name in ("x.npz", "checkpoints/y.npz"):
+        shutil.copy(home / "checkpoints/corpus.npz", tmp_path / name)
+        line = one_line(run_charrnn("sample", "-m", name[-5], cwd=tmp_path), 2)
+        assert line.endswith(f"{name[-5]}: it is not a checkpoint; did you mean {name}?\n")
+
+
+def test_a_run_starts_from_a_named_checkpoint_never_from_the_newest(home, tmp_path):
+    shutil.copy(home / "checkpoints/corpus.npz", tmp_path / "a.npz")
+    (tmp_path / "runs").mkdir()
+    shutil.copy(home / "checkpoints/corpus.npz", tmp_path / "runs/b.npz")
+    (tmp_path / "empty").mkdir()
+    start = ("train", home / "corpus.txt", "--steps", "1", "--init-from")
+    assert "the name is empty" in one_line(run_charrnn(*start, "", cwd=tmp_path), 2)
+    for folder in ("runs", "runs/", "empty", "."):
+        line = one_line(run_charrnn(*start, folder, cwd=tmp_path), 2)
+        assert f"--init-from {folder}: it is a folder; name one of its checkpoints" in line
+    result = run_charrnn(*start, "runs/b", cwd=tmp_path)
+    assert result.returncode == 0
+    assert b"note: the weights are those of runs/b.npz, step 60" in result.stderr
+    resumed = run_charrnn(*start[:3], "2", "--init-from", "runs/b", cwd=tmp_path)
+    assert resumed.returncode == 0 and b"the weights are those of" not in resumed.stderr

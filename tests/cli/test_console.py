@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import COMMAND, ENVIRONMENT, run_charrnn
 
 from charrnn.cli import console
 from charrnn.cli.console import ReaderGone, TextOutput
 from charrnn.errors import CharrnnError
+from charrnn.system import terminal
 from charrnn.text.display import printable
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.wrapping import columns
 
 
 def written(text, terminal, level="char"):
@@ -50,7 +55,7 @@ def ended(*texts, terminal, level):
 HARMFUL = "a\x1b[2Jb\x07\x00\r\n\t\x85\u202ec\U0001f600é"
 
 
-def test_control_characters_are_shown_on_a_terminal_and_do_nothing():
+def test_control_characters_are_escaped_on_a_terminal():
     shown = written(HARMFUL, terminal=True).decode()
     assert shown == "a\\x1b[2Jb\\x07\\x00\r\n\t\\x85\\u202ec\U0001f600é"
     assert shown == printable(HARMFUL)
@@ -79,8 +84,8 @@ def test_an_unfinished_character_at_the_end_of_a_sample_stays_in_that_sample():
 def test_a_result_is_raw_in_a_pipe_and_harmless_on_a_terminal(monkeypatch):
     written = []
     monkeypatch.setattr(console, "write", written.append)
-    for terminal in (False, True):
-        monkeypatch.setattr(console, "stdout_is_terminal", lambda terminal=terminal: terminal)
+    for shown in (False, True):
+        monkeypatch.setattr(console, "stdout_is_terminal", lambda shown=shown: shown)
         console.write_text("a\x1b\t\ud800\r\n")
         console.write_text(b"a\x9b\x1b\n")
     assert written == [b"a\x1b\t\xed\xa0\x80\r\n", b"a\x9b\x1b\n",
@@ -105,10 +110,10 @@ def test_a_message_is_wrapped_on_a_terminal_and_stays_one_line_elsewhere(
     console.say(message)
     assert capsys.readouterr().err == message.replace("\x1b", "\\x1b") + "\n"
     monkeypatch.setattr(console, "stderr_is_terminal", lambda: True)
-    monkeypatch.setattr(console, "os", SimpleNamespace(get_terminal_size=get_terminal_size))
+    monkeypatch.setattr(terminal, "os", SimpleNamespace(get_terminal_size=get_terminal_size))
     monkeypatch.setattr(type(sys.stderr), "fileno", lambda self: 2, raising=False)
     console.say(message)
-    assert console.stderr_width() == width
+    assert terminal.stderr_width() == width
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 1 and width - 6 < max(map(len, lines)) <= width
     assert " ".join(" ".join(lines).split()) == message.replace("\x1b", "\\x1b")
@@ -118,7 +123,7 @@ def test_a_pipe_gets_every_character_as_it_is():
     assert written(HARMFUL, terminal=False) == HARMFUL.encode()
 
 
-def test_bytes_are_shown_as_the_characters_they_make_and_piped_as_they_are():
+def test_bytes_are_decoded_on_a_terminal_and_piped_unchanged():
     data = "é\x1b€".encode() + b"\xff."
     assert written(data, terminal=True, level="byte").decode() == "é\\x1b€\ufffd."
     assert written(data, terminal=False, level="byte") == data
@@ -167,14 +172,41 @@ def test_a_closed_standard_output_is_an_error_and_a_closed_standard_error_is_not
         console.write(b"text")
     console.say("nobody reads it")
     assert not console.stdout_is_terminal()
-    assert not console.stderr_is_terminal()
+    assert not terminal.stderr_is_terminal()
     console.silence_stdout()
 
 
-def test_what_is_still_buffered_can_be_discarded(monkeypatch, tmp_path):
+def test_buffered_output_can_be_discarded(monkeypatch, tmp_path):
     with open(tmp_path / "out", "w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         file.write("buffered")
         console.silence_stdout()
         file.flush()
     assert os.path.getsize(tmp_path / "out") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize("width", [50, 80])
+@pytest.mark.parametrize("args", [["eval", "corpus.txt", "-q"], ["info"]])
+def test_a_result_for_people_is_wrapped_on_a_terminal_alone(home, width, args):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 99, width, 0, 0))
+    with subprocess.Popen([*COMMAND, *args], cwd=home, stdout=theirs, env=ENVIRONMENT) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # this is how Linux signals the end of a terminal
+            while data := os.read(ours, 4096):
+                shown += data
+        os.close(ours)
+    assert process.returncode == 0
+    piped = run_charrnn(*args, cwd=home).stdout.decode()
+    text = shown.decode()
+    assert text.split() == piped.split()
+    too_long = [row for row in text.splitlines() if columns(row) >= width]
+    assert all(len(row.split()) == 1 for row in too_long), "a digest is a single word"
+    assert max(map(columns, piped.splitlines())) > 80

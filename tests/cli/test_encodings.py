@@ -13,7 +13,7 @@ from charrnn.errors import UsageError
 
 TEXT = "Der Käse fällt über Öfen.\n" * 60
 OTHER = "Der Öfen fällt.\n" * 20
-NOTE = "is read as UTF-8, and the model was trained on {} text; --encoding names another"
+NOTE = "is read as UTF-8, but the model was trained on {} text; use --encoding to change that"
 
 
 @pytest.fixture(scope="module", params=["latin-1", "utf-16"])
@@ -40,7 +40,7 @@ def score(*args, cwd, stdin=None, model="own.npz"):
     return (found["nats_per_char"], found["chars"]), result.stderr.decode()
 
 
-def test_what_a_model_writes_it_can_read(home):
+def test_a_model_can_read_the_text_that_it_generates(home):
     folder, encoding = home
     result = shell("charrnn sample -m own.npz --length 50 --seed 3 | charrnn eval - -m own.npz",
                    cwd=folder)
@@ -65,7 +65,7 @@ def test_the_text_of_the_run_is_read_as_it_was_in_training(home):
     assert validation[1] == len(OTHER) and "UTF-8" not in said
 
 
-def test_another_text_is_utf_8_which_is_said_unless_it_is_asked_for(home):
+def test_another_text_is_read_as_utf_8_with_a_note_unless_an_option_asks_for_it(home):
     folder, encoding = home
     expected, said = score("other.txt", cwd=folder)
     assert expected[1] == len(OTHER)
@@ -80,7 +80,7 @@ def test_another_text_is_utf_8_which_is_said_unless_it_is_asked_for(home):
 
 @pytest.mark.parametrize("more", [[], ["--per-line"], ["--surprisal"], ["--dynamic"],
                                   ["--baselines", "--train-text", "own.txt"]])
-def test_what_is_neither_is_refused_with_both_names(home, more):
+def test_a_text_in_neither_encoding_is_refused_with_both_names(home, more):
     folder, encoding = home
     (folder / "more.txt").write_text(TEXT + "ä", encoding=encoding)
     result = run_charrnn("eval", "more.txt", "-m", "own.npz", *more, cwd=folder)
@@ -95,7 +95,7 @@ def test_what_is_neither_is_refused_with_both_names(home, more):
         assert line.endswith("; the model was trained on latin-1 text\n")
 
 
-def test_texts_beside_the_one_that_is_scored_are_recognised_as_well(home):
+def test_further_texts_are_recognized_as_well(home):
     folder, _ = home
     compare = ["--baselines", "--train-text"]
     expected, said = score("other.txt", *compare, "same.txt", cwd=folder)
@@ -112,7 +112,7 @@ def test_texts_beside_the_one_that_is_scored_are_recognised_as_well(home):
     assert one.stderr.decode() == other.stderr.decode().replace("same.txt", "own.txt")
 
 
-def test_a_report_reads_a_text_as_a_score_does(home):
+def test_a_report_reads_a_text_as_eval_does(home):
     folder, encoding = home
     pages = []
     for text, more, notes in (("own.txt", [], 0), ("same.txt", ["--encoding", "utf-8"], 0),
@@ -131,12 +131,12 @@ def test_an_encoding_without_a_text_is_refused(home):
     for command in (["sample"], ["report"]):
         result = run_charrnn(*command, "-m", "own.npz", "--encoding", "utf-8", cwd=folder)
         assert result.returncode == UsageError.exit_code
-        assert b"--encoding and --errors are for " in result.stderr
+        assert b"--encoding and --errors apply only to " in result.stderr
     result = run_charrnn("eval", "own.txt", "--encoding", "klingon", cwd=folder)
-    assert result.returncode == 2 and b"'klingon' is not an encoding of text" in result.stderr
+    assert result.returncode == 2 and b"'klingon' is not a text encoding" in result.stderr
 
 
-def test_a_model_of_bytes_reads_bytes_whatever_their_encoding(home):
+def test_a_byte_level_model_reads_bytes_in_any_encoding(home):
     folder, encoding = home
     result = run_charrnn("train", "own.txt", *TINY, "--steps", "5", "--encoding", encoding,
                          "--level", "byte", "-o", "byte.npz", cwd=folder)
@@ -146,7 +146,7 @@ def test_a_model_of_bytes_reads_bytes_whatever_their_encoding(home):
     assert score("other.txt", "--encoding", "utf-16", cwd=folder, model="byte.npz")[0] == expected
 
 
-def test_a_pipe_is_not_read_to_recognise_it(home):
+def test_a_pipe_is_not_read_to_recognize_it(home):
     folder, encoding = home
     result = shell(f"charrnn eval <(cat val.txt) -m own.npz --encoding {encoding}", cwd=folder)
     assert result.returncode == 0, result.stderr
@@ -182,7 +182,7 @@ def length(data, errors):
     return len(data.decode("utf-8", "replace" if errors == "replace" else "ignore"))
 
 
-def test_bytes_that_cannot_be_decoded_are_refused_with_the_way_out(damaged):
+def test_undecodable_bytes_are_refused_with_the_remedy(damaged):
     folder, _ = damaged
     for command in (["train", "own.txt", "-o", "new.npz"], ["eval", "more.txt", "-m", "own.npz"],
                     ["eval", "more.txt", "-m", "own.npz", "--per-line"],
@@ -194,7 +194,7 @@ def test_bytes_that_cannot_be_decoded_are_refused_with_the_way_out(damaged):
         assert result.stderr.count(b"\n") == 1 and b"--errors replace" in result.stderr
 
 
-def test_the_text_of_the_run_is_read_past_the_same_places_unasked(damaged):
+def test_the_text_of_the_run_is_decoded_as_in_training(damaged):
     folder, errors = damaged
     for more in ([], ["--split", "val"], ["--dynamic"]):
         result = run_charrnn("eval", "own.txt", "-m", "own.npz", *more, "--json", cwd=folder)
@@ -208,7 +208,7 @@ def test_the_text_of_the_run_is_read_past_the_same_places_unasked(damaged):
 
 @pytest.mark.parametrize("more", [[], ["--per-line"], ["--surprisal"], ["--dynamic"],
                                   ["--baselines", "--train-text", "own.txt"]])
-def test_another_text_is_read_past_them_where_that_is_asked_for(damaged, more):
+def test_undecodable_bytes_of_another_text_are_replaced_on_request(damaged, more):
     folder, errors = damaged
     result = run_charrnn("eval", "more.txt", "-m", "own.npz", "--errors", errors, *more, cwd=folder)
     assert result.returncode == 0, result.stderr
@@ -220,7 +220,7 @@ def test_another_text_is_read_past_them_where_that_is_asked_for(damaged, more):
         assert result.stdout.count(b"\n") == expected
 
 
-def test_standard_input_a_prime_a_page_and_a_text_to_compare_with_are_too(damaged):
+def test_errors_applies_to_stdin_primes_reports_and_novelty(damaged):
     folder, errors = damaged
     ask = ["-m", "own.npz", "--errors", errors]
     result = run_charrnn("eval", "-", *ask, "--json", cwd=folder, stdin=DAMAGED)
@@ -248,7 +248,7 @@ def test_a_validation_text_and_a_first_checkpoint_follow_the_run(damaged):
     assert f"note: {note(1, errors)}\n" in said and f"note: val.txt: {note(1, errors)}\n" in said
 
 
-def test_u_fffd_that_the_model_never_saw_is_an_unknown_character(home):
+def test_u_fffd_outside_the_vocabulary_is_an_unknown_character(home):
     folder, _ = home
     (folder / "bad.txt").write_bytes(OTHER.encode() + b"\xff\n")
     ask = ["bad.txt", "-m", "own.npz", "--encoding", "utf-8", "--errors"]
@@ -259,14 +259,30 @@ def test_u_fffd_that_the_model_never_saw_is_an_unknown_character(home):
     assert json.loads(result.stdout)["chars"] == expected
 
 
-def test_errors_of_bytes_are_refused(damaged):
+def test_errors_is_refused_at_byte_level(damaged):
     folder, errors = damaged
     result = run_charrnn("train", "own.txt", "--level", "byte", "--errors", errors, cwd=folder)
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
-    assert b"bytes are not decoded; leave it out at byte level" in result.stderr
+    assert b"has no effect at byte level, where nothing is decoded" in result.stderr
     for command in (["sample"], ["report"]):
         result = run_charrnn(*command, "-m", "own.npz", "--errors", errors, cwd=folder)
-        assert result.returncode == 2 and b"--encoding and --errors are for " in result.stderr
+        assert result.returncode == 2 and b"--encoding and --errors apply only to " in result.stderr
+
+
+def test_a_model_of_bytes_decodes_nothing(home):
+    folder, _ = home
+    model = ["-m", "bytes.npz"]
+    trained = run_charrnn("train", "own.txt", "--level", "byte", "--hidden-size", "8", "--steps",
+                          "2", "-o", "bytes.npz", cwd=folder)
+    assert trained.returncode == 0, trained
+    for command in (["eval", "own.txt"], ["report", "own.txt"], ["sample", "--novelty", "own.txt"]):
+        result = run_charrnn(*command, *model, "--errors", "skip", cwd=folder)
+        assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
+        assert b"--errors skip cannot be used with this model: it reads bytes" in result.stderr
+        result = run_charrnn(*command, *model, "--encoding", "latin-1", "--errors", "strict",
+                             cwd=folder)
+        assert result.returncode == 0
+        assert b"note: --encoding has no effect: the model reads bytes" in result.stderr
 
 
 def test_a_prime_in_another_normal_form_is_named(home):
@@ -282,7 +298,7 @@ def test_a_prime_in_another_normal_form_is_named(home):
         assert result.returncode == 1 and b"is in NFD" in result.stderr
 
 
-def test_what_a_run_prints_into_the_folder_of_its_texts_is_not_read_by_the_next(tmp_path):
+def test_a_log_in_the_folder_of_texts_is_not_read_by_the_next_run(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/a.txt").write_text(OTHER, encoding="utf-8")
     train = "charrnn train texts --hidden-size 8 --steps 5 -o a.npz"

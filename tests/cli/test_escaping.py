@@ -204,7 +204,7 @@ def foreign(tmp_path_factory):
     ["report", "a.txt"],
     ["report"],
 ], ids=" ".join)
-def test_a_foreign_checkpoint_does_nothing_to_a_terminal_or_a_page(foreign, args):
+def test_a_foreign_checkpoint_cannot_control_a_terminal_or_a_page(foreign, args):
     environment = {"CHARRNN_CHECKPOINT": "a.npz", "TERM": "xterm"}
     shown, said, code = on_terminal(*args, cwd=foreign, env=environment)
     assert code in (0, 1, 2)
@@ -234,8 +234,8 @@ def test_harmless_text_is_shown_as_it_is_on_a_terminal_too(tmp_path):
     assert [row.split("\t")[3] for row in rows] == [HARMLESS] * 3
     shown, _, _ = on_terminal("eval", "text.txt", "-m", "a.npz", "--surprisal", cwd=tmp_path,
                               env={"TERM": "xterm"})
-    coloured = re.sub(r"\x1b\[[0-9;]*m", "", shown)
-    assert coloured.partition("\n\n")[2] == f"{HARMLESS}⏎\n" * 3 + "\n"
+    colored = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert colored.partition("\n\n")[2] == f"{HARMLESS}⏎\n" * 3 + "\n"
     shown, _, _ = on_terminal("eval", "text.txt", "-m", "a.npz", "--surprisal", cwd=tmp_path,
                               env={"NO_COLOR": "1"})
     piped = run_charrnn("eval", "text.txt", "-m", "a.npz", "--surprisal", cwd=tmp_path)

@@ -62,17 +62,17 @@ def notes_of(result):
 
 
 @pytest.mark.parametrize(("settings", "words"), [
-    ([], "; --split val scores the validation part alone"),
-    (["--val-fraction", "0"], ", all of it"),
-    (["--val", "val.txt"], "; it was validated on another file"),
-    (["--val", "a.txt"], ", and was validated on it"),
+    ([], "trained on this text; --split val scores only the validation part"),
+    (["--val-fraction", "0"], "trained on all of this text"),
+    (["--val", "val.txt"], "trained on this text; it was validated on another file"),
+    (["--val", "a.txt"], "trained and validated on this text"),
 ], ids=["tail", "none", "file", "itself"])
 def test_the_note_on_the_training_text_fits_how_the_run_was_validated(tmp_path, settings, words):
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "val.txt").write_text(TEXT[:500])
     trained = run_charrnn("train", "a.txt", *TINY, "--steps", "2", *settings, cwd=tmp_path)
     assert trained.returncode == 0, trained
-    expected = [f"note: the model was trained on this text{words}"]
+    expected = [f"note: the model was {words}"]
     for more in ([], ["--split", "all"], ["--surprisal"], ["--json"]):
         assert notes_of(run_charrnn("eval", "a.txt", *more, cwd=tmp_path)) == expected, more
     assert notes_of(run_charrnn("eval", "a.txt", "--split", "train", cwd=tmp_path)) == []
@@ -86,6 +86,14 @@ def test_a_run_without_a_validation_part_has_none_to_score(tmp_path):
     run_charrnn("train", "a.txt", *TINY, "--steps", "2", "--val-fraction", "0", cwd=tmp_path)
     result = run_charrnn("eval", "a.txt", "--split", "val", cwd=tmp_path)
     assert "it has no validation part; the model was trained on all of it" in one_line(result, 1)
+
+
+def test_a_split_of_the_validation_text_is_refused_with_the_right_command(tmp_path):
+    for name in ("a.txt", "val.txt"):
+        (tmp_path / name).write_text(TEXT + name)
+    run_charrnn("train", "a.txt", *TINY, "--steps", "2", "--val", "val.txt", cwd=tmp_path)
+    line = one_line(run_charrnn("eval", "val.txt", "--split", "val", cwd=tmp_path), 2)
+    assert "val.txt is the validation text of the model: score it without --split" in line
 
 
 def test_a_split_of_another_text_is_refused(home):
@@ -193,7 +201,7 @@ def test_baselines_of_another_text_ask_for_the_training_text(home):
     assert b"not the text" not in result.stderr
     result = run_charrnn(*asked, "--train-text", "other.txt", cwd=home)
     assert b"other.txt is not the text that the model was trained on" in result.stderr
-    assert "is for --baselines" in one_line(
+    assert "only with --baselines" in one_line(
         run_charrnn("eval", "other.txt", "--train-text", "corpus.txt", cwd=home), 2)
 
 
@@ -208,16 +216,16 @@ def test_surprisal_in_a_pipe_is_a_row_for_each_character_that_adds_up_to_the_sco
     assert sum(hit == "1" for _, hit, _ in rows) / len(rows) == pytest.approx(score["accuracy"])
     shown = "".join(symbol for _, _, symbol in rows).replace("\\n", "\n")
     assert shown == TEXT[len(TEXT) - len(rows) :]
-    assert "combined with --split" in one_line(
+    assert "combined only with --split" in one_line(
         run_charrnn("eval", "corpus.txt", "--surprisal", "--json", cwd=home), 2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-@pytest.mark.parametrize(("environment", "colours"), [
+@pytest.mark.parametrize(("environment", "colors"), [
     ({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False),
     ({"TERM": "dumb"}, False),
 ])
-def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours):
+def test_surprisal_on_a_terminal_is_the_colored_text(home, environment, colors):
     import pty
 
     (home / "short.txt").write_text("sieben\n")
@@ -228,18 +236,18 @@ def test_surprisal_on_a_terminal_is_the_coloured_text(home, environment, colours
     os.close(slave)
     shown = os.read(master, 10_000).decode()
     os.close(master)
-    assert ("\x1b[38;5;" in shown) == colours
-    assert ("\t" in shown) != colours
+    assert ("\x1b[38;5;" in shown) == colors
+    assert ("\t" in shown) != colors
 
 
-def test_a_note_is_printed_where_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
+def test_a_note_is_printed_if_only_the_end_of_a_long_text_is_counted(home, monkeypatch, capsys):
     monkeypatch.setattr(ngram, "MAX_COUNTED", 1000)
     monkeypatch.chdir(home)
     arguments = ["eval", "corpus.txt", "--split", "val", "--baselines", "-m",
                  "checkpoints/corpus.npz"]
     cli.main(arguments, standalone_mode=False)
     messages = capsys.readouterr().err
-    assert "the baselines count the last 1,000" in messages
+    assert "the baselines count only the last 1,000" in messages
 
 
 def test_a_validation_file_is_not_a_split_of_the_corpus(tmp_path):
@@ -248,7 +256,7 @@ def test_a_validation_file_is_not_a_split_of_the_corpus(tmp_path):
     assert run_charrnn("train", "a.txt", "--val", "b.txt", *TINY, "--steps", "3", "-o", "a.npz",
                        cwd=tmp_path).returncode == 0
     asked = ["eval", "a.txt", "-m", "a.npz", "--json", "--split"]
-    assert "file of its own" in one_line(run_charrnn(*asked, "val", cwd=tmp_path), 2)
+    assert "on a separate file" in one_line(run_charrnn(*asked, "val", cwd=tmp_path), 2)
     whole = run_charrnn(*asked, "train", cwd=tmp_path)
     assert json.loads(whole.stdout)["chars"] == len(TEXT)
 
@@ -289,3 +297,14 @@ def test_how_a_score_is_shown_does_not_change_it(shelf, borders, unknown):
     assert len(bits) == expected["chars"]
     assert np.mean([float(b) for b in bits]) == pytest.approx(expected["bits_per_char"], abs=1e-5)
     assert right.count("1") / len(right) == pytest.approx(expected["accuracy"], abs=1e-12)
+
+
+def test_a_model_of_bytes_is_scored_in_bits_per_byte(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    command = ["train", "a.txt", *TINY, "--steps", "3", "--level", "byte", "-o", "a.npz"]
+    shown = run_charrnn(*command, cwd=tmp_path).stderr
+    for args in (["--split", "val"], ["--split", "val", "--baselines"], []):
+        result = run_charrnn("eval", "a.txt", "-m", "a.npz", *args, cwd=tmp_path)
+        assert b"bits/byte" in result.stdout and b" bytes" in result.stdout, result
+        shown += result.stdout + result.stderr
+    assert b"/char" not in shown and b"chars/s" not in shown

@@ -38,9 +38,9 @@ def test_every_combination_that_is_accepted_gives_one_kind_of_result():
 @pytest.mark.parametrize(("given", "words"), [
     ({"per_line": True, "split": "val"}, "leave out --split"),
     ({"per_line": True, "dynamic": True}, "use one of them"),
-    ({"surprisal": True, "as_json": True}, "with --split and --dynamic only"),
+    ({"surprisal": True, "as_json": True}, "only with --split and --dynamic"),
     ({"baselines": True}, "name it with --train-text"),
-    ({"train_text": "a.txt"}, "is for --baselines"),
+    ({"train_text": "a.txt"}, "only with --baselines"),
 ])
 def test_the_message_gives_the_remedy(given, words):
     nothing = {name: values[0] for name, values in OPTIONS.items()}

@@ -1,4 +1,4 @@
-"""Scores and numbers as tables, JSON, colours and words."""
+"""Scores and numbers as tables, JSON, colors and words."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_the_table_compares_the_model_with_the_best_baseline():
     ({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({}, False),
     ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "xterm", "NO_COLOR": ""}, True),
 ])
-def test_colours_need_a_terminal_that_has_them_and_no_user_who_refuses_them(environment, expected):
-    assert format.coloured(environment) is expected
+def test_colors_are_used_if_the_terminal_has_them_and_no_color_is_not_set(environment, expected):
+    assert format.colored(environment) is expected
 
 
-def test_under_its_colours_the_text_is_the_text():
+def test_without_its_colors_the_output_is_the_text():
     ids, vocabulary = symbols("ab\nc\x1b[2Jé")
     nats = np.array([0.1, 0.2, 9.0, 2.0, 0.1, 0.1, 4.0, 0.1, 0.1]) * LN2
-    shown = format.coloured_text(ids, nats, vocabulary)
+    shown = format.colored_text(ids, nats, vocabulary)
     assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == "ab⏎\nc\\x1b[2Jé"
     assert shown.endswith("\x1b[0m")
     first = format.SHADES[0]
     assert shown.startswith(f"\x1b[38;5;{first[2]};48;5;{first[1]}mab\x1b"), "one mark for both"
     for line in shown.split("\n"):
-        assert not line or line.endswith("\x1b[0m"), "no colour continues at the end of a line"
+        assert not line or line.endswith("\x1b[0m"), "no color continues at the end of a line"
 
 
 @pytest.mark.parametrize("level", ["char", "byte"])
@@ -64,7 +64,7 @@ def test_a_cr_before_a_newline_is_not_shown_and_adds_its_bits_to_the_newline(lev
         ids, vocabulary = np.frombuffer(text.encode(), np.uint8), Vocabulary.of_bytes()
     nats = np.where(ids == vocabulary.lookup(np.array([13]))[0], 4.0, 0.1) * LN2
     blocks = [Scored(nats[i : i + size], nats[i : i + size] > 0) for i in range(0, len(ids), size)]
-    shown = "".join(format.coloured_blocks(ids, blocks, vocabulary))
+    shown = "".join(format.colored_blocks(ids, blocks, vocabulary))
     lone = "\\r" if level == "char" else "\\x0d"
     assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == f"a⏎\nb{lone}⏎\n{lone}c\t⏎\n{lone}"
     dark = "\x1b[38;5;{2};48;5;{1}m".format(*format.SHADES[3])
@@ -83,11 +83,11 @@ def test_each_shade_is_in_the_legend_and_begins_where_the_previous_one_ends():
         assert f"\x1b[38;5;{text};48;5;{background}m" in legend
         ids, vocabulary = symbols("a")
         at_the_end = min(high, 100.0)
-        assert f"48;5;{background}m" in format.coloured_text(
+        assert f"48;5;{background}m" in format.colored_text(
             ids, np.array([at_the_end * LN2 * (1 - 1e-9)]), vocabulary)
 
 
-def test_a_row_of_the_table_is_a_symbol_and_nothing_breaks_it():
+def test_each_symbol_is_one_row_of_the_table():
     ids, vocabulary = symbols("a\t\n\\\r\x00é")
     nats = np.arange(len(ids)) * LN2
     rows = format.surprisal_rows(ids, nats, nats > 2, vocabulary).split("\n")
@@ -126,11 +126,3 @@ def test_scores_are_printed_in_bits_first():
 @pytest.mark.parametrize(("count", "words"), [(0, "0 steps"), (1, "1 step"), (6000, "6,000 steps")])
 def test_one_thing_is_singular(count, words):
     assert format.counted(count, "step") == words
-
-
-@pytest.mark.parametrize(("seconds", "words"), [
-    (None, "?"), (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"),
-    (3599.7, "1 h 0 min"), (9000, "2 h 30 min"), (90_000, "1 d 1 h"), (1e9, "11,574 d 1 h"),
-])
-def test_a_duration_has_its_two_largest_units(seconds, words):
-    assert format.duration(seconds) == words

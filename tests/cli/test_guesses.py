@@ -50,7 +50,7 @@ def test_a_text_or_a_checkpoint_without_a_command_gets_the_whole_command(tmp_pat
     (["train", "--rnn-size"], "--hidden-size"), (["train", "--rnn_size"], "--hidden-size"),
     (["train", "--num-layers"], "--layers"), (["train", "--batch"], "--batch-size"),
     (["train", "--output"], "--out"), (["train", "--learning_rate"], "--learning-rate"),
-    (["train", "--batchsize"], "--batch-size"), (["train", "--model"], "--out"),
+    (["train", "--batchsize"], "--batch-size"), (["sample", "-p"], "--prime or --top-p"),
     (["sample", "--model"], "--checkpoint"), (["sample", "--temp"], "--temperature"),
     (["sample", "-temperature"], "--temperature"), (["sample", "--len"], "--length"),
     (["sample", "--n"], "--length or --count"), (["sample", "-n"], "--length or --count"),
@@ -71,6 +71,37 @@ def test_an_option_in_the_wrong_place_gets_the_right_one(home):
     assert message("--length", "9", "sample").endswith("charrnn sample --length")
     for name in ("--output", "-o"):
         assert "add > FILE" in message("sample", name, "a.txt")
+
+
+def test_an_option_of_the_group_after_the_command_gets_its_place():
+    for command in ("train", "eval"):
+        expected = f"it belongs before the command: charrnn --debug {command}"
+        assert message(command, "a.txt", "--debug").endswith(expected)
+    for name in ("-q", "--quiet"):
+        expected = f"it belongs after the command: charrnn eval {name}"
+        assert message(name, "eval", "a.txt").endswith(expected)
+
+
+def test_a_word_that_is_not_similar_gets_no_hint():
+    for name in ("--verbose", "--temp"):
+        assert message("train", name, "a.txt") == f"No such option: {name}"
+
+
+def test_train_has_no_option_for_the_kind_of_model():
+    for name in ("--model", "--cell", "--rnn-type"):
+        found = message("train", "a.txt", name, "lstm")
+        assert "there is one kind of model" in found and "--hidden-size" in found
+
+
+def test_a_missing_text_gets_the_name_of_standard_input():
+    for command in ("train", "eval"):
+        assert message(command, "-q").endswith(": name a text, or - for standard input")
+
+
+def test_only_names_without_their_endings_are_compared(home):
+    (home / "b.txt").write_text("b")
+    line = one_line(run_charrnn("eval", "a.txt", cwd=home), 2)
+    assert "a.txt: no such file" in line and "did you mean" not in line
 
 
 def test_every_synonym_leads_to_something_that_exists():
@@ -110,7 +141,7 @@ def test_a_text_that_does_not_exist_gets_a_similar_file(home, args):
     assert b"missing" in missing.stderr and b"did you mean" not in missing.stderr
 
 
-def test_any_other_file_called_npz_is_a_text(home, tmp_path):
+def test_an_npz_file_that_is_not_a_checkpoint_is_a_text(home, tmp_path):
     (tmp_path / "a.npz").write_text("sieben\n")
     model = ["-m", home / "checkpoints/corpus.npz"]
     assert run_charrnn("eval", "a.npz", *model, cwd=tmp_path).returncode == 0
@@ -120,11 +151,11 @@ def test_any_other_file_called_npz_is_a_text(home, tmp_path):
     assert result.returncode == 0, "a model of bytes may be trained on any file"
 
 
-def test_a_sample_that_is_named_like_a_prime_gets_the_option(home):
+def test_a_prime_given_as_a_checkpoint_gets_the_option(home):
     advice = "; to start from a text: charrnn sample --prime 'Once upon'"
     assert f"Once upon: no such checkpoint{advice}" in one_line(
         run_charrnn("sample", "Once upon", cwd=home), 2)
-    assert f"2 are given: Once upon{advice}" in one_line(
+    assert f"not 2: Once upon{advice}" in one_line(
         run_charrnn("sample", "Once", "upon", cwd=home), 2)
 
 

@@ -82,11 +82,11 @@ def test_json_is_complete(home):
 
 
 @pytest.mark.parametrize("name", ["first.npz", "format1.npz"])
-def test_what_an_older_file_lacks_is_called_not_recorded(name, tmp_path):
+def test_values_that_an_older_file_lacks_are_shown_as_not_recorded(name, tmp_path):
     text = shown(run_charrnn("info", DATA / name, cwd=tmp_path))
     facts = json.loads(shown(run_charrnn("info", DATA / name, "--json", cwd=tmp_path)))
     assert "    eval_every     not recorded\n" in text
-    assert "which were set is not recorded; * differs from the default" in text
+    assert "* differs from the default; explicit settings are not recorded" in text
     assert "  * hidden_size    " in text
     assert facts["explicit"] is None
     assert facts["changed"][0] == "hidden_size"
@@ -108,7 +108,7 @@ def test_a_run_before_its_first_validation_is_shown(path):
     run.history, run.samples = [], []
     run.progress = dataclasses.replace(run.progress, best_nats=None, best_step=7)
     facts, text = of(run, path)
-    assert "none: there was no validation with a finite score" in text
+    assert "best score   not validated yet" in text
     assert "History" not in text
     assert facts["progress"]["best_step"] is None
     assert facts["progress"]["best_bits_per_char"] is None
@@ -118,14 +118,16 @@ def test_rows_without_validation_are_shown(path):
     run = a_checkpoint()
     run.history = [[step, 1.5, None, 0.5, 1e-3] for step in range(1, 8)]
     run.settings["val_fraction"] = 0.0
+    run.progress = dataclasses.replace(run.progress, best_nats=None)
     facts, text = of(run, path)
     assert "validation   none" in text
+    assert "best score   none: no validation part" in text
     assert "(last 5 of 7 rows; bits/char)" in text
     assert text.count("2.1640           -") == 5
     assert {row["validation_bits_per_char"] for row in facts["history"]} == {None}
 
 
-def test_a_model_of_bytes_is_shown(path):
+def test_a_byte_level_model_is_shown(path):
     facts, text = of(a_checkpoint(level="byte"), path)
     assert "vocabulary   all 256 bytes" in text
     assert facts["vocabulary"]["symbols"] is None
@@ -138,7 +140,7 @@ def test_a_vocabulary_with_a_character_for_rare_ones_is_shown(path):
     assert facts["vocabulary"]["replaces_unknown"] is True
 
 
-def test_of_a_large_vocabulary_the_beginning_is_shown(path):
+def test_only_the_beginning_of_a_large_vocabulary_is_shown(path):
     run = a_checkpoint("".join(map(chr, range(0x4E00, 0x4E00 + 1000))))
     facts, text = of(run, path)
     assert "1,000 characters: '\u4e00\u4e01" in text
@@ -151,11 +153,12 @@ def test_a_validation_text_and_a_first_checkpoint_are_shown_by_their_digests(pat
     run.origin = {"corpus": "ab" * 32, "val": "ef" * 32, "init_from": "cd" * 32}
     run.settings["val_fraction"] = None
     facts, text = of(run, path)
-    assert f"validation   a text of its own, SHA-256 {'ef' * 32}" in text
-    assert f"started from checkpoint {'cd' * 32}" in text
+    assert f"validation   a separate text, SHA-256 {'ef' * 32}" in text
+    first = f"started from the best weights of another checkpoint, SHA-256 {'cd' * 32}"
+    assert first in text
     assert "    val_fraction   not used" in text
     assert "val_fraction" not in facts["not_recorded"]
-    assert "dropout" in facts["not_recorded"]
+    assert facts["not_recorded"] == []
 
 
 @pytest.mark.parametrize(("number", "errors", "words"), [
@@ -179,7 +182,7 @@ def test_threads_and_processes_are_in_the_json(path):
     assert (progress["threads"], progress["processes"]) == (2, 4)
 
 
-def test_names_and_symbols_cannot_steer_a_terminal(path):
+def test_names_and_symbols_cannot_control_a_terminal(path):
     run = a_checkpoint("\n\x1bab")
     run.corpus = "a\x1b[2J\nb"
     text = of(run, path)[1]
@@ -195,14 +198,14 @@ def test_every_setting_is_shown_in_its_group(path):
     assert set(DERIVED) <= set(FIELDS)
 
 
-def test_what_is_not_a_checkpoint_is_one_line(tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_an_error_of_one_line(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"no checkpoint")
     assert "a.npz is not a charrnn checkpoint" in one_line(
         run_charrnn("info", "a.npz", cwd=tmp_path), 1)
     assert "no such checkpoint" in one_line(run_charrnn("info", "b.npz", cwd=tmp_path), 2)
 
 
-def test_a_run_that_was_stopped_early_is_shown_as_far_as_it_is(tmp_path):
+def test_a_stopped_run_is_shown_with_its_progress(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     command = ["train", "a.txt", *TINY, "-q", "--max-minutes", "0.001"]
     assert run_charrnn(*command, cwd=tmp_path).returncode == 0

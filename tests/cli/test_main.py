@@ -112,12 +112,31 @@ def test_quiet_commands_print_errors_and_nothing_else_on_standard_error(home, tm
     text = tmp_path / "a.txt"
     for args in (["sample", *model], ["eval", text, *model], ["eval", text, *model, "--dynamic"],
                  ["eval", text, *model, "--split", "val", "--baselines"], ["report", *model],
-                 ["sample", *model, "--novelty", text, "--prime", "\\n", "--unknown", "skip"]):
+                 ["sample", *model, "--prime", "\\n", "--unknown", "skip"]):
         for option in ("-q", "--quiet"):
             result = run_charrnn(*args, option, cwd=tmp_path)
             assert (result.returncode, result.stderr) == (0, b""), args
             assert result.stdout or args[0] == "report"
     one_line(run_charrnn("sample", "-q", "-m", "missing.npz", cwd=tmp_path), 2)
+    assert run_charrnn("help", "-q", cwd=tmp_path).stdout.startswith(b"Usage: charrnn ")
+
+
+def test_what_a_sample_copies_is_a_result_that_quiet_does_not_suppress(home):
+    result = run_charrnn("sample", "-q", "--novelty", "corpus.txt", "--length", "20", cwd=home)
+    assert result.returncode == 0
+    assert result.stderr.startswith(b"the longest passage ") and result.stderr.count(b"\n") == 1
+    assert b" of 1 (" in result.stderr
+
+
+def test_the_help_breaks_no_word_on_a_narrow_terminal(tmp_path):
+    for command in ("train", "sample", "eval", "report", "info", "help"):
+        help_text = run_charrnn(command, "--help", cwd=tmp_path, env={"COLUMNS": "50"})
+        shown = help_text.stdout.decode()
+        assert max(map(len, shown.splitlines())) <= 50, shown
+        if command not in ("train", "help"):
+            assert "$CHARRNN_CHECKPOINT," in shown
+        assert run_charrnn("help", command, cwd=tmp_path, env={"COLUMNS": "50"}).stdout == (
+            help_text.stdout)
 
 
 def test_closed_stderr_puts_nothing_on_stdout(tmp_path):

@@ -18,26 +18,26 @@ if os.name == "posix":
     import resource
 
 
-def test_a_report_is_one_file_and_replaces_nothing_it_is_made_from(home):
+def test_a_report_is_one_file_and_never_replaces_its_inputs(home):
     result = run_charrnn("report", "corpus.txt", "-o", "page.html", cwd=home)
     assert result.returncode == 0 and result.stdout == b""
     assert b"page.html: " in result.stderr
     html = (home / "page.html").read_text(encoding="utf-8")
-    assert "The held-out part of corpus.txt" in html and "7-gram" in html
+    assert "The beginning of the validation part of corpus.txt" in html and "7-gram" in html
     result = run_charrnn("report", "-o", "own.html", cwd=home)
     assert result.returncode == 0
-    assert "the model wrote itself" in (home / "own.html").read_text(encoding="utf-8")
+    assert "The model generated this text" in (home / "own.html").read_text(encoding="utf-8")
     for args in (["corpus.txt", "-o", "corpus.txt"], ["-o", "checkpoints/corpus.npz"]):
         before = (home / "corpus.txt").read_bytes()
         one_line(run_charrnn("report", *args, cwd=home), 2)
         assert (home / "corpus.txt").read_bytes() == before
     (home / "notes.txt").write_text("not to be lost")
-    assert "is not a page" in one_line(run_charrnn("report", "-o", "notes.txt", cwd=home), 2)
+    assert "not a charrnn report" in one_line(run_charrnn("report", "-o", "notes.txt", cwd=home), 2)
     assert (home / "notes.txt").read_text() == "not to be lost"
     again = run_charrnn("report", "-o", "own.html", cwd=home)
     assert again.returncode == 0, "a page may be replaced by another"
     (home / "nothing.txt").write_text("")
-    assert "nothing to look at" in one_line(run_charrnn("report", "nothing.txt", cwd=home), 1)
+    assert "nothing to score" in one_line(run_charrnn("report", "nothing.txt", cwd=home), 1)
     assert "corpus.txt cannot be written" in one_line(
         run_charrnn("report", "-o", "corpus.txt/page.html", cwd=home), 2)
 
@@ -92,13 +92,13 @@ PAGE = b"<!doctype html>\n<html>\n<head>\n<title>charrnn report</title>\n</head>
 
 @pytest.mark.parametrize("content", [b"<!doctype html>\n<title>My page</title>\n", b"text",
                                      PAGE[1:], PAGE[:20] + b" " * 5000 + PAGE[20:]], ids=range(4))
-def test_a_file_that_is_not_a_page_of_charrnn_is_kept(home, tmp_path, content):
+def test_a_file_that_is_not_a_report_is_kept(home, tmp_path, content):
     (tmp_path / "page.html").write_bytes(content)
     (tmp_path / "link.html").symlink_to("page.html")
     for name in ("page.html", "link.html"):
         result = run_charrnn("report", "-m", home / "checkpoints/corpus.npz", "-o", name,
                              cwd=tmp_path)
-        assert "is not a page of charrnn" in one_line(result, 2)
+        assert "is not a charrnn report" in one_line(result, 2)
     assert (tmp_path / "page.html").read_bytes() == content
 
 
@@ -122,7 +122,7 @@ def test_a_page_that_is_an_input_is_kept_whatever_it_is_called(home, tmp_path):
     assert page.read_bytes() == PAGE and os.listdir(page.parent) == ["page.html"]
 
 
-def test_a_page_among_the_texts_is_not_one_of_them_the_next_time(home, tmp_path):
+def test_a_report_in_the_folder_of_texts_is_not_read_the_next_time(home, tmp_path):
     (tmp_path / "texts").mkdir()
     shutil.copy(home / "corpus.txt", tmp_path / "texts/corpus.txt")
     command = ["report", "texts", "-m", home / "checkpoints/corpus.npz", "-o", "texts/new.html"]
@@ -179,7 +179,7 @@ def test_file_names_that_are_not_unicode_do_not_stop_a_report_or_a_table(tmp_pat
         assert result.returncode == 0, result
 
 
-def test_a_report_on_states_that_overflow_is_one_line(home, tmp_path):
+def test_a_report_on_states_that_overflow_is_an_error_of_one_line(home, tmp_path):
     run = checkpoint.load(home / "checkpoints/corpus.npz")
     run.settings["activation"] = "relu"
     for W in run.best.W_hh:

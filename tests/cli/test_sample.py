@@ -60,7 +60,7 @@ def test_a_typed_backslash_n_gets_a_hint(home, tmp_path, option):
         assert (f"note: {option} contains a backslash" in result.stderr.decode()) == hint, text
 
 
-def test_a_sample_of_one_ends_with_a_newline_only_on_a_terminal_or_if_generated(home):
+def test_a_single_sample_ends_with_a_newline_only_on_a_terminal_or_if_generated(home):
     args = ["sample", "--prime", "sieb", "--length", "0"]
     assert run_charrnn(*args, cwd=home).stdout == b"sieb"
     assert run_charrnn(*args, "--count", "2", cwd=home).stdout == b"sieb\nsieb\n"
@@ -78,7 +78,7 @@ def test_lengths_and_counts_are_whole_numbers_in_any_notation(home):
         run_charrnn("sample", "--temperature", "hot", cwd=home), 2)
 
 
-def test_a_prime_file_that_cannot_be_used_is_one_line(home):
+def test_a_prime_file_that_cannot_be_used_is_an_error_of_one_line(home):
     (home / "unknown.txt").write_text("a☃")
     for name, words in (("missing", "no such file"), ("unknown.txt", "U+2603")):
         line = one_line(run_charrnn("sample", "--prime-file", name, cwd=home), 2)
@@ -118,7 +118,8 @@ def test_copied_passages_are_shown_on_standard_error(home):
     assert len(messages) == 2
     assert messages[0].startswith(
         "sample 1: the longest passage that also occurs in corpus.txt has ")
-    assert "of the sample's 281 windows of 20 characters occur there" in messages[1]
+    assert "; windows of 20 characters that occur there: " in messages[1]
+    assert " of 281 (" in messages[1]
     assert b"windows" not in result.stdout
 
 
@@ -133,7 +134,7 @@ def test_no_copied_passage_spans_a_character_unknown_to_the_model(home, tmp_path
         assert result.returncode == 0, result
         messages = result.stderr.decode().splitlines()[-1]
         longest = int(messages.partition(" has ")[2].split()[0])
-        assert longest <= 1 and " 0 of the sample's 181 windows " in messages, messages
+        assert longest <= 1 and " there: 0 of 181 (0.0%)" in messages, messages
 
 
 def test_a_text_for_comparison_is_read_before_anything_is_printed(home):

@@ -60,7 +60,7 @@ def test_novelty_becomes_part_of_the_objects(home):
         assert len(copied["passage"]) == copied["longest"]
         assert copied["passage"] in each["text"] and copied["passage"] in TEXT
         assert f" {copied['longest']:,} characters" in line
-        assert f"; {copied['copied_windows']:,} of the sample's 281 windows" in line
+        assert f"occur there: {copied['copied_windows']:,} of 281 (" in line
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def bytes_home(tmp_path_factory):
     return folder
 
 
-def test_bytes_that_are_not_utf8_can_be_had_without_loss(bytes_home):
+def test_bytes_that_are_not_utf8_are_also_given_without_loss(bytes_home):
     (bytes_home / "prime").write_bytes(b"ab\xff")
     args = ["sample", "--seed", "1", "--count", "4", "--length", "50", "--prime-file", "prime"]
     found = objects(run_charrnn(*args, "--json", cwd=bytes_home))
@@ -91,7 +91,7 @@ def test_bytes_that_are_not_utf8_can_be_had_without_loss(bytes_home):
     assert run_charrnn(*args, cwd=bytes_home).stdout == printed
 
 
-def test_bytes_that_are_utf8_are_text_alone(bytes_home):
+def test_bytes_that_are_utf8_are_given_only_as_text(bytes_home):
     args = ["sample", "--prime", "\u00dcber", "--length", "0", "--json"]
     (found,) = objects(run_charrnn(*args, cwd=bytes_home))
     assert found["prime"] == "\u00dcber" and not [key for key in found if "base64" in key]

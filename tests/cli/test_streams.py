@@ -38,7 +38,7 @@ def test_the_same_files_by_name_are_the_same_run(home):
     assert json.loads(result.stdout)["chars"] == len(TEXT * 50) // 10
 
 
-def test_a_checkpoint_is_named_after_what_was_packed(tmp_path):
+def test_a_checkpoint_is_named_after_the_uncompressed_file(tmp_path):
     with gzip.open(tmp_path / "verse.txt.gz", "wb") as file:
         file.write((TEXT * 10).encode())
     assert run_charrnn("train", "verse.txt.gz", *SHORT, cwd=tmp_path).returncode == 0
@@ -58,18 +58,57 @@ def test_a_folder_that_contains_its_own_checkpoint_is_the_same_text_again(tmp_pa
     assert b"already trained" in run_charrnn("train", ".", *SHORT, cwd=tmp_path).stderr
 
 
-def test_an_endless_text_is_scored_until_it_is_interrupted(home):
+def wait_until_read(process):
+    """Wait until a command has read what was written to it, and a moment for what it does next."""
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    deadline, waiting = time.monotonic() + 20, b"?"
+    while waiting.strip(b"\0") and time.monotonic() < deadline:
+        time.sleep(0.05)
+        waiting = fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4))
+    time.sleep(0.5)
+
+
+@pytest.mark.parametrize("repeats", [10, 2800])
+def test_an_endless_text_is_scored_until_it_is_interrupted(home, repeats):
+    (home / "so far.txt").write_text(TEXT * repeats)
+    whole = json.loads(run_charrnn("eval", "so far.txt", "--json", cwd=home).stdout)
     with start_charrnn("eval", "-", "--json", cwd=home) as process:
-        for _ in range(4):
-            process.stdin.write((TEXT * 700).encode())
-        deadline = time.monotonic() + 20
-        while b"step" not in process.stderr.readline() and time.monotonic() < deadline:
-            pass
+        process.stdin.write((TEXT * repeats).encode())
+        wait_until_read(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert json.loads(out)["chars"] % 32_768 == 0
-    assert b"Traceback" not in err
+    assert b"interrupted; this is the score so far\n" in err and b"Traceback" not in err
+    found = json.loads(out)
+    assert found["chars"] == len(TEXT) * repeats
+    assert found["nats_per_char"] == whole["nats_per_char"]
+
+
+def test_an_interruption_before_any_text_is_reported(home):
+    with start_charrnn("eval", "-", cwd=home) as process:
+        process.stdin.write("ü".encode()[:1])
+        wait_until_read(process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (143, b"")
+    assert err.endswith(b"interrupted before anything was scored\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_each_line_of_a_slow_pipe_is_scored_when_it_arrives(home, name):
+    number = getattr(signal, name, signal.SIGTERM)
+    rows = run_charrnn("eval", "-", "--per-line", cwd=home,
+                       stdin=f"{TEXT}war\n{TEXT}".encode()).stdout.splitlines(keepends=True)
+    with start_charrnn("eval", "-", "--per-line", cwd=home) as process:
+        for line, row in zip((TEXT, "war\n", TEXT), rows, strict=True):
+            process.stdin.write(line.encode())
+            assert process.stdout.readline() == row, "before the next line is written"
+        process.stdin.write(b"das ")
+        wait_until_read(process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (128 + number, b"")
+    assert err.endswith(b"interrupted after 3 lines\n") and b"Traceback" not in err
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="POSIX only")
@@ -135,10 +174,10 @@ def test_the_part_of_a_text_with_rare_characters_has_the_score_of_training(rare,
     assert score["unknown_chars"] == 600
 
 
-def test_unknown_characters_are_scored_as_what_they_are_read_as(rare):
+def test_unknown_characters_are_scored_as_their_replacement(rare):
     result = run_charrnn("eval", "-", "--unknown", "skip", cwd=rare[0],
                          stdin="Am ☃☃\n".encode())
-    assert b"6 characters, 2 unknown read as U+FFFD" in result.stdout
+    assert b"6 characters, 2 unknown characters read as U+FFFD" in result.stdout
     assert run_charrnn("sample", "--stop", "☃", cwd=rare[0]).returncode == 2
 
 
@@ -154,20 +193,20 @@ def test_a_text_in_which_every_character_is_rare_is_refused(rare):
     result = run_charrnn("train", "rare.txt", *SHORT, "--min-count", "10000", "-o", "b.npz",
                          cwd=rare[0])
     assert result.returncode == 1
-    assert (b"no character occurs 10,000 times, the most common one occurs 600 times"
+    assert (b"no character occurs 10,000 times; the most common one occurs 600 times"
             in result.stderr)
 
 
-def test_a_model_of_bytes_has_no_rare_characters_to_start_from(home):
+def test_a_byte_level_run_cannot_start_with_rare_characters(home):
     assert run_charrnn("train", "shelf", "--level", "byte", *SHORT, "-o", "bytes.npz",
                        cwd=home).returncode == 0
     result = run_charrnn("train", "shelf", "--init-from", "bytes.npz", "--min-count", "5", *SHORT,
                          "-o", "other.npz", cwd=home)
     assert result.returncode == 2
-    assert b"min_count 5 is for characters" in result.stderr
+    assert b"min_count 5 has no effect at byte level" in result.stderr
 
 
-def test_what_a_first_run_knew_is_not_rare_in_the_next(rare):
+def test_characters_known_to_the_first_run_are_not_rare_in_the_next(rare):
     folder, _ = rare
     assert run_charrnn("train", "rare.txt", *SHORT, "-o", "first.npz", cwd=folder).returncode == 0
     result = run_charrnn("train", "rare.txt", "--init-from", "first.npz", "--min-count", "5",

@@ -16,7 +16,7 @@ from commands import COMMAND, ENVIRONMENT, TEXT, TINY, one_line, run_charrnn, sh
 from charrnn.config.settings import FIELDS
 
 
-def test_train_prints_what_it_found_and_what_it_made(home):
+def test_train_describes_its_text_and_its_result(home):
     said = (home / "trained.txt").read_text()
     assert f"{len(TEXT):,} characters, {len(set(TEXT))} distinct" in said
     assert "parameters" in said
@@ -87,7 +87,7 @@ def test_json_every_prints_fewer_steps_and_all_other_events(tmp_path, every, ste
 
 
 def test_json_every_without_json_is_refused(tmp_path):
-    assert "add --json" in one_line(
+    assert "only with --json" in one_line(
         run_charrnn("train", "a.txt", "--json-every", "5", cwd=tmp_path), 2)
 
 
@@ -103,7 +103,7 @@ SIGNALS += [(signal.SIGHUP, 129)] if hasattr(signal, "SIGHUP") else []
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_signal_saves_and_the_same_command_continues(tmp_path, number, code):
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, number, code):
     (tmp_path / "a.txt").write_text(TEXT)
     command = [*COMMAND, "train", "a.txt", *TINY, "--steps", "400", "--dropout", "0.2", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=ENVIRONMENT,
@@ -145,7 +145,7 @@ def in_a_terminal_that_closes(folder, steps, ignoring):
 
 
 @POSIX
-def test_a_terminal_that_closes_saves(tmp_path):
+def test_a_run_whose_terminal_closes_is_saved(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     assert in_a_terminal_that_closes(tmp_path, 1_000_000, ignoring=False) == 129
     result = run_charrnn("train", "a.txt", *TINY, "--steps", "1000000", "--dry-run", cwd=tmp_path)
@@ -153,7 +153,7 @@ def test_a_terminal_that_closes_saves(tmp_path):
 
 
 @POSIX
-def test_a_run_that_ignores_that_its_terminal_closes_ends_where_it_would_have(tmp_path):
+def test_a_run_that_ignores_hup_trains_to_its_end(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     assert in_a_terminal_that_closes(tmp_path, 2000, ignoring=True) == 0
     result = run_charrnn("train", "a.txt", *TINY, "--steps", "2000", cwd=tmp_path)
@@ -191,12 +191,12 @@ def undisturbed(tmp_path_factory):
     return result_of(folder)
 
 
-def test_a_run_continues_when_nobody_reads_its_events_any_more(tmp_path, undisturbed):
+def test_a_run_continues_when_the_reader_of_its_events_is_gone(tmp_path, undisturbed):
     (tmp_path / "a.txt").write_text(TEXT)
     result = shell(f"{TRAIN} --json | head -1", cwd=tmp_path)
     assert result.returncode == 0
     assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["start"]
-    assert result.stderr.count(b"nobody reads standard output any more; the run continues") == 1
+    assert result.stderr.count(b"standard output has closed it; the run continues") == 1
     assert b"done: 40 steps" in result.stderr
     assert result_of(tmp_path) == undisturbed
 
@@ -219,14 +219,14 @@ def test_a_run_whose_events_cannot_be_written_is_saved_and_exits_1(tmp_path, und
 
 @FULL
 @pytest.mark.parametrize("to", ["2>/dev/full", "2>&-", "2> >(head -1)"])
-def test_a_run_does_not_need_anybody_to_read_what_it_says(tmp_path, undisturbed, to):
+def test_a_run_does_not_need_standard_error(tmp_path, undisturbed, to):
     (tmp_path / "a.txt").write_text(TEXT)
     assert shell(f"{TRAIN} {to}", cwd=tmp_path).returncode == 0
     assert result_of(tmp_path) == undisturbed
 
 
 @FULL
-def test_a_dry_run_is_its_output(tmp_path):
+def test_the_output_of_a_dry_run_must_be_writable(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     result = shell(f"{TRAIN} --json --dry-run >/dev/full", cwd=tmp_path)
     assert result.returncode == 1
@@ -258,7 +258,7 @@ def test_a_config_file_is_overridden_by_options(tmp_path):
     assert (start["settings"]["hidden_size"], start["settings"]["layers"]) == (7, 1)
 
 
-def test_blas_is_held_to_one_thread_and_charrnn_takes_what_is_named(home, tmp_path):
+def test_blas_has_one_thread_and_charrnn_the_requested_number(home, tmp_path):
     (tmp_path / "a.txt").write_text(TEXT * 5)
     code = (
         "import os, sys; from charrnn.cli.main import main\n"
@@ -344,3 +344,29 @@ def test_the_help_of_every_setting_is_short(tmp_path):
     assert max(map(len, lines)) <= 80
     for field in FIELDS.values():
         assert len(field.metadata["help"]) + len(field.metadata["rule"]) <= 120, field.name
+
+
+def test_output_of_charrnn_beside_the_text_does_not_become_part_of_it(tmp_path):
+    """The second run reads the same text as the first, or it would not resume."""
+    (tmp_path / "a.txt").write_text(TEXT)
+    train = f"charrnn train . {' '.join(TINY)} --steps 2 -o run.npz"
+    commands = [
+        f"(echo nohup: ignoring input; date; {train}) > run.log 2>&1",
+        "charrnn sample -m run.npz --length 9 --json > sample.json",
+        "charrnn eval -m run.npz a.txt --json > eval.json",
+        "charrnn eval -m run.npz a.txt --json --per-line > lines.json",
+        "charrnn info run.npz --json > info.json",
+        f"{train.replace('run.npz', '../other.npz')} --json > train.json",
+        f"{train} --json > again.json",
+    ]
+    result = shell(" && ".join(commands), tmp_path)
+    assert result.returncode == 0, result
+    names = ["eval.json", "info.json", "lines.json", "run.log", "sample.json", "train.json"]
+    start = json.loads((tmp_path / "again.json").read_text().splitlines()[0])
+    assert start["chars"] == len(TEXT) and start["step"] == 2
+    assert "not read, since charrnn wrote them: ./eval.json, " in str(start["notes"])
+    for name in names:
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "texts" / name)
+    result = run_charrnn("train", "texts", "--dry-run", cwd=tmp_path)
+    assert "texts is a folder without files to read" in one_line(result, 2)

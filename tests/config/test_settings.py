@@ -7,10 +7,19 @@ from dataclasses import asdict
 import pytest
 
 from charrnn.config.parsing import parse, resolve
-from charrnn.config.settings import DERIVED, FIELDS, MAY_CHANGE, Config, changed, option_name
+from charrnn.config.settings import (
+    DERIVED,
+    FIELDS,
+    MAY_CHANGE,
+    Config,
+    as_option,
+    changed,
+    option_name,
+    shown,
+)
 
 
-def test_every_setting_of_the_design_is_there():
+def test_every_setting_exists():
     named = """level encoding val_fraction hidden_size layers activation dropout dtype batch_size
         seq_length optimizer learning_rate schedule warmup clip_norm clip_value steps epochs
         max_minutes patience eval_every save_every sample_every seed threads
@@ -30,12 +39,12 @@ def test_every_default_passes_its_own_parse(key):
 
 
 @pytest.mark.parametrize("key", FIELDS)
-def test_every_setting_says_where_it_belongs_and_when_to_touch_it(key):
+def test_every_setting_has_a_group_and_a_help_text(key):
     assert FIELDS[key].metadata["group"]
     assert FIELDS[key].metadata["help"].endswith((".", "..."))
 
 
-def test_what_may_change_in_a_run_is_budgets_and_what_shows_or_saves():
+def test_only_budgets_threads_and_what_shows_or_saves_may_change_in_a_run():
     assert {"steps", "epochs", "max_minutes", "patience"} <= MAY_CHANGE
     assert "eval_every" not in MAY_CHANGE
     assert set(FIELDS) >= MAY_CHANGE
@@ -67,3 +76,19 @@ def test_weight_decay_is_for_adam_unless_it_is_set():
     assert resolve({}, {"optimizer": "sgd"}).decay == 0
     assert resolve({}, {"optimizer": "sgd", "weight_decay": 0.2}).decay == 0.2
     assert resolve({}, {"weight_decay": 0.0}).decay == 0
+
+
+@pytest.mark.parametrize("value", [0.089011, 0.1 + 0.2, 1e-7, 0.004, 2.0, 5e-324, 123456.789])
+def test_a_number_is_shown_exactly(value):
+    assert float(shown(value)) == value
+    assert len(shown(value)) <= len(repr(value))
+
+
+def test_truth_values_are_shown_as_in_a_config_file():
+    assert [shown(value) for value in (True, False, 1, "adam")] == ["true", "false", "1", "adam"]
+
+
+def test_a_setting_becomes_the_option_that_sets_it():
+    assert as_option("deterministic", "true") == "--deterministic"
+    assert as_option("deterministic", "false") == "--no-deterministic"
+    assert as_option("batch_size", "3") == "--batch-size 3"

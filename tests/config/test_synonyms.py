@@ -23,6 +23,6 @@ def test_a_synonym_is_spelled_as_a_key_and_leads_to_settings_or_options(word):
     assert set(SYNONYMS[word]) <= OPTIONS
 
 
-def test_what_is_explained_is_no_setting():
+def test_explained_names_are_not_settings():
     assert not NOT_SETTINGS.keys() & FIELDS.keys()
     assert {normal(name) for name in NOT_SETTINGS} == NOT_SETTINGS.keys()

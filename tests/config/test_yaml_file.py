@@ -73,7 +73,7 @@ def test_a_file_of_settings_is_read(read):
 
 
 @pytest.mark.parametrize("content", ["", "\n", "# nothing\n", "---\n", "{}"])
-def test_a_file_without_settings_is_none(read, content):
+def test_a_file_without_settings_sets_nothing(read, content):
     assert read(content) == {}
 
 
@@ -87,8 +87,9 @@ REFUSED = {
     "a name of others": ("lr: 3", ["'lr' is not a setting; did you mean learning_rate?"]),
     "a name of char-rnn": ("rnn_size: 3", ["did you mean hidden_size?"]),
     "singular": ("epoch: 3", ["did you mean epochs?"]),
-    "an option": ("out: a.npz", ["line 1: 'out' is an option of charrnn train, -o, not a setting"]),
-    "an option of others": ("output: a", ["'output' is an option of charrnn train, -o"]),
+    "an option": ("out: a.npz", [
+        "line 1: 'out' is not a setting: use the option -o of charrnn train"]),
+    "an option of others": ("output: a", ["'output' is not a setting: use the option -o"]),
     "the text": ("corpus: a.txt", ["name the text after charrnn train"]),
     "a kind of model": ("model: lstm", ["'model' is not a setting", "hidden_size and layers"]),
     "hyphens": ("learning-rate: 3", ["learning-rate", "did you mean learning_rate?"]),
@@ -156,7 +157,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_within_a_second_with_file_line_and_key(refusal, name):
+def test_a_wrong_file_is_refused_within_a_second_with_file_line_and_key(refusal, name):
     content, words = REFUSED[name]
     message = refusal(content)
     for word in words:
@@ -182,7 +183,7 @@ ENDLESS = [
 
 
 @pytest.mark.parametrize(("before", "unit", "after"), ENDLESS, ids=ascii)
-def test_a_file_of_any_content_is_answered_within_a_second_and_briefly(
+def test_any_file_is_accepted_or_refused_within_a_second_in_a_short_message(
     read, path, before, unit, after
 ):
     content = before + unit * ((MAX_YAML - len(before + after)) // len(unit)) + after
@@ -194,12 +195,12 @@ def test_a_file_of_any_content_is_answered_within_a_second_and_briefly(
     assert time.process_time() - begin < 1
 
 
-def test_a_file_of_blanks_that_grow_is_answered_within_a_second(read, refusal):
+def test_a_file_of_growing_indentation_is_refused_within_a_second(read, refusal):
     refusal("".join(" " * width + "a:\n" for width in range(430)))
     refusal("encoding: |\n" + "".join(" " * width + "\n" for width in range(430)) + "x")
 
 
-def test_as_long_as_allowed_is_allowed(read):
+def test_a_file_of_the_maximal_length_is_read(read):
     assert read("steps: 3\n" + "#" * (100_000 - 9)) == {"steps": 3}
 
 
@@ -217,7 +218,7 @@ def test_a_bomb_of_merges_is_refused(refusal):
 
 
 @pytest.mark.parametrize("path", ["missing.yaml", "folder", "file/inside.yaml"])
-def test_what_cannot_be_opened_is_named(tmp_path, path):
+def test_a_file_that_cannot_be_opened_is_named(tmp_path, path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=path):
@@ -246,7 +247,7 @@ LINE = st.tuples(
 )
 @example(b'steps: "\\UFFFFFFFF')
 @example(b"\xef\xbb\xbf")
-def test_whatever_is_in_a_file_only_settings_or_a_usage_error_come_out(read, path, content):
+def test_any_file_gives_settings_or_a_usage_error(read, path, content):
     try:
         values = read(content)
     except UsageError as error:

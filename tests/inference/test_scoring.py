@@ -21,7 +21,7 @@ from charrnn.inference.scoring import (
     score_lines,
     score_stream,
 )
-from charrnn.nn.network import Activations
+from charrnn.nn.network import WINDOW, Activations, forward
 from charrnn.nn.parameters import Architecture, Parameters, initialize
 from charrnn.text.split import DocumentStarts, Split
 
@@ -55,6 +55,25 @@ def sequential(params, context, ids):
         z, state = step(params, np.array([previous]), state)
         nats.append(np.log(np.exp(z[0]).sum()) - z[0, symbol])
     return np.array(nats)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("context", [1, 50, 128])
+def test_a_short_text_has_the_bits_of_the_beginning_of_a_long_one(monkeypatch, dtype, context):
+    params = initialize(Architecture(V, 70, 2, "tanh", dtype), np.random.default_rng(5))
+    ids, before, steps = text(scoring.SEGMENT), text(context, seed=1), []
+
+    def counted(params, x, *args, **options):
+        steps.append(len(x))
+        return forward(params, x, *args, **options)
+
+    monkeypatch.setattr(scoring, "forward", counted)
+    whole = joined(score_blocks(params, Split(ids, before)))
+    for length in (*range(1, 200), 511, 512, 513, 1000, 1023):
+        steps.clear()
+        part = joined(score_blocks(params, Split(ids[:length], before)))
+        np.testing.assert_array_equal(part, whole[:length])
+        assert sum(steps) < context + length + WINDOW, "no more is read than it needs"
 
 
 def by_segments(params, part):
@@ -221,3 +240,11 @@ def test_the_first_symbol_whose_score_is_not_finite_is_named():
     assert list(check_finite([good, good], "a.txt")) == [good, good]
     with pytest.raises(DivergedError, match=r"in a\.txt, at symbol 23 of the scored text"):
         list(check_finite([good, good, bad, good], "a.txt"))
+
+
+def test_a_score_has_the_unit_of_the_models_symbols():
+    found = Score(2, 2 * math.log(2), 1)
+    assert str(found) == ("1.0000 bits/char (0.6931 nats/char), perplexity 2.000, "
+                          "accuracy 50.00 %, 2 characters")
+    assert found.text("byte") == ("1.0000 bits/byte (0.6931 nats/byte), perplexity 2.000, "
+                                  "accuracy 50.00 %, 2 bytes")

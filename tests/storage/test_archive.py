@@ -79,7 +79,7 @@ def folder_of(path):
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
-def test_what_was_written_is_read(path):
+def test_written_members_are_read_back(path):
     archive.write(path, MEMBERS)
     same(read(path), MEMBERS)
     assert folder_of(path) == ["run.npz"]
@@ -106,7 +106,7 @@ def test_the_same_members_give_the_same_bytes(path, written, monkeypatch):
     assert {info.date_time[0] for info in zipfile.ZipFile(path).infolist()} == {1980}
 
 
-def test_it_ends_with_the_digest_of_all_before_and_the_reader_knows_it(path, written):
+def test_it_ends_with_the_digest_of_all_bytes_before_it(path, written):
     assert written[-64:].decode() == hashlib.sha256(written[:-64]).hexdigest()
     with archive.reading(path) as file:
         assert file.digest == written[-64:]
@@ -118,13 +118,13 @@ def test_nothing_is_compressed(path, written):
     assert MEMBERS["W"].tobytes() in written
 
 
-def test_truncated_at_any_length_it_is_refused(path, written):
+def test_a_file_truncated_at_any_length_is_refused(path, written):
     for length in range(len(written)):
         path.write_bytes(written[:length])
         refusal(path)
 
 
-def test_any_byte_flipped_it_is_refused(path, written):
+def test_a_file_with_any_changed_byte_is_refused(path, written):
     data = bytearray(written)
     for at in range(len(data)):
         for mask in (1, 0x80, 0xFF):
@@ -136,13 +136,13 @@ def test_any_byte_flipped_it_is_refused(path, written):
     same(read(path), MEMBERS)
 
 
-def test_longer_than_written_it_is_refused(path, written):
+def test_a_file_longer_than_written_is_refused(path, written):
     for data in (written + b"\0", b"\0" + written, written * 2, written + written[-64:]):
         path.write_bytes(data)
         refusal(path)
 
 
-def test_two_damages_under_a_right_digest_are_refused_or_harmless(path, written, reseal):
+def test_two_changes_with_a_valid_digest_are_refused_or_harmless(path, written, reseal):
     rng = np.random.default_rng(0)
     for _ in range(1000):
         data = bytearray(written)
@@ -214,14 +214,14 @@ FORGED = {
 }
 
 
-def test_the_forger_can_do_it_right(path, forge):
+def test_the_tests_can_forge_a_valid_file(path, forge):
     forge(path, RAW)
     same(read(path), MEMBERS)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", FORGED)
-def test_forged_under_a_right_digest_it_is_refused(path, forge, name):
+def test_a_forged_file_with_a_valid_digest_is_refused(path, forge, name):
     forge(path, FORGED[name])
     refusal(path)
     assert folder_of(path) == ["run.npz"]
@@ -292,7 +292,7 @@ def test_a_longer_end_record_anywhere_else_is_refused(path, written, reseal, at)
 
 @POSIX
 @pytest.mark.parametrize("name", ["FIFO", "/dev/zero", "/dev/null", "link"])
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path, name):
+def test_a_path_that_is_not_a_regular_file_is_refused_at_once(tmp_path, name):
     os.mkfifo(tmp_path / "FIFO")
     (tmp_path / "link").symlink_to("FIFO")
     with pytest.raises(UsageError, match="is not a regular file"):
@@ -320,7 +320,7 @@ def test_an_encrypted_member_is_refused(path, written, reseal):
 
 
 @pytest.mark.parametrize("offset", [2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
-def test_a_member_that_lies_nowhere_is_refused(path, written, reseal, offset):
+def test_a_member_outside_the_file_is_refused(path, written, reseal, offset):
     first = written.index(b"PK\x01\x02")
     entry = bytearray(written[first : first + 46])
     name = written[first + 46 : first + 46 + len("meta.npy")]
@@ -368,7 +368,7 @@ def test_a_comment_that_is_more_than_the_digest_is_refused(path, written, reseal
 
 
 @pytest.mark.parametrize("chunk", range(8))
-def test_any_byte_flipped_under_a_right_digest_it_is_refused_or_as_well_formed(
+def test_any_changed_byte_with_a_valid_digest_is_refused_or_gives_a_valid_file(
     path, written, reseal, chunk
 ):
     data = bytearray(written)
@@ -396,13 +396,13 @@ LOOK_ALIKES = {
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)
-def test_another_program_s_file_is_called_what_it_is(path, name):
+def test_the_file_of_another_program_is_recognized(path, name):
     data, words = LOOK_ALIKES[name]
     path.write_bytes(data)
     assert words in refusal(path)
 
 
-def test_a_pytorch_file_is_called_what_it_is(path):
+def test_a_pytorch_file_is_recognized(path):
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("model/data.pkl", b"\x80\x02}q\x00.")
         file.writestr("model/data/0", bytes(16))
@@ -421,7 +421,7 @@ def test_a_damaged_archive_is_called_damaged(path, written):
     assert "damaged" in refusal(path)
 
 
-def test_a_file_that_is_not_there_is_a_usage_error_with_the_way_on(path):
+def test_a_missing_file_is_a_usage_error_with_the_remedy(path):
     with pytest.raises(UsageError, match="no such checkpoint; charrnn train"):
         read(path)
 
@@ -432,7 +432,7 @@ def test_a_folder_is_a_usage_error(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_where_the_disk_refuses_the_old_file_stays_and_no_temporary(
+def test_if_writing_fails_the_old_file_stays_and_no_temporary_file(
     path, written, monkeypatch, failing
 ):
     def refuse(*args):
@@ -447,7 +447,7 @@ def test_where_the_disk_refuses_the_old_file_stays_and_no_temporary(
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_where_the_disk_refuses_the_first_file_there_is_none(path, monkeypatch, failing):
+def test_if_writing_the_first_file_fails_there_is_none(path, monkeypatch, failing):
     def refuse(*args):
         raise OSError(5, "Input/output error")
 
@@ -459,7 +459,7 @@ def test_where_the_disk_refuses_the_first_file_there_is_none(path, monkeypatch, 
 
 
 @POSIX
-def test_where_the_name_cannot_be_made_durable_what_is_said_of_the_file_is_true(
+def test_if_the_name_cannot_be_made_durable_the_message_is_true(
     path, written, monkeypatch
 ):
     fsync, calls = os.fsync, []
@@ -479,7 +479,7 @@ def test_where_the_name_cannot_be_made_durable_what_is_said_of_the_file_is_true(
 
 
 @POSIX
-def test_wherever_the_disk_is_full_the_old_file_stays_and_no_temporary(path, written):
+def test_on_a_full_disk_the_old_file_stays_and_no_temporary_file(path, written):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -532,7 +532,7 @@ def test_the_mode_is_what_umask_leaves(path, mask):
 
 
 @POSIX
-def test_killed_at_any_moment_of_writing_the_file_is_whole(path):
+def test_a_writer_killed_at_any_moment_leaves_a_complete_file(path):
     code = """import sys
 from pathlib import Path
 import numpy as np

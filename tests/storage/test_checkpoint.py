@@ -54,7 +54,7 @@ def test_a_run_comes_back_to_the_last_bit(path, settings):
 
 
 @pytest.mark.parametrize("steps", [2**62, 2**62 + 1, 2**63 - 1])
-def test_a_budget_that_may_be_asked_for_may_be_stored(path, steps):
+def test_every_allowed_budget_can_be_stored(path, steps):
     try:
         parse("steps", str(steps))
     except UsageError:
@@ -109,7 +109,7 @@ def test_its_digest_is_that_of_its_file(path, written):
     assert checkpoint.load(path).digest == written[-64:].decode()
 
 
-def test_the_history_of_a_long_run_is_short_and_still_tells_of_all_its_parts():
+def test_the_history_of_a_long_run_is_short_and_spans_the_run():
     saved = a_checkpoint()
     saved.history = []
     for step in range(1, 10_001):
@@ -121,7 +121,7 @@ def test_the_history_of_a_long_run_is_short_and_still_tells_of_all_its_parts():
     assert np.histogram(steps, bins=10, range=(1, 10_000))[0].all()
 
 
-def test_few_samples_are_kept_and_they_tell_of_all_of_a_run():
+def test_few_samples_are_kept_and_span_the_run():
     saved = a_checkpoint()
     saved.samples = []
     for step in range(10, 1000, 10):
@@ -133,13 +133,13 @@ def test_few_samples_are_kept_and_they_tell_of_all_of_a_run():
     assert saved.samples[3][1] == f"text {steps[3]}"
 
 
-def test_truncated_at_any_length_it_is_refused(path, written):
+def test_a_file_truncated_at_any_length_is_refused(path, written):
     for length in range(len(written)):
         path.write_bytes(written[:length])
         refusal(path)
 
 
-def test_any_byte_flipped_it_is_refused(path, written):
+def test_a_file_with_any_changed_byte_is_refused(path, written):
     data = bytearray(written)
     for at in range(len(data)):
         mask = 1 << at % 8
@@ -151,7 +151,7 @@ def test_any_byte_flipped_it_is_refused(path, written):
     same(checkpoint.load(path), a_checkpoint())
 
 
-def test_any_byte_changed_under_a_right_digest_it_is_refused_or_a_sound_run(path, written, reseal):
+def test_any_changed_byte_with_a_valid_digest_is_refused_or_a_valid_run(path, written, reseal):
     data = bytearray(written)
     shapes = {name: array.shape for name, array in a_checkpoint().best.named.items()}
     for at in range(len(data) - 64):
@@ -215,14 +215,14 @@ FORGED = {
 }  # fmt: skip
 
 
-def test_the_forger_can_do_it_right(path, written, forge):
+def test_the_tests_can_forge_a_valid_file(path, written, forge):
     forge(path, members_of(written))
     same(checkpoint.load(path), a_checkpoint())
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", FORGED)
-def test_forged_under_a_right_digest_it_is_refused(path, written, forge, name):
+def test_a_forged_file_with_a_valid_digest_is_refused(path, written, forge, name):
     forge(path, FORGED[name](members_of(written)))
     refusal(path)
 
@@ -233,7 +233,7 @@ def test_compressed_members_are_refused(path, written, forge, method):
     refusal(path)
 
 
-def test_a_model_of_bytes_has_256_symbols(path, forge):
+def test_a_byte_level_model_has_256_symbols(path, forge):
     saved = a_checkpoint(level="byte")
     checkpoint.save(path, saved)
     codes = np.arange(256, dtype=np.uint32)
@@ -261,7 +261,7 @@ def test_sizes_that_are_not_in_the_file_take_no_memory(path, written, forge, siz
         (b"\x80\x04\x95" + bytes(3000), "not a charrnn checkpoint"),
     ],
 )
-def test_the_file_of_another_program_is_called_what_it_is(path, data, words):
+def test_the_file_of_another_program_is_recognized(path, data, words):
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=words):
         checkpoint.load(path)
@@ -284,7 +284,7 @@ def test_a_file_written_before_a_setting_existed_loads_and_means_what_it_did():
     assert "".join(map(chr, found.vocabulary.codes)) == "\nehlo"
 
 
-def test_a_file_of_format_1_loads_for_ever_and_resumes(tmp_path):
+def test_a_file_of_format_1_always_loads_and_resumes(tmp_path):
     """It is never written again, whatever becomes of the format: see docs/checkpoint.md."""
     golden = (DATA / "format1.npz").read_bytes()
     assert hashlib.sha256(golden).hexdigest() == (

@@ -11,7 +11,7 @@ from examples import a_checkpoint
 from forging import members_of, put, refusal, with_meta, without
 
 from charrnn.config.parsing import MAX_INTEGER
-from charrnn.config.settings import FIELDS
+from charrnn.config.settings import DERIVED, FIELDS
 from charrnn.storage import checkpoint
 from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES
 from charrnn.training.loop import SAMPLE_LENGTH
@@ -45,7 +45,7 @@ def test_a_name_that_is_not_unicode_comes_back(path):
     assert checkpoint.load(path).corpus == saved.corpus
 
 
-def test_the_largest_that_a_run_writes_is_a_seventh_of_what_is_read(path):
+def test_the_largest_json_of_a_run_is_a_seventh_of_the_limit(path):
     saved = a_checkpoint(borders="reset", encoding="utf-8", seed=MAX_INTEGER, steps=MAX_INTEGER)
     longest, widest = -1.2345678901234567e-300, "\U0001f600"
     saved.history = [[MAX_INTEGER, *[longest] * 4]] * MAX_HISTORY
@@ -77,11 +77,58 @@ def test_a_file_from_before_undecodable_bytes_were_counted_has_none(path, writte
     assert checkpoint.load(path).undecodable == 5
     forge(path, with_meta(written, without("undecodable")))
     assert checkpoint.load(path).undecodable == 0
-    forge(path, with_meta(written, without("settings", "errors")))
+
+
+def test_a_file_from_before_the_setting_errors_was_strict(path, forge):
+    checkpoint.save(path, a_checkpoint(errors="strict"))
+    forge(path, with_meta(path.read_bytes(), without("settings", "errors")))
     assert checkpoint.load(path).settings["errors"] == "strict"
 
 
-def test_what_is_not_a_number_is_never_saved(path):
+@pytest.mark.parametrize("key", ["flavour", "errors2", "x" * 10**5])
+def test_a_file_with_an_unknown_setting_is_by_a_newer_version(path, written, forge, key):
+    forge(path, with_meta(written, put("settings", key, 1)))
+    message = refusal(path)
+    assert f"was written by a newer version of charrnn (it has the setting '{key[:20]}" in message
+    assert len(message) < 300
+
+
+CONTRADICTIONS = {
+    "errors strict": (put("settings", "errors", "strict"), "excludes 5 undecodable"),
+    "dropout": (put("settings", "dropout", None), "dropout has no value"),
+    "weight_decay": (put("settings", "weight_decay", None), "weight_decay has no value"),
+    "steps": (put("settings", "steps", None), "steps has no value"),
+    "eval_every": (put("settings", "eval_every", None), "eval_every has no value"),
+    "val_fraction": (put("settings", "val_fraction", None), "val_fraction has no value"),
+    "val": (put("origin", "val", "ab" * 32), "both a validation file and a val_fraction"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_values_that_exclude_each_other_are_refused(path, written, forge, name):
+    change, reason = CONTRADICTIONS[name]
+    forge(path, with_meta(written, change))
+    assert reason in refusal(path)
+
+
+def test_older_files_may_lack_the_values_of_defaults_or_have_one_of_no_effect(
+    path, written, forge
+):
+    for key in DERIVED:
+        def change(meta, key=key):
+            del meta["explicit"]
+            meta["settings"][key] = None
+        forge(path, with_meta(written, change))
+        assert checkpoint.load(path).settings[key] is None
+
+    def beside_a_file(meta):
+        meta["origin"]["val"] = "ab" * 32
+        meta["explicit"].append("val_fraction")
+    forge(path, with_meta(written, beside_a_file))
+    assert checkpoint.load(path).settings["val_fraction"] == 0.1
+
+
+def test_nan_and_infinity_are_never_saved(path):
     saved = a_checkpoint()
     saved.history.append([9, math.nan, None, 1.0, 1.0])
     with pytest.raises(ValueError, match="JSON"):
@@ -209,13 +256,13 @@ METAS = {
 }  # fmt: skip
 
 
-def test_the_forger_can_change_words_of_meta(path, written, forge):
+def test_the_tests_can_forge_metadata(path, written, forge):
     forge(path, with_meta(written, put("corpus", "other.txt")))
     assert checkpoint.load(path).corpus == "other.txt"
 
 
 @pytest.mark.parametrize("name", METAS)
-def test_words_that_no_run_would_write_are_refused(path, written, forge, name):
+def test_values_that_no_run_would_write_are_refused(path, written, forge, name):
     forge(path, with_meta(written, METAS[name]))
     begin = time.process_time()
     refusal(path)
@@ -223,12 +270,12 @@ def test_words_that_no_run_would_write_are_refused(path, written, forge, name):
 
 
 @pytest.mark.parametrize("keys", MISSING, ids=".".join)
-def test_words_that_are_missing_are_missed(path, written, forge, keys):
+def test_missing_keys_are_refused(path, written, forge, keys):
     forge(path, with_meta(written, without(*keys)))
     refusal(path)
 
 
 @pytest.mark.parametrize("version", [2, 10**6])
-def test_a_newer_format_is_called_newer_than_this_program(path, written, forge, version):
+def test_another_format_is_refused_with_both_versions(path, written, forge, version):
     forge(path, with_meta(written, put("format_version", version)))
-    assert f"format {version}, of another version of charrnn" in refusal(path)
+    assert f"format {version}, but this version of charrnn" in refusal(path)

@@ -8,7 +8,7 @@ import signal
 import pytest
 from interpreter import run_python
 
-from charrnn.system.signals import HANGUP, Signals, from_sums, listening
+from charrnn.system.signals import HANGUP, Signals, from_sums, listening, until_stopped
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 NAMES = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
@@ -117,3 +117,31 @@ def test_pending_signals_are_summed_over_processes():
     assert signals.pending() == (False, True, False, True)
     signals.stop = HANGUP
     assert signals.pending() == (False, False, True, True)
+
+
+def test_a_signal_ends_the_wait_for_the_next_item_and_not_the_work_on_the_last():
+    def items():
+        yield 1
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the signal ends the wait")
+
+    with listening() as signals:
+        assert list(until_stopped(items(), signals)) == [1]
+        assert (signals.stop, signals.deferred) == (signal.SIGINT, True)
+    with listening() as signals:
+        found = until_stopped(iter("ab"), signals)
+        signals.deferred = True
+        assert next(found) == "a"
+        signal.raise_signal(signal.SIGINT)  # deferred, and noticed before the next wait
+        assert list(found) == []
+
+
+def test_only_a_signal_ends_items_without_an_exception():
+    def items():
+        yield 1
+        raise SystemExit(3)
+
+    with listening() as signals, pytest.raises(SystemExit):
+        list(until_stopped(items(), signals))
+    assert list(until_stopped("ab", signals)) == ["a", "b"]
+    assert not signals.deferred

@@ -103,7 +103,7 @@ def test_an_unchanged_text_is_not_read_again(small_limits, path, tmp_path, monke
     assert found.ids.filename == made.ids.filename == str(file)
 
 
-def test_a_text_that_is_read_in_another_way_is_another(small_limits, path, tmp_path):
+def test_a_text_read_with_other_options_has_another_file(small_limits, path, tmp_path):
     made = [large(path, tmp_path, **how) for how in (
         {}, {"level": "byte"}, {"min_count": 3}, {"more": np.array([0x3B1], np.uint32)})]
     assert len({str(each.ids.filename) for each in made}) == 4
@@ -119,7 +119,7 @@ def test_a_text_that_was_changed_is_read_again(small_limits, path, tmp_path, cha
     assert made.vocabulary.decode(made.ids[:2]) == ("ZZ" if change == "content" else "Zw")
 
 
-def test_a_text_that_changed_a_moment_ago_is_not_taken_for_one_that_did_not(path, monkeypatch):
+def test_a_text_changed_a_moment_ago_is_not_considered_unchanged(path, monkeypatch):
     assert cache.fingerprints([path]) == []
     long_ago = time.time() - 100
     os.utime(path, (long_ago, long_ago))
@@ -129,7 +129,7 @@ def test_a_text_that_changed_a_moment_ago_is_not_taken_for_one_that_did_not(path
     assert cache.fingerprints([path, "-"]) == []
 
 
-def test_every_damage_is_found_and_the_file_made_again(small_limits, path, tmp_path):
+def test_any_damage_is_detected_and_the_file_created_again(small_limits, path, tmp_path):
     made = large(path, tmp_path / "cache")
     file = next((tmp_path / "cache").iterdir())
     whole = file.read_bytes()
@@ -175,7 +175,7 @@ def test_other_files_in_the_folder_are_ignored(small_limits, path, tmp_path):
     assert_same(large(path, tmp_path / "cache"), in_memory(path))
 
 
-def test_the_same_text_written_by_many_at_once_is_complete(small_limits, path, tmp_path):
+def test_a_text_written_by_several_processes_at_once_is_complete(small_limits, path, tmp_path):
     expected, made = in_memory(path), []
     threads = [threading.Thread(target=lambda: made.append(large(path, tmp_path / "cache")))
                for _ in range(8)]
@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_written_is_reported_with_the_remedy(
     assert not list(tmp_path.glob("cache/*"))
 
 
-def test_what_is_narrowed_ends_where_it_ends(small_limits, tmp_path):
+def test_nothing_follows_the_symbols_after_they_are_narrowed(small_limits, tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) + "ab\r\n" * 100
     (tmp_path / "text.txt").write_text(text, newline="")
     made = large(str(tmp_path / "text.txt"), tmp_path / "cache", min_count=5)
@@ -245,7 +245,7 @@ def test_what_is_narrowed_ends_where_it_ends(small_limits, tmp_path):
     assert_same(made, in_memory(str(tmp_path / "text.txt"), min_count=5))
 
 
-def test_standard_input_and_what_is_unpacked_are_not_taken_for_files(path, monkeypatch):
+def test_standard_input_and_compressed_files_are_told_apart_from_plain_files(path, monkeypatch):
     monkeypatch.setattr(cache, "SETTLED", -1)
     about = os.stat(path)
     monkeypatch.setattr(cache.os, "stat", lambda name: about)
@@ -253,7 +253,7 @@ def test_standard_input_and_what_is_unpacked_are_not_taken_for_files(path, monke
     assert cache.fingerprints(["a.gz"]) != cache.fingerprints(["a.txt"])
 
 
-def test_a_disk_that_is_full_while_symbols_widen_keeps_no_part(small_limits, tmp_path, monkeypatch):
+def test_a_full_disk_while_widening_symbols_leaves_no_file(small_limits, tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("ab" * 500 + "".join(map(chr, range(0x4E00, 0x4F10))))
     written = []
 
@@ -372,7 +372,7 @@ def test_files_that_are_not_regular_are_ignored_at_once(small_limits, path, tmp_
 
 @pytest.mark.parametrize("name, size, looked_for", [
     ("a.txt", 74, False), ("a.txt", 76, True), ("a.xz", 0, False), ("a.xz", 1, True)])
-def test_a_text_too_short_for_a_file_is_not_looked_for(
+def test_no_file_is_searched_for_a_short_text(
     tmp_path, monkeypatch, name, size, looked_for
 ):
     monkeypatch.setattr(cache, "LIMIT", 300)

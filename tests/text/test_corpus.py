@@ -166,7 +166,7 @@ def test_bytes_are_refused_exactly_where_they_are_not_utf_8(read, data, chunk):
     assert f"byte {at:,} (0x{data[at]:02X}) is not utf-8" in str(caught.value)
 
 
-def test_invalid_utf_8_is_refused_with_file_offset_and_the_way_out(read, path):
+def test_invalid_utf_8_is_refused_with_file_offset_and_remedy(read, path):
     with pytest.raises(CorpusError) as caught:
         read(b"a" * 4095 + b"\xe9t\xe9", 1024)
     message = str(caught.value)
@@ -205,7 +205,7 @@ def test_the_offset_is_right_in_other_encodings_too(read, encoding, data, at, ch
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 @pytest.mark.parametrize("chunk", [1, 5, 100])
-def test_a_text_without_the_mark_its_encoding_begins_with_is_refused(read, encoding, chunk):
+def test_a_text_without_the_byte_order_mark_of_its_encoding_is_refused(read, encoding, chunk):
     with pytest.raises(CorpusError, match=f"{encoding}.*--encoding"):
         read(b"an ASCII text", chunk, encoding=encoding)
 
@@ -227,7 +227,7 @@ def test_a_lone_surrogate_is_refused_or_preserved(read):
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "folder", "file/inside.txt"])
-def test_what_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
+def test_a_file_that_cannot_be_opened_is_a_usage_error_that_names_it(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=name) as caught:

@@ -18,6 +18,7 @@ from charrnn.text.display import (
     display_list,
     display_name,
     display_path,
+    duration,
     printable,
     printable_name,
     quoted,
@@ -66,7 +67,7 @@ def test_a_quoted_passage_shows_harmless_characters_as_they_are():
     [("e", "'e' (U+0065)"), ("\u00a0", "NO-BREAK SPACE (U+00A0)"), ("\0", "U+0000"),
      ("\U0001f600", "'\U0001f600' (U+1F600)"), ("\ufeff", "ZERO WIDTH NO-BREAK SPACE (U+FEFF)")],
 )
-def test_a_character_is_described_so_that_a_person_knows_it(character, shown):
+def test_a_character_is_described_by_itself_or_its_name(character, shown):
     assert describe(ord(character)) == shown
 
 
@@ -82,7 +83,7 @@ def test_undecodable_bytes_are_noted_if_there_are_any():
     assert undecodable_note(1200, "skip") == ["1,200 undecodable byte sequences were skipped"]
 
 
-def test_many_files_are_named_as_far_as_they_fit():
+def test_of_many_files_the_first_five_are_named():
     assert display_list(["a", "-"]) == "a, standard input"
     assert display_list([*"abcdefg"]) == "a, b, c, d, e and 2 more"
 
@@ -94,3 +95,11 @@ def test_bytes_are_shown_as_ascii_or_by_their_number():
 def test_every_symbol_is_a_string_of_one_character():
     assert as_strings("aé€") == ["a", "é", "€"]
     assert as_strings(b"a\xe9\n") == ["a", "\xe9", "\n"], "a byte as the character of its number"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (None, "?"), (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"),
+    (3599.7, "1 h 0 min"), (9000, "2 h 30 min"), (90_000, "1 d 1 h"), (1e9, "11,574 d 1 h"),
+])
+def test_a_duration_has_its_two_largest_units(seconds, words):
+    assert duration(seconds) == words

@@ -6,6 +6,8 @@ import bz2
 import gzip
 import lzma
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 
@@ -56,7 +58,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("ending", PACK)
-def test_what_is_compressed_is_read_as_what_it_was(tmp_path, ending):
+def test_a_compressed_file_is_read_like_the_original(tmp_path, ending):
     data = ("größer als der Puffer\r\n" * 100_000).encode()
     (tmp_path / "plain").write_bytes(data)
     (tmp_path / f"packed{ending}").write_bytes(PACK[ending](data))
@@ -67,7 +69,7 @@ def test_what_is_compressed_is_read_as_what_it_was(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", PACK)
 @pytest.mark.parametrize("damage", ["cut off", "other bytes", "empty inside"])
-def test_what_cannot_be_unpacked_is_refused_by_name(tmp_path, ending, damage):
+def test_a_file_that_cannot_be_unpacked_is_refused_by_name(tmp_path, ending, damage):
     whole = bytearray(PACK[ending](np.random.default_rng(1).bytes(300_000)))
     if damage == "cut off":
         whole = whole[: len(whole) // 2]
@@ -116,7 +118,7 @@ def test_a_later_stream_that_is_damaged_or_cut_off_is_refused(tmp_path, ending):
 
 @pytest.mark.parametrize("ending, allowed", [(".gz", {0, 1, 2, 3, 4, 8, 99_999, 100_000}),
                                              (".xz", {0, 4, 8, 100_000}), (".bz2", {0})])
-def test_zero_bytes_may_follow_a_stream_where_its_format_has_that(tmp_path, ending, allowed):
+def test_zero_bytes_may_follow_a_stream_if_its_format_allows_it(tmp_path, ending, allowed):
     path, packed = tmp_path / f"packed{ending}", PACK[ending](b"text")
     for zeros in (0, 1, 2, 3, 4, 8, 99_999, 100_000):
         for after in (b"", packed, b"garbage", b"\0\0\0garbage"):
@@ -148,7 +150,7 @@ def test_a_missing_compressed_file_is_reported_as_missing(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
-def test_what_comes_through_a_pipe_is_there_when_it_comes(tmp_path):
+def test_data_from_a_pipe_is_available_as_it_arrives(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     seen = threading.Event()
 
@@ -166,7 +168,7 @@ def test_what_comes_through_a_pipe_is_there_when_it_comes(tmp_path):
     writer.join()
 
 
-def test_in_a_folder_only_files_are_read_and_not_those_that_charrnn_writes(tmp_path):
+def test_in_a_folder_only_files_are_read_that_charrnn_did_not_write(tmp_path):
     for name in ("a.txt", "model.npz", "0123.ids"):
         (tmp_path / name).write_text("text")
     os.mkfifo(tmp_path / "pipe")
@@ -183,7 +185,8 @@ LOG = (b"a.txt: 1,115,394 characters, 65 distinct; 1,003,854 to learn from\n"
 
 
 @pytest.mark.parametrize("content", [
-    PAGE, EVENTS, LOG, LOG.replace(b"\nmodel", b", 9\nmore\nmodel")])
+    PAGE, EVENTS, LOG, LOG.replace(b"\nmodel", b", 9\nmore\nmodel"),
+    b"nohup: ignoring input\n" + LOG, b"Thu Nov 26 05:00:00 UTC 2026\nhost 1\nhost 2\n" + LOG])
 def test_what_charrnn_wrote_into_a_folder_is_left_out_and_noted(tmp_path, content):
     (tmp_path / "deep").mkdir()
     (tmp_path / "a.txt").write_text("text")
@@ -196,12 +199,15 @@ def test_what_charrnn_wrote_into_a_folder_is_left_out_and_noted(tmp_path, conten
     assert files.left_out_notes([str(tmp_path)]) == [
         f"not read, since charrnn wrote them: {tmp_path / 'deep/any name.txt'}"]
     assert files.files_of(left_out) == left_out, "a file that is named is read"
-    assert files.left_out_notes(left_out + expected) == []
+    assert files.left_out_notes(left_out + expected) == [
+        f"read as text, but probably written by charrnn: {tmp_path / 'deep/any name.txt'}"]
+    assert files.left_out_notes(expected) == []
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"charrnn report\n", b"<!doctype html>\n<title>On the charrnn report</title>\n",
-    b"The page begins with\n" + PAGE, b"A run prints\n\n    " + LOG, EVENTS[1:],
+    b"charrnn report\n", b"<!doctype html>\n<title>On the charrnn report</title>\n",
+    b"The page begins with\n" + PAGE, b"A run prints\n\n    " + LOG, b"It prints\n\n" + LOG,
+    b"1\n2\n3\n4\n" + LOG, EVENTS[1:], b'{"text": "a line", "chars": 6}\n',
     b'[{"event": "start"}]', b'{"event": "start of the fair", "step": "first"}\n',
     b"model: 243,777 parameters\n", b"# charrnn\n\nTrain character-level language models.\n",
     b"First Citizen: 12 characters, more or less\nAll:\nSpeak!\nmodel: 3 parameters\n"[:60],
@@ -212,7 +218,54 @@ def test_a_text_that_only_mentions_charrnn_is_read(tmp_path, content):
     assert files.left_out_notes([str(tmp_path)]) == []
 
 
-def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
+def test_an_empty_file_in_a_folder_such_as_a_log_that_has_just_begun_is_not_read(tmp_path):
+    for name in ("run.log", "a.txt", "b.gz"):
+        (tmp_path / name).write_text("text" * (name == "a.txt"))
+    expected = [str(tmp_path / name) for name in ("a.txt", "b.gz")]
+    assert files.files_of([str(tmp_path)]) == expected, "an empty .gz file is damaged"
+    assert files.files_of([str(tmp_path / "run.log")]) == [str(tmp_path / "run.log")]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_the_file_that_output_goes_to_is_not_read_whatever_it_holds(tmp_path, stream):
+    (tmp_path / "a.txt").write_text("text")
+    code = ("import sys; from charrnn.text.files import files_of; "
+            f"print(files_of([{str(tmp_path)!r}]), file=sys.{other(stream)})")
+    with open(tmp_path / "nohup.out", "w") as log:
+        log.write("nohup: ignoring input\n")
+        log.flush()
+        done = subprocess.run([sys.executable, "-c", code], check=True,
+                              **{stream: log, other(stream): subprocess.PIPE})
+    assert getattr(done, other(stream)).decode().strip() == str([str(tmp_path / "a.txt")])
+
+
+def other(stream):
+    return {"stdout": "stderr", "stderr": "stdout"}[stream]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_named_pipe_is_not_opened_to_look_at_it(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.gz")
+    monkeypatch.setattr(files, "open_regular", None)
+    assert files.left_out_notes([str(tmp_path / "pipe.gz")]) == []
+
+
+@pytest.mark.parametrize(("name", "data", "what"), [
+    ("a.gz", b"plain text\n" * 99, "it is plain text, despite its ending .gz: rename it"),
+    ("a.bz2", "größer\n".encode() * 99, "it is plain text, despite its ending .bz2: rename it"),
+    ("a.xz", gzip.compress(b"text"), "it is compressed with gzip, despite its ending .xz: rename"),
+    ("a.gz", b"PK\3\4\n\0\0\0\0\0", "it is a zip archive, despite its ending .gz: rename it"),
+    ("a.gz", bytes(range(99)), "it does not begin like a .gz file"),
+    ("a.gz", b"\x1f\x8b\x08damaged", "Error -3"),
+])
+def test_what_has_the_wrong_ending_is_named(tmp_path, name, data, what):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CorpusError) as caught:
+        read([str(tmp_path / name)], UTF8)
+    assert str(caught.value).startswith(f"{tmp_path / name} cannot be unpacked: {what}")
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(shelf, monkeypatch):
     def scandir(path):
         if str(path).endswith("B"):
             raise PermissionError(13, "Permission denied", path)
@@ -224,7 +277,7 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(shelf, monkeypatch):
         files.files_of([str(shelf)])
 
 
-def test_a_file_that_cannot_be_read_on_is_named(tmp_path, monkeypatch):
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path, monkeypatch):
     class Broken:
         def read1(self, size):
             raise OSError(5, "Input/output error")

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import pickle
 import sqlite3
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ from charrnn.errors import CorpusError
 from charrnn.text import corpus, files, kinds
 from charrnn.text.corpus import TextOptions
 
+RUSSIAN = "Съешь ещё этих мягких французских булок\n"
 PROSE = "Der Käfer fällt über die Öffnung, und niemand hört ihn.\n" * 50
 
 
@@ -61,10 +63,20 @@ def saved():
     return buffer.getvalue()
 
 
+def array():
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(9))
+    return buffer.getvalue()
+
+
 FILES = {
     "docx": (lambda _: zipped("[Content_Types].xml", "word/document.xml"), "pandoc"),
     "odt": (lambda _: zipped("mimetype", "content.xml"), "pandoc"),
     "zip": (lambda _: zipped("a.txt"), "unzip"),
+    "zip of texts about documents": (
+        lambda _: zipped("a.txt", "word/document.xml", "mimetype"), "unzip"),
+    "zip of a folder of words": (lambda _: zipped("word/a.txt"), "unzip"),
+    "xlsx": (lambda _: zipped("_rels/.rels", "xl/workbook.xml"), "pandoc"),
     "empty zip": (lambda _: zipped(), "an empty zip archive"),
     "checkpoint": (lambda _: saved(), "checkpoints of charrnn"),
     "pdf": (lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "pdftotext"),
@@ -81,13 +93,25 @@ FILES = {
     "sqlite": (database, "sqlite3"),
     "png": (lambda _: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "--level byte"),
     "jpeg": (lambda _: b"\xff\xd8\xff\xe0\0\x10JFIF\0", "--level byte"),
+    "rar": (lambda _: b"Rar!\x1a\7\1\0", "unrar"),
+    "7z": (lambda _: b"7z\xbc\xaf\x27\x1c\0\4", "7z x"),
+    "lz4": (lambda _: b"\4\"M\x18d@\xa7", "unlz4"),
+    "lzma": (lambda _: lzma.compress(b"text", lzma.FORMAT_ALONE), "unlzma"),
+    "array": (lambda _: array(), "--level byte"),
+    "rtf": (lambda _: b"{\\rtf1\\ansi text}", "pandoc"),
     "elf": (lambda _: b"\x7fELF\x02\x01\x01\0", "--level byte"),
     "utf-16": (lambda _: PROSE.encode("utf-16"), "--encoding utf-16"),
     "utf-16 from another machine": (
         lambda _: b"\xfe\xff" + PROSE.encode("utf-16-be"), "--encoding utf-16"),
     "utf-32": (lambda _: PROSE.encode("utf-32"), "--encoding utf-32"),
+    "utf-16 without a mark": (lambda _: b"a text\n".decode().encode("utf-16-le") * 9,
+                              "--encoding utf-16-le"),
+    "Russian utf-16 without a mark": (lambda _: RUSSIAN.encode("utf-16-be"),
+                                      "--encoding utf-16-be"),
 }
-CONTAINERS = {"docx", "odt", "zip", "empty zip", "checkpoint", "gnu tar", "posix tar", "ustar",
+CONTAINERS = {"docx", "odt", "xlsx", "zip", "zip of texts about documents",
+              "zip of a folder of words", "rar", "7z", "lz4", "lzma",
+              "empty zip", "checkpoint", "gnu tar", "posix tar", "ustar",
               "old tar", "gzip", "xz", "bzip2", "empty bzip2", "zstd"}
 ARCHIVES = ("gnu tar", "posix tar", "ustar", "old tar")
 
@@ -102,12 +126,13 @@ def read(path, data, level="char", encoding="utf-8", chunk=files.CHUNK, **option
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 @pytest.mark.parametrize("errors", ["strict", "replace"])
-def test_what_is_not_text_is_refused_with_what_helps(tmp_path, name, encoding, errors):
+def test_files_that_are_not_text_are_refused_with_the_remedy(tmp_path, name, encoding, errors):
     make, remedy = FILES[name]
     with pytest.raises(CorpusError) as caught:
         read(tmp_path / "text", make(tmp_path), encoding=encoding, errors=errors)
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'text'} is ") and remedy in message
+    assert message.startswith((f"{tmp_path / 'text'} is ", f"{tmp_path / 'text'} looks like "))
+    assert remedy in message
     assert "\n" not in message
 
 
@@ -124,7 +149,7 @@ def test_at_byte_level_anything_is_read_and_containers_are_noted(tmp_path, name)
 @pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("pack", [(".gz", gzip.compress), (".xz", lzma.compress),
                                   (".bz2", bz2.compress)])
-def test_a_compressed_tar_archive_is_one_all_the_same(tmp_path, name, pack):
+def test_a_compressed_tar_archive_is_recognized(tmp_path, name, pack):
     ending, compress = pack
     data = FILES[name][0](tmp_path)
     with pytest.raises(CorpusError, match=r"is a tar archive: unpack it with tar -xf"):
@@ -134,7 +159,7 @@ def test_a_compressed_tar_archive_is_one_all_the_same(tmp_path, name, pack):
 
 @pytest.mark.parametrize(("name", "compress"), [
     ("a.tgz", gzip.compress), ("a.TXZ", lzma.compress), ("a.tbz2", bz2.compress)])
-def test_a_compressed_archive_is_known_by_its_short_name_too(tmp_path, name, compress):
+def test_a_compressed_archive_with_a_short_ending_is_recognized(tmp_path, name, compress):
     with pytest.raises(CorpusError, match="is a tar archive: unpack it with tar -xf"):
         read(tmp_path / name, compress(tarred()))
     assert len(read(tmp_path / name, b"a text\n")) == 7
@@ -142,12 +167,12 @@ def test_a_compressed_archive_is_known_by_its_short_name_too(tmp_path, name, com
 
 @pytest.mark.parametrize("name", ARCHIVES)
 @pytest.mark.parametrize("chunk", [1, 100, 257, 511])
-def test_an_archive_is_recognised_wherever_the_chunks_end(tmp_path, name, chunk):
+def test_an_archive_is_recognized_wherever_the_chunks_end(tmp_path, name, chunk):
     with pytest.raises(CorpusError, match="is a tar archive"):
         read(tmp_path / "text", FILES[name][0](tmp_path), chunk=chunk)
 
 
-def test_a_second_file_is_recognised_as_well(tmp_path):
+def test_a_second_file_is_recognized_as_well(tmp_path):
     (tmp_path / "a").write_text("text")
     (tmp_path / "b").write_bytes(tarred())
     with pytest.raises(CorpusError, match="b is a tar archive"):
@@ -155,10 +180,11 @@ def test_a_second_file_is_recognised_as_well(tmp_path):
 
 
 @pytest.mark.parametrize("text", [
-    "BZh1 is how bzip2 begins\n", "PK\n", "PDF: %PDF-1.4\n", "ustar" * 200, "SQLite format 3\n",
+    "BZh1 is how bzip2 begins\n", "%PDF-1.4 is how a PDF file begins\n", "%PDF-x.y\n",
+    "PK\n", "PDF: %PDF-1.4\n", "ustar" * 200, "SQLite format 3\n",
     " " * 257 + "ustar  and more\n" * 50, "0" * 2000, "\n" * 1000, "7z\n", "",
 ])
-def test_texts_about_such_files_are_texts(tmp_path, text):
+def test_texts_that_mention_such_files_are_texts(tmp_path, text):
     assert len(read(tmp_path / "text", text.encode())) == len(text)
 
 
@@ -166,13 +192,45 @@ def test_texts_about_such_files_are_texts(tmp_path, text):
 def test_text_is_never_taken_for_a_container_unless_it_has_control_characters(text):
     if not any(c < " " and c not in "\n\r\t" for c in text):
         kind = kinds.kind_of(text.encode()[: kinds.HEAD])
-        assert kind is None or text.startswith("%PDF-")
+        assert kind is None or kinds.PDF.match(text.encode())
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
-def test_an_encoding_that_is_named_counts_where_it_can_be_right(tmp_path, encoding):
+def test_a_named_encoding_is_used_if_it_can_be_right(tmp_path, encoding):
     data = ("\ufeff" * encoding.endswith("e") + PROSE).encode(encoding)
     assert len(read(tmp_path / "text", data, encoding=encoding)) >= len(PROSE)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
+def test_what_was_compressed_twice_is_to_be_unpacked_once(tmp_path, compress):
+    with pytest.raises(CorpusError, match=r"it was compressed twice, so unpack it once$"):
+        read(tmp_path / "a.gz", gzip.compress(compress(b"text")))
+
+
+def test_what_is_not_text_can_be_moved_out_of_a_folder(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.png").write_bytes(FILES["png"][0](tmp_path))
+    with pytest.raises(CorpusError, match=r"it; otherwise, move it out of the folder$"):
+        corpus.read([str(tmp_path)], TextOptions("char", "utf-8"))
+    with pytest.raises(CorpusError, match=r"byte can read it$"):
+        corpus.read([str(tmp_path / "b.png")], TextOptions("char", "utf-8"))
+
+
+@pytest.mark.parametrize("chunk", [1, 4, files.CHUNK])
+def test_the_first_letters_in_an_encoding_that_is_named_are_not_a_byte_order_mark(tmp_path, chunk):
+    data = "яюная\n".encode("cp1251")
+    assert data.startswith(b"\xff\xfe")
+    assert len(read(tmp_path / "text", data, encoding="cp1251", chunk=chunk)) == 6
+    with pytest.raises(CorpusError, match="is UTF-16 text, by its byte order mark"):
+        read(tmp_path / "text", data)
+
+
+POLISH = "Zażółć gęślą jaźń. Chrząszcz brzmi w trzcinie, a źdźbło się łamie.\n" * 9
+CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy, říkal děda.\n" * 9
+HUNGARIAN = "Árvíztűrő tükörfúrógép, mondta az öreg, és nevetett az őrült.\n" * 9
+ROMANIAN = "În ţară, fără să ştie, omul aşteaptă până mâine dimineaţă.\n" * 9
+TURKISH = "Işıklı gökyüzünde ağır bulutlar; çağrı şimdi düştü.\n" * 9
+FRENCH = "Dès Noël, où un zéphyr haï me vêt de glaçons würmiens, je dîne d’exquis rôtis.\n" * 9
 
 
 @pytest.mark.parametrize(("text", "encoding", "guess"), [
@@ -180,23 +238,64 @@ def test_an_encoding_that_is_named_counts_where_it_can_be_right(tmp_path, encodi
     (PROSE, "cp1252", "latin-1"),  # the same bytes
     ("It\u2019s \u201cquoted\u201d.\n" * 9, "cp1252", "cp1252"),
     ("größer, heißer, müßig\n", "latin-1", "latin-1"),
-    ("Съешь ещё этих мягких французских булок\n", "cp1251", None),
+    ("GRÖSSE, ÄRGER, ÜBEL\n", "latin-1", "latin-1"),
+    (FRENCH, "cp1252", "cp1252"),
+    ("¿Dónde está el niño? — Mañana, señor.\n" * 9, "cp1252", "cp1252"),
+    ("Não há pão à mesa; a lição é só tua, irmã.\n" * 9, "latin-1", "latin-1"),
+    ("Blåbærgrød på øen\n", "latin-1", "latin-1"),
+    ("Það er sól í dag, æ, ó, þú ert hér\n", "latin-1", "latin-1"),
+    (RUSSIAN, "cp1251", None),
+    (RUSSIAN, "koi8-r", None),
+    (POLISH, "iso8859-2", None),
+    (POLISH, "cp1250", None),
+    (CZECH, "iso8859-2", None),
+    (CZECH, "cp1250", None),
+    (CZECH, "cp852", None),
+    (HUNGARIAN, "iso8859-2", None),
+    (HUNGARIAN, "cp1250", None),
+    (ROMANIAN, "iso8859-2", None),
+    (ROMANIAN, "cp1250", None),
+    (TURKISH, "iso8859-9", None),
+    (TURKISH, "cp1254", None),
+    (PROSE, "mac-roman", None),
+    ("Don’t stop, he’d said; it’s late.\n" * 9, "mac-roman", None),
     ("吃葡萄不吐葡萄皮\n" * 9, "gb18030", None),
+    ("The word 葡萄 means grape, and 皮 is a skin.\n" * 9, "gbk", None),
     ("いろはにほへと ちりぬるを\n" * 9, "shift_jis", None),
     ("“Don’t—stop…” he said; it cost €5.\n" * 9, "cp1252", "cp1252"),
     ("Zwölf Boxkämpfer\n" * 9, "cp437", None),
     ("für\n" * 9, "cp437", None),  # 0x81 has no meaning in cp1252
+    ("“" + "a text\n" * 9, "utf-16-le", "utf-16-le"),
+    ("€" * 9 + "a text\n" * 19, "utf-16-be", "utf-16-be"),
 ])
 def test_western_encodings_are_guessed_and_others_are_not(tmp_path, text, encoding, guess):
     assert kinds.guessed_encoding(text.encode(encoding)) == guess
     with pytest.raises(CorpusError) as caught:
         read(tmp_path / "text", text.encode(encoding))
-    advice = f"looks like {guess}; try --encoding {guess}" if guess else "name the right --encoding"
-    assert advice in str(caught.value)
-    assert "--errors replace" in str(caught.value)
+    if guess:
+        assert f"--encoding {guess}" in str(caught.value)
+    else:
+        assert "name the right --encoding (perhaps " in str(caught.value)
+    assert "--errors replace" in str(caught.value) or "utf-16" in encoding
 
 
-def test_utf_8_with_a_damaged_place_is_not_taken_for_something_else(tmp_path):
+def test_the_encodings_that_are_named_depend_on_how_much_is_beyond_ascii(tmp_path):
+    for text, encoding in (("Nie wiem, czy to będzie łatwe.\n", "cp1250"), (RUSSIAN, "koi8-r")):
+        with pytest.raises(CorpusError, match=rf"\(perhaps .*{encoding}.*\)"):
+            read(tmp_path / "text", text.encode(encoding) * 9)
+
+
+@pytest.mark.parametrize("data", [
+    pickle.dumps({"a": 1, "text": [b"\xff", 3.5]}), bytes(range(256)),
+    np.random.default_rng(1).bytes(9999), b"II*\0" + np.arange(200, dtype="<f4").tobytes(),
+])
+def test_no_encoding_is_suggested_for_what_is_not_text(tmp_path, data):
+    assert kinds.guessed_encoding(data) is None
+    with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):
+        read(tmp_path / "text", data)
+
+
+def test_damaged_utf_8_is_not_taken_for_another_encoding(tmp_path):
     data = PROSE.encode() + b"\x92\n"
     assert kinds.guessed_encoding(data) is None
     with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):

@@ -29,7 +29,7 @@ def decoded(text):
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "folder", "file/inside.txt"])
-def test_what_cannot_be_opened_is_a_usage_error_here_too(tmp_path, name):
+def test_a_file_that_cannot_be_opened_is_a_usage_error(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     known = Vocabulary.of_bytes()
@@ -44,7 +44,7 @@ def test_what_cannot_be_opened_is_a_usage_error_here_too(tmp_path, name):
 
 @given(st.text(max_size=20), st.text(max_size=20), CHUNKS, ENCODINGS)
 @example("abc", "é\U0001f600", 1, "utf-8")
-def test_a_text_is_read_with_a_vocabulary_that_is_given(path, text, more, chunk, encoding):
+def test_a_text_is_read_with_a_given_vocabulary(path, text, more, chunk, encoding):
     known = a_vocabulary(text + more)
     path.write_bytes(text.encode(encoding))
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +56,7 @@ def test_a_text_is_read_with_a_vocabulary_that_is_given(path, text, more, chunk,
     assert found.digest == hashlib.sha256(text.encode(encoding)).hexdigest()
 
 
-def test_unknown_characters_are_refused_or_left_out_and_counted(path):
+def test_unknown_characters_are_refused_or_skipped_and_counted(path):
     path.write_text("abxbay")
     known = a_vocabulary("ab")
     with pytest.raises(CorpusError, match=r"text.txt: character 3, 'x' \(U\+0078\), is not "):
@@ -124,19 +124,19 @@ def test_lines_come_without_their_newline_and_symbols_with_it(path, chunk):
 
 
 @pytest.mark.parametrize("chunk", [1, 100])
-def test_a_newline_that_the_model_never_saw_is_no_symbol_of_a_line(path, chunk):
+def test_a_newline_outside_the_vocabulary_is_not_a_symbol_of_a_line(path, chunk):
     assert lines(path, b"ab\n\nb", a_vocabulary("ab"), chunk) == [
         ("ab", [0, 1], 0), ("", [], 0), ("b", [1], 0)
     ]
 
 
-def test_lines_of_bytes(path):
+def test_lines_of_bytes_are_bytes(path):
     assert lines(path, b"a\xff\n\0", Vocabulary.of_bytes(), 1) == [
         (b"a\xff", [97, 255, 10], 0), (b"\0", [0], 0)
     ]
 
 
-def test_an_unknown_character_in_a_line_is_shown_but_no_symbol(path):
+def test_an_unknown_character_of_a_line_is_shown_but_is_not_a_symbol(path):
     known = a_vocabulary("\nab")
     assert lines(path, b"axb\n", known, skip_unknown=True) == [("axb", [1, 2, 0], 1)]
     with pytest.raises(CorpusError, match=r"U\+0078"):
@@ -157,3 +157,22 @@ def test_a_line_ends_where_its_file_does(tmp_path):
     paths = [str(tmp_path / "a"), str(tmp_path / "b")]
     found = reader.TextStream(paths, a_vocabulary("\nabcd"), "utf-8").lines()
     assert [line for line, _, _ in found] == ["ab", "c", "d"]
+
+
+def test_batches_of_lines_have_all_lines_and_those_before_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "lines"
+    path.write_text("a\nbb\n\na\nb", encoding="utf-8")
+    monkeypatch.setattr(files, "CHUNK", 3)
+
+    def batches(known="ab\n"):
+        found = reader.TextStream([str(path)], a_vocabulary(known), "utf-8").line_batches(2)
+        return ([line for line, _, _ in batch] for batch in found)
+
+    assert list(batches()) == [["a", "bb"], ["", "a"], ["b"]], "chunks of a file do not matter"
+    monkeypatch.setattr(reader.os.path, "isfile", lambda path: False)
+    assert list(batches()) == [["a"], ["bb", ""], ["a"], ["b"]], "a pipe's lines as they arrive"
+    path.write_text("a\nb\na\nc\n", encoding="utf-8")
+    found = batches()
+    assert [next(found), next(found)] == [["a"], ["b", "a"]]
+    with pytest.raises(CorpusError, match="line 4"):
+        next(found)

@@ -21,7 +21,8 @@ from charrnn.text.source import Decoder, Source
 from charrnn.text.vocabulary import Vocabulary
 
 ENCODINGS = ("utf-8", "utf-8-sig", "ascii", "cp1252", "utf-16-le", "utf-16-be", "utf-32-le",
-             "gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp932", "utf-7")
+             "gb18030", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr", "cp932", "utf-7",
+             "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_kr", "hz")
 # What Python's own "replace" writes can be told from U+FFFD in the text where there is none.
 BYTES = st.one_of(
     st.binary(max_size=40),
@@ -29,7 +30,8 @@ BYTES = st.one_of(
         lambda parts: parts[0].encode() + parts[1] + parts[2].encode()),
     st.lists(st.sampled_from([b"a", b"\n", b"\x82", b"\xa0", b"\xe2\x82", b"\xac", b"\xff", b"\xf0",
                               b"\x9f", b"\x81", b"\x30", b"\x84\x31", b"\xd8\0", b"\0\xdc", b"+",
-                              b"2AA-"]), max_size=20).map(b"".join),
+                              b"2AA-", b"\x1b", b"\x1b$", b"\x1b$B", b"\x1b(B", b"$)C", b"\x0e",
+                              b"\x0f", b"~{", b"~}"]), max_size=20).map(b"".join),
 )
 
 
@@ -50,6 +52,9 @@ def decode(data, encoding, errors, chunk):
 @example(b"\xef", 2)
 @example(b"+A", 1)
 @example(b"\xef\xbf\xbd\xff\xef\xbf\xbd", 2)
+@example(b"abc\x1b$abcdefghijklmnopqrstuv", 9)
+@example(b'~{\x1b$$"~{\x1b$$"~}\x1b$\x0eabcdefghijklmnop', 7)
+@example(b"\x1b$\x1b$\x1b$\x1b$\x1b$\x1b$\x1b$", 9)
 def test_text_and_count_do_not_depend_on_where_chunks_end(encoding, data, chunk):
     found, count = decode(data, encoding, "replace", chunk)
     assert (found, count) == decode(data, encoding, "replace", 1000)
@@ -89,7 +94,7 @@ SKIPPED = DATA.decode("utf-8", "ignore")
 @pytest.mark.parametrize("ending", PACK)
 @pytest.mark.parametrize(("errors", "text"), [("replace", REPLACED), ("skip", SKIPPED)])
 @pytest.mark.parametrize("chunk", [1, 7, files.CHUNK])
-def test_every_kind_of_file_is_read_past_the_same_places(
+def test_every_kind_of_file_is_decoded_in_the_same_way(
     tmp_path, monkeypatch, ending, errors, text, chunk
 ):
     monkeypatch.setattr(files, "CHUNK", chunk)
@@ -115,12 +120,12 @@ def test_every_kind_of_file_is_read_past_the_same_places(
     assert (folder.undecodable, len(folder)) == (150, len(text) + 6)
 
 
-def test_standard_input_is_read_past_them_too(monkeypatch):
+def test_standard_input_is_decoded_in_the_same_way(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(DATA), "ascii"))
     assert corpus.read(["-"], TextOptions("char", "utf-8", errors="skip")).undecodable == 150
 
 
-def test_a_chunk_of_which_nothing_is_left_does_not_end_its_file(tmp_path, monkeypatch):
+def test_a_chunk_that_is_skipped_completely_does_not_end_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHUNK", 2)
     (tmp_path / "a").write_bytes(b"ab\xff\xff\xff\xffcd")
     chunks = list(Source([str(tmp_path / "a")], "char", "utf-8", "skip"))
@@ -135,7 +140,7 @@ def test_bytes_are_not_decoded_and_so_not_counted(tmp_path):
 
 
 @pytest.mark.parametrize(("encoding", "data"), [("utf-8", b"ab\xff"), ("utf-16", b"no mark")])
-def test_what_is_refused_is_refused_by_name(tmp_path, encoding, data):
+def test_refused_files_are_named(tmp_path, encoding, data):
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(CorpusError, match=r"/a(: byte 2 \(0xFF\))? is not " + encoding):
         list(Source([str(tmp_path / "a")], "char", encoding))
@@ -143,8 +148,18 @@ def test_what_is_refused_is_refused_by_name(tmp_path, encoding, data):
 
 def test_utf_16_without_a_byte_order_mark_is_refused_with_replace_too(tmp_path):
     (tmp_path / "a").write_bytes(b"no mark at all")
-    with pytest.raises(CorpusError, match="name the order, --encoding utf-16-le or -be"):
+    with pytest.raises(CorpusError, match="name the order with --encoding utf-16-le or utf-16-be"):
         list(Source([str(tmp_path / "a")], "char", "utf-16", "replace"))
+
+
+@pytest.mark.parametrize("chunk", [3, 9, 13, 14, files.CHUNK])
+def test_an_incomplete_escape_sequence_is_named_wherever_the_chunks_end(
+    tmp_path, monkeypatch, chunk
+):
+    monkeypatch.setattr(files, "CHUNK", chunk)
+    (tmp_path / "a").write_bytes(b"abc\x1b$abcdefghijklmnopqrstuv")
+    with pytest.raises(CorpusError, match=r"/a: byte 3 \(0x1B\) is not iso2022_jp"):
+        list(Source([str(tmp_path / "a")], "char", "iso2022_jp"))
 
 
 @pytest.fixture
@@ -158,7 +173,7 @@ def large(path, folder, encoding="utf-8", errors="strict"):
     return corpus.read([str(path)], TextOptions("char", encoding, folder=folder, errors=errors))
 
 
-def test_the_cache_tells_errors_apart_and_keeps_their_number(small, tmp_path):
+def test_the_cache_distinguishes_errors_settings_and_keeps_the_count(small, tmp_path):
     path, folder = tmp_path / "text.txt", tmp_path / "cache"
     path.write_bytes(DATA * 4)
     made = {errors: large(path, folder, errors=errors) for errors in ("replace", "skip")}
@@ -184,7 +199,7 @@ def test_the_cache_is_found_by_every_name_of_an_encoding(small, tmp_path, monkey
     assert len(list(folder.iterdir())) == 1
 
 
-def test_a_cache_from_before_errors_could_be_chosen_is_strict_and_found(
+def test_a_cache_without_an_errors_setting_is_found_as_strict(
     small, tmp_path, monkeypatch
 ):
     path, folder = tmp_path / "text.txt", tmp_path / "cache"

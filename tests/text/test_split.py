@@ -106,7 +106,7 @@ def test_a_single_file_has_no_place_to_reset():
         assert not part.resets.among(np.arange(len(part))).any()
 
 
-def test_where_documents_start_moves_with_the_beginning_of_the_text():
+def test_document_starts_are_shifted_with_the_beginning_of_the_text():
     shifted = DocumentStarts(np.array([3, 10]), 1).shifted(4)
     assert shifted.positions.tolist() == [-1, 6]
     assert shifted.symbol == 1

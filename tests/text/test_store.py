@@ -60,7 +60,7 @@ def modes(folder):
     ([0o600], 0o600), ([0o644], 0o644), ([0o640], 0o640), ([0o400], 0o600), ([0o444], 0o644),
     ([0o755], 0o644), ([0o666, 0o664, 0o644], 0o644), ([0o644, 0o600], 0o600),
     ([0o640, 0o604], 0o600)])
-def test_who_may_not_read_a_text_may_not_read_its_symbols(tmp_path, monkeypatch, sources, mode):
+def test_only_those_who_may_read_a_text_may_read_its_symbols(tmp_path, monkeypatch, sources, mode):
     paths = [text_file(tmp_path / f"{i}.txt", each) for i, each in enumerate(sources)]
     folder = tmp_path / "cache"
     while_written = []
@@ -84,7 +84,7 @@ def test_who_may_not_read_a_text_may_not_read_its_symbols(tmp_path, monkeypatch,
     assert while_written and all(found["tmp"] == mode for found in while_written)
 
 
-def test_umask_holds_for_symbols(tmp_path):
+def test_the_umask_applies_to_symbols(tmp_path):
     before = os.umask(0o027)
     try:
         read(tmp_path / "cache", text_file(tmp_path / "a.txt", 0o666))
@@ -96,7 +96,7 @@ def test_umask_holds_for_symbols(tmp_path):
 @pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can change groups")
 @pytest.mark.parametrize("source, mode", [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644)])
 @pytest.mark.parametrize("of", ["text", "folder"])
-def test_the_group_of_a_text_is_not_taken_for_another(tmp_path, source, mode, of):
+def test_the_group_of_a_text_is_not_mistaken_for_another(tmp_path, source, mode, of):
     path, folder = text_file(tmp_path / "a.txt", source), tmp_path / "cache"
     folder.mkdir()
     if of == "text":
@@ -112,7 +112,7 @@ def test_the_group_of_a_text_is_not_taken_for_another(tmp_path, source, mode, of
     assert modes(folder) == {"ids": mode}
 
 
-def test_what_comes_through_a_pipe_is_kept_for_oneself(tmp_path):
+def test_symbols_from_a_pipe_are_readable_only_by_their_owner(tmp_path):
     code = ("import runpy, sys; from charrnn.text import cache; cache.LIMIT = 300;"
             "sys.argv = ['charrnn', *sys.argv[1:]];"
             "runpy.run_module('charrnn', run_name='__main__')")
@@ -123,7 +123,7 @@ def test_what_comes_through_a_pipe_is_kept_for_oneself(tmp_path):
     assert modes(tmp_path / "cache") == {"ids": 0o600}
 
 
-def test_a_second_user_of_a_shared_folder_does_without_the_name(shared):
+def test_a_second_user_of_a_shared_folder_uses_a_file_without_a_name(shared):
     expected = read(None, text_file(shared / "one.txt"))
     text_file(shared / "two.txt")
     (shared / "cache").mkdir()
@@ -142,7 +142,7 @@ def test_a_second_user_of_a_shared_folder_does_without_the_name(shared):
         assert each.digest == expected.digest
 
 
-def test_the_cache_of_another_user_that_cannot_be_read_is_no_hindrance(shared):
+def test_an_unreadable_cache_of_another_user_is_ignored(shared):
     (shared / "cache").mkdir()
     (shared / "cache").chmod(0o1777)
     read(shared / "cache", text_file(shared / "one.txt", 0o600))
@@ -153,7 +153,7 @@ def test_the_cache_of_another_user_that_cannot_be_read_is_no_hindrance(shared):
     assert os.listdir(shared / "cache") == before
 
 
-def test_where_the_name_or_the_facts_do_not_fit_the_run_has_a_file_of_its_own(
+def test_if_the_name_is_taken_or_the_facts_are_too_long_the_run_uses_its_own_file(
     tmp_path, monkeypatch
 ):
     path = text_file(tmp_path / "a.txt")
@@ -171,7 +171,7 @@ def test_where_the_name_or_the_facts_do_not_fit_the_run_has_a_file_of_its_own(
     assert os.listdir(tmp_path / "cache") == []
 
 
-def test_symbols_are_written_through_no_link(tmp_path, monkeypatch):
+def test_symbols_are_never_written_through_a_link(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "keep").write_text("precious")
     monkeypatch.setattr(store.time, "monotonic_ns", lambda: 1)
@@ -182,7 +182,7 @@ def test_symbols_are_written_through_no_link(tmp_path, monkeypatch):
     assert (tmp_path / "keep").read_text() == "precious"
 
 
-def test_a_fifo_beside_the_checkpoint_hangs_no_command(tmp_path):
+def test_a_fifo_beside_the_checkpoint_blocks_no_command(tmp_path):
     text_file(tmp_path / "a.txt")
     os.utime(tmp_path / "a.txt", (1e9, 1e9))
     (tmp_path / "checkpoints").mkdir()

@@ -59,7 +59,7 @@ def test_unknown_characters_are_named_with_their_code_points_the_most_common_fir
     assert "--unknown skip" in message
 
 
-def test_a_single_unknown_character_is_one():
+def test_a_single_unknown_character_is_in_the_singular():
     with pytest.raises(CorpusError, match=r"^1 character is not among the 2 .*: 'q' \(U\+0071\);"):
         a_vocabulary("ab").encode_text("aqb")
 
@@ -75,17 +75,26 @@ def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, gi
     message = str(caught.value)
     assert f"the text is in {given} " in message and f"in {known}: convert it" in message
     assert f"uconv -x any-{known.lower()}" in message and "\n" not in message
-    assert vocabulary.known_form(code_points(unicodedata.normalize(given, text + "☃"))) is None
+    assert "--unknown skip" not in message
+    more = code_points(unicodedata.normalize(given, text + "☃"))
+    assert vocabulary.known_form(more) == known, "one more is unknown in any form"
+    assert vocabulary.remedy(more).endswith("), and skip unknown characters with --unknown skip")
+    assert vocabulary.known_form(code_points("☃ and 雪")) is None
+
+
+def test_a_text_in_neither_form_is_not_said_to_be_in_one():
+    remedy = a_vocabulary("\u00c5ngstr\u00f6m").remedy(code_points("\u212bngstr\u00f6m"))
+    assert remedy.startswith("the text is not in NFC, but the model knows its characters in NFC")
 
 
 @given(st.text("aäA\u0308é\u0301e\u1e69\u0323s\u0307", max_size=8), st.text("aäe", max_size=4))
-def test_a_form_is_named_only_where_all_of_it_would_be_known(text, known):
+def test_a_form_is_named_only_where_fewer_characters_would_be_unknown(text, known):
     vocabulary = a_vocabulary("\n" + known)
     form = vocabulary.known_form(code_points(text))
-    for name in ("NFC", "NFD"):
-        all_known = set(unicodedata.normalize(name, text)) <= set("\n" + known)
-        assert all_known or form != name
-        assert form is not None or not all_known
+    unknown = {name: vocabulary.unknown(code_points(unicodedata.normalize(name, text)))
+               for name in ("NFC", "NFD")}
+    least, now = min(unknown.values()), vocabulary.unknown(code_points(text))
+    assert unknown[form] == least < now if form else least >= now
 
 
 def test_bytes_have_no_normal_form():
@@ -98,14 +107,14 @@ def test_of_many_unknown_characters_five_are_named():
     assert str(caught.value).count("U+") == 5
 
 
-def test_unknown_characters_are_left_out_where_that_is_asked_for():
+def test_unknown_characters_are_skipped_on_request():
     known = a_vocabulary("ab")
     assert known.encode_text("xayb\U0001f600\0", skip_unknown=True).tolist() == [0, 1]
     assert known.encode_text("\0", skip_unknown=True).tolist() == []
 
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int64])
-def test_no_other_code_point_passes_for_a_known_one(dtype):
+def test_no_other_code_point_is_taken_for_a_known_one(dtype):
     known = a_vocabulary("bdf")
     ids = known.lookup(np.arange(CODE_POINTS, dtype=dtype))
     assert np.flatnonzero(ids != 3).tolist() == [98, 100, 102]
@@ -113,7 +122,7 @@ def test_no_other_code_point_passes_for_a_known_one(dtype):
 
 
 def test_an_argument_that_is_not_utf_8_is_refused():
-    with pytest.raises(CorpusError, match="character 2 of it is not UTF-8"):
+    with pytest.raises(CorpusError, match="character 2 is half of a surrogate pair"):
         a_vocabulary("ab").encode_text(b"a\xff".decode("utf-8", "surrogateescape"))
 
 

@@ -14,7 +14,7 @@ from charrnn.training.events import Step
 from charrnn.training.step import Gradient, TrainingStep, Update
 
 
-def test_a_larger_budget_continues_a_run_and_is_noted(corpus, tmp_path):
+def test_a_larger_budget_extends_a_run_with_a_note(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     events = train(corpus, tmp_path / "a.npz", steps=20)
     start = events[0]

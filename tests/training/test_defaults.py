@@ -31,14 +31,14 @@ def divided(chars, validation=0):
 @pytest.mark.parametrize(("chars", "expected"), [
     (1000, 0.3), (66_666, 0.3), (200_000, 0.1), (1_003_854, 0.02), (10**8, 0.0),
 ])
-def test_the_default_dropout_is_the_higher_the_less_text_there_is(chars, expected):
+def test_the_default_dropout_is_higher_for_less_text(chars, expected):
     assert defaults.after_split(Config(), *divided(chars)).dropout == expected
     assert defaults.after_split(Config(dropout=0.0), *divided(chars)).dropout == 0
 
 
 @pytest.mark.parametrize(("validation", "expected"), [(0, 50), (20_480, 50), (20_481, 51),
                                                       (111_540, 273)])
-def test_validation_reads_a_fifth_of_what_training_reads_at_most(validation, expected):
+def test_validation_reads_at_most_a_fifth_of_what_training_reads(validation, expected):
     made = defaults.after_split(Config(), *divided(100_000, validation))
     assert made.eval_every == expected
     assert defaults.after_split(Config(eval_every=3), *divided(100_000, validation)).eval_every == 3
@@ -109,7 +109,7 @@ LONG = {"save_every": 5, "batch_size": 2, "seq_length": 4}
 
 @pytest.mark.parametrize("extra", [{}, {"optimizer": "sgd"}, {"epochs": 1.0}, {"dropout": 0.1},
                                    {"val_fraction": 0.3}])
-def test_a_run_begun_when_defaults_were_null_resumes_to_the_same_weights(corpus, tmp_path, extra):
+def test_a_run_from_when_defaults_were_null_resumes_to_the_same_weights(corpus, tmp_path, extra):
     corpus.write_text(TEXT[:300])
     options = UNSET | LONG | extra
     train(corpus, tmp_path / "whole.npz", **options)
@@ -172,7 +172,7 @@ def test_a_setting_that_has_its_default_value_is_the_same_run_without_it(corpus,
     assert prepared(corpus, tmp_path / "a.npz", **UNSET | {"eval_every": 10}).resumed
 
 
-def test_what_may_change_is_that_of_now_or_of_the_run(corpus, tmp_path, monkeypatch):
+def test_settings_that_may_change_are_the_current_or_the_stored_ones(corpus, tmp_path, monkeypatch):
     train(corpus, tmp_path / "a.npz", steps=10, save_every=None, patience=3)
     stored = checkpoint.load(tmp_path / "a.npz")
     stored.settings["save_every"] = 999  # the default of the version that wrote it
@@ -183,7 +183,7 @@ def test_what_may_change_is_that_of_now_or_of_the_run(corpus, tmp_path, monkeypa
     assert run.config.save_every == 7
 
 
-def test_a_budget_that_was_named_and_is_not_any_more_gives_way_to_the_default(corpus, tmp_path):
+def test_a_budget_that_is_no_longer_set_is_replaced_by_the_default(corpus, tmp_path):
     for budget in ({"steps": 10}, {"epochs": 0.2}):
         name = tmp_path / f"{min(budget)}.npz"
         train(corpus, name, **{"steps": None} | budget)

@@ -65,3 +65,18 @@ def test_the_start_has_the_values_that_are_used(corpus, tmp_path, settings, used
     start = loop.start(prepared(corpus, tmp_path / "a.npz", **settings))
     assert isinstance(start, Start) and start.elapsed_seconds == 0
     assert (start.dropout, start.weight_decay, start.eval_every) == used
+
+
+def test_the_training_loss_is_the_mean_since_the_last_validation_also_in_a_resumed_run(
+    corpus, tmp_path
+):
+    events = train(corpus, tmp_path / "a.npz", steps=14)
+    for part in (of(Step, events)[:7], of(Step, events)[7:]):
+        for count, event in enumerate(part, start=1):
+            mean = sum(each.nats_per_char for each in part[:count]) / count
+            assert event.training_nats_per_char == pytest.approx(mean)
+        evaluated = next(each for each in of(Eval, events) if each.step == part[-1].step)
+        assert part[-1].training_nats_per_char == evaluated.training_nats_per_char
+    start = loop.start(prepared(corpus, tmp_path / "a.npz", steps=20))
+    assert start.validations == [each.nats_per_char for each in of(Eval, events)]
+    assert "validations" not in start.as_json()

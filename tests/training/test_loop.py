@@ -35,7 +35,7 @@ from charrnn.training.events import End, Eval, Sample, Save, Start, Step
 from charrnn.training.step import Gradient, TrainingStep, Update
 
 
-def test_training_learns(corpus, tmp_path):
+def test_training_lowers_the_loss(corpus, tmp_path):
     events = train(corpus, tmp_path / "a.npz", steps=300, eval_every=50, hidden_size=32)
     losses = [event.nats_per_char for event in of(Step, events)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
@@ -102,7 +102,7 @@ def test_events_come_in_order_and_once(corpus, tmp_path):
     assert events[-1].reason == "done"
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(corpus, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_different_ones(corpus, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(corpus, tmp_path / f"{name}.npz", seed=seed, dropout=0.3)
     a, b, c = ((tmp_path / f"{name}.npz").read_bytes() for name in "abc")
@@ -140,7 +140,7 @@ def test_without_validation_the_last_weights_are_the_best(corpus, tmp_path):
     assert any("there is no validation text" in note for note in events[0].notes)
 
 
-def test_patience_ends_a_run_that_does_not_get_better(corpus, tmp_path):
+def test_patience_ends_a_run_that_does_not_improve(corpus, tmp_path):
     options = {"steps": 500, "eval_every": 2, "patience": 3, "learning_rate": 3.0,
                "optimizer": "sgd", "schedule": "constant"}
     events = train(corpus, tmp_path / "a.npz", **options)
@@ -161,7 +161,7 @@ def test_characters_that_an_epoch_leaves_out_are_mentioned_if_they_are_many(
     start = loop.start(prepared(corpus, tmp_path / "a.npz"))
     assert start.left_over == start.train_chars - 1 - 4 * ((start.train_chars - 1 - 7) // 4)
     start = dataclasses.replace(start, train_chars=1500, left_over=left_over)
-    assert ("an epoch leaves out 16" in start_lines(start)[0]) == mentioned
+    assert ("each epoch omits 16" in start_lines(start)[0]) == mentioned
 
 
 def test_one_distinct_character_trains(tmp_path):
@@ -219,7 +219,7 @@ def test_a_full_disk_of_the_first_process_ends_all(shared_corpus, tmp_path, monk
     assert out.read_bytes() == before
 
 
-def test_weights_that_are_not_those_of_all_processes_are_never_saved(shared_corpus, tmp_path):
+def test_weights_that_differ_between_processes_are_never_saved(shared_corpus, tmp_path):
     def work(group):
         run = prepared_in(group, shared_corpus, tmp_path / "a.npz")
         run.checkpoint.last.flat[3] += 1e-6 * group.rank
@@ -269,7 +269,7 @@ def test_a_hundred_losses_far_above_guessing_are_divergence(corpus, tmp_path):
     run.checkpoint.last.b_y[0] = 1000  # as sure as can be of a rare character
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, learning_rate=1e-9))
     events = []
-    with pytest.raises(DivergedError, match="100 steps above twice the loss of guessing"):
+    with pytest.raises(DivergedError, match="100 steps with a loss above twice that of guessing"):
         events.extend(loop.train(run, Signals()))
 
 
@@ -297,7 +297,7 @@ def test_only_losses_in_a_row_above_twice_guessing_count(
         events.extend(loop.train(run, Signals()))
         assert events[-1].reason == "done"
         return
-    with pytest.raises(DivergedError, match=f"at step {ends} .100 steps above"):
+    with pytest.raises(DivergedError, match=f"at step {ends} .100 steps with a loss above"):
         events.extend(loop.train(run, Signals()))
     # Nothing is saved on the way down.
     assert checkpoint.load(tmp_path / "a.npz").progress.step == 7

@@ -94,7 +94,7 @@ def test_a_process_needs_memory_only_for_its_own_sequences():
     (30, {"hidden_size": 200, "deterministic": True, "batch_size": 1024, "seq_length": 2},
      "choose --no-deterministic, or a smaller", "--threads"),
 ])
-def test_a_refusal_for_memory_names_the_settings_that_need_it(
+def test_a_refusal_for_lack_of_memory_names_the_settings_to_change(
     tmp_path, monkeypatch, characters, settings, named, other
 ):
     codes = [*range(0x4E00, 0x4E00 + characters)] * (200_000 // characters)

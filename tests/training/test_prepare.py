@@ -44,20 +44,20 @@ def test_too_little_text_is_refused_with_the_number(tmp_path, text):
         prepared(tmp_path / "a.txt", tmp_path / "a.npz")
 
 
-def test_settings_that_need_more_memory_than_there_is_are_refused_before_it_is_taken(
+def test_settings_that_need_too_much_memory_are_refused_before_it_is_allocated(
     corpus, tmp_path
 ):
     with pytest.raises(UsageError, match="need about"):
         prepared(corpus, tmp_path / "a.npz", hidden_size=10_000_000)
 
 
-def test_a_model_of_bytes_trains_on_any_file(tmp_path):
+def test_a_byte_level_run_trains_on_any_file(tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4)
     start = train(tmp_path / "a.bin", tmp_path / "a.npz", level="byte", steps=5)[0]
     assert (start.distinct, start.level) == (256, "byte")
 
 
-def test_rare_and_unknown_characters_are_replaced_by_one(corpus, tmp_path):
+def test_rare_and_unknown_characters_are_replaced_by_one_symbol(corpus, tmp_path):
     (tmp_path / "rare.txt").write_text(TEXT + "äöü" + "ß" * 4)
     (tmp_path / "val.txt").write_text("the quick äö\u4e00 fox")
     events = train(tmp_path / "rare.txt", tmp_path / "a.npz", min_count=5,
@@ -80,7 +80,7 @@ def test_a_large_text_in_a_file_trains_like_one_in_memory(corpus, tmp_path, monk
     assert (tmp_path / "file.npz").read_bytes() == (tmp_path / "memory.npz").read_bytes()
 
 
-def test_a_file_that_nobody_finds_again_is_not_named(corpus, tmp_path, monkeypatch):
+def test_a_temporary_file_is_not_named(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "LIMIT", 300)
     monkeypatch.setattr(store, "MAX_FACTS", 10)  # so it cannot be kept
     (note,) = [note for note in prepared(corpus, tmp_path / "a.npz").notes if "is large" in note]
@@ -97,7 +97,7 @@ def test_how_much_could_not_be_decoded_is_noted_and_stored(tmp_path, errors, wha
     assert f"3 undecodable byte sequences were {what}" in events[0].notes
     assert f"val.txt: 1 undecodable byte sequence was {what}" in events[0].notes
     found = checkpoint.load(tmp_path / "a.npz")
-    assert (found.undecodable, found.settings["errors"]) == (3, errors)
+    assert (found.undecodable, found.settings["errors"]) == (4, errors), "in both texts"
     assert ("\ufffd" in map(chr, found.vocabulary.codes)), "there is one in the text itself"
     for other in {"strict", "replace", "skip"} - {errors}:
         with pytest.raises((CorpusError, UsageError), match=f"errors {errors} there, {other} now"
@@ -197,7 +197,7 @@ def test_processes_that_see_other_texts_or_settings_are_refused(shared_corpus, t
     assert not (tmp_path / "b.npz").exists()
 
 
-def test_what_one_process_cannot_read_is_refused_by_all(shared_corpus, tmp_path):
+def test_a_text_that_one_process_cannot_read_is_refused_by_all(shared_corpus, tmp_path):
     corpora = (shared_corpus, shared_corpus, tmp_path / "missing.txt")
     assert "missing.txt: no such file" in refused(3, corpora, tmp_path / "a.npz")
     (tmp_path / "bad.npz").write_bytes(b"no checkpoint")
@@ -214,3 +214,10 @@ def test_processes_on_one_machine_need_the_memory_of_all_of_them(
     again = prepared_in(ProcessGroup(Alone()), shared_corpus, tmp_path / "a.npz").memory
     assert again == needed
     assert "GB are free" in refused(2, shared_corpus, tmp_path / "a.npz")
+
+
+def test_patience_without_validation_gets_a_note(corpus, tmp_path):
+    note = "patience has no effect without validation"
+    assert note in prepared(corpus, tmp_path / "a.npz", val_fraction=0.0, patience=3).notes
+    for settings in ({"patience": 3}, {"val_fraction": 0.0}):
+        assert note not in prepared(corpus, tmp_path / "a.npz", **settings).notes

@@ -52,7 +52,7 @@ def test_a_run_resumes_where_it_was_killed_in_any_window_of_an_epoch(corpus, tmp
 
 
 @pytest.mark.parametrize("at", range(1, 19, 3))
-def test_stopped_at_any_step_and_resumed_equals_never_stopped(corpus, tmp_path, at):
+def test_a_run_stopped_at_any_step_and_resumed_equals_one_never_stopped(corpus, tmp_path, at):
     train(corpus, tmp_path / "whole.npz", dropout=0.2)
     signals = Signals()
     for event in loop.train(prepared(corpus, tmp_path / "parts.npz", dropout=0.2), signals):
@@ -66,7 +66,7 @@ def test_stopped_at_any_step_and_resumed_equals_never_stopped(corpus, tmp_path, 
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 4), (3, 1), (4, 2)])
-def test_stopped_in_some_processes_and_resumed_in_others_it_is_the_same_run(
+def test_a_run_resumes_with_another_number_of_processes(
     shared_corpus, tmp_path, before, after
 ):
     train_in(1, shared_corpus, tmp_path / "whole.npz", deterministic=True)
@@ -147,7 +147,7 @@ def refusal(corpus, out, **options):
     return message
 
 
-def test_what_differs_is_named_with_both_values_and_never_as_none(corpus, tmp_path):
+def test_differing_settings_are_named_with_both_values_and_never_as_none(corpus, tmp_path):
     out, unset = tmp_path / "a.npz", {"eval_every": None, "dropout": None, "seed": 2}
     train(corpus, out, **unset)
     assert "(eval_every 50 (default) there, 10 now)" in refusal(
@@ -161,11 +161,15 @@ def test_what_differs_is_named_with_both_values_and_never_as_none(corpus, tmp_pa
     assert "(eval_every 50 (default) there, 10 now)" in refusal(
         corpus, out, **unset | {"eval_every": 10})
     corpus.write_text(TEXT[1:])
-    assert "(eval_every at its default there, 10 now; the text differs)" in refusal(
+    assert "(eval_every default there, 10 now; the text differs)" in refusal(
         corpus, out, **unset | {"eval_every": 10})
+    train(corpus, tmp_path / "b.npz", **unset | {"eval_every": 10})
+    corpus.write_text(TEXT)
+    assert "(eval_every 10 there, 50 (default) now; the text differs)" in refusal(
+        corpus, tmp_path / "b.npz", **unset)
 
 
-def test_what_can_start_from_the_weights_of_another_run_is_told_how(corpus, tmp_path):
+def test_a_refusal_mentions_init_from_where_it_would_work(corpus, tmp_path):
     out = tmp_path / "a b.npz"
     train(corpus, out)
     start = f"-o NEW.npz to keep both (and --init-from '{out}' to start from its weights)"
@@ -182,7 +186,7 @@ def test_what_can_start_from_the_weights_of_another_run_is_told_how(corpus, tmp_
     assert start in refusal(corpus, out)
 
 
-def test_a_validation_text_that_comes_goes_or_differs_is_another_run(corpus, tmp_path):
+def test_a_validation_text_that_is_added_removed_or_changed_is_another_run(corpus, tmp_path):
     (tmp_path / "val.txt").write_text(TEXT[:80])
     train(corpus, tmp_path / "a.npz")
     assert "(--val now, none there)" in refusal(corpus, tmp_path / "a.npz", val=corpus)
@@ -190,6 +194,35 @@ def test_a_validation_text_that_comes_goes_or_differs_is_another_run(corpus, tmp
     assert "(--val there, none now)" in refusal(corpus, tmp_path / "b.npz")
     assert "(the validation text differs)" in refusal(
         corpus, tmp_path / "b.npz", val=tmp_path / "val.txt")
+
+
+def test_a_validation_fraction_is_no_setting_of_a_run_with_a_validation_text(corpus, tmp_path):
+    (tmp_path / "val.txt").write_text(TEXT[:80])
+    val, note = tmp_path / "val.txt", "val_fraction has no effect with --val"
+    first = train(corpus, tmp_path / "a.npz", val=val, val_fraction=0.2, steps=10)[0]
+    train(corpus, tmp_path / "b.npz", val=val, steps=10)
+    assert note in first.notes
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    run = checkpoint.load(tmp_path / "a.npz")
+    assert run.settings["val_fraction"] is None and "val_fraction" not in run.explicit
+    assert note not in prepared(corpus, tmp_path / "a.npz", val=val).notes, "no other run"
+    # Earlier versions stored it.
+    run.settings["val_fraction"] = 0.2
+    run.explicit.append("val_fraction")
+    checkpoint.save(tmp_path / "a.npz", run)
+    assert prepared(corpus, tmp_path / "a.npz", val=val).config.val_fraction is None
+    assert prepared(corpus, tmp_path / "a.npz", val=val, val_fraction=0.3).resumed
+    train(corpus, tmp_path / "c.npz", val_fraction=0.2, steps=10)
+    assert "(val_fraction 0.2 there, not used with --val now; --val now, none there)" in refusal(
+        corpus, tmp_path / "c.npz", val=val)
+    assert "(val_fraction not used with --val there, 0.2 now; --val there" in refusal(
+        corpus, tmp_path / "b.npz", val_fraction=0.2)
+
+
+def test_truth_values_in_a_refusal_are_those_of_a_config_file(corpus, tmp_path):
+    train(corpus, tmp_path / "a.npz", steps=5)
+    assert "(deterministic false (default) there, true now)" in refusal(
+        corpus, tmp_path / "a.npz", deterministic=True)
 
 
 def test_with_borders_a_text_divided_differently_is_another_run(library, tmp_path):
@@ -268,7 +301,25 @@ def test_overwrite_starts_a_new_run(corpus, tmp_path):
     assert (start.step, start.continued) == (0, False)
 
 
-def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_path):
+def test_overwrite_replaces_checkpoints_alone(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("a text")
+    with pytest.raises(UsageError, match=r"other\.txt is not a charrnn checkpoint, and --overwrite "
+                                         "replaces nothing else: choose another file with -o"):
+        prepared(corpus, other, overwrite=True)
+    with pytest.raises(CheckpointError, match="not a charrnn checkpoint; choose another file with"):
+        prepared(corpus, other)
+    assert other.read_text() == "a text"
+    train(corpus, tmp_path / "a.npz")
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"damaged or incomplete.*; choose another file"):
+        prepared(corpus, tmp_path / "a.npz")
+    (tmp_path / "empty.npz").touch()
+    for path in (tmp_path / "a.npz", tmp_path / "empty.npz"):
+        assert not prepared(corpus, path, overwrite=True).resumed
+
+
+def test_a_default_that_changed_between_versions_does_not_prevent_resuming(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     stored = checkpoint.load(tmp_path / "a.npz")
     stored.settings["clip_norm"] = 0.5  # what this file's version had as its default
@@ -276,11 +327,11 @@ def test_a_default_that_changed_between_versions_does_not_end_a_run(corpus, tmp_
     checkpoint.save(tmp_path / "a.npz", stored)
     run = prepared(corpus, tmp_path / "a.npz", steps=20)
     assert run.config.clip_norm == 0.5
-    with pytest.raises(UsageError, match=r"clip_norm 0\.5 \(default\) there, 1\.0 now"):
+    with pytest.raises(UsageError, match=r"clip_norm 0\.5 \(default\) there, 1 now"):
         prepared(corpus, tmp_path / "a.npz", steps=20, clip_norm=1.0)
 
 
-def test_a_resumed_run_is_shown_and_stored_with_the_settings_of_now(corpus, tmp_path):
+def test_a_resumed_run_is_shown_and_stored_with_its_current_settings(corpus, tmp_path):
     train(corpus, tmp_path / "a.npz", steps=10)
     start = train(corpus, tmp_path / "a.npz", steps=20, save_every=7)[0]
     assert (start.settings["steps"], start.settings["save_every"]) == (20, 7)
@@ -311,7 +362,7 @@ def test_weights_of_another_run_keep_old_characters_and_add_new_ones(corpus, tmp
     assert (new.progress.step, np.abs(new.moments).max()) == (0, 0)
 
 
-def test_with_the_weights_of_a_model_of_bytes_a_text_is_read_as_bytes(tmp_path):
+def test_with_byte_level_weights_a_text_is_read_as_bytes(tmp_path):
     (tmp_path / "a.bin").write_bytes(bytes(range(256)) * 4)
     (tmp_path / "b.txt").write_text("é中\n" * 50, encoding="utf-8")
     train(tmp_path / "a.bin", tmp_path / "a.npz", level="byte", steps=5)
@@ -340,3 +391,14 @@ def test_the_output_is_never_the_config_file(corpus, tmp_path):
                       config_file=str(settings))
     with pytest.raises(UsageError, match="would be replaced"):
         prepare(request)
+
+
+def test_a_damaged_checkpoint_may_be_replaced_and_another_file_may_not(corpus, tmp_path):
+    out = tmp_path / "a.npz"
+    train(corpus, out)
+    out.write_bytes(out.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="choose another file with -o, or use --overwrite"):
+        train(corpus, out)
+    out.write_bytes(b"another file")
+    with pytest.raises(CheckpointError, match=r"choose another file with -o$"):
+        train(corpus, out)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.errors import UsageError
 from charrnn.training.run import checkpoint_path
 
 
@@ -26,3 +27,9 @@ def test_a_checkpoint_is_named_by_out_or_after_the_text(tmp_path, monkeypatch, o
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.of.texts").mkdir()
     assert checkpoint_path(out, corpora) == Path(path)
+
+
+def test_a_checkpoint_cannot_go_to_standard_output():
+    with pytest.raises(UsageError, match="name a file with -o"):
+        checkpoint_path("-", ["a.txt"])
+    assert checkpoint_path("./-", ["a.txt"]) == Path("-")

@@ -35,13 +35,13 @@ def test_the_best_weights_are_those_of_the_best_validation(corpus, tmp_path):
     assert again == end.best_nats_per_char
 
 
-def test_validation_leaves_training_alone(corpus, tmp_path):
+def test_validation_does_not_change_training(corpus, tmp_path):
     few = of(Step, train(corpus, tmp_path / "a.npz", eval_every=1000, dropout=0.2))
     many = of(Step, train(corpus, tmp_path / "b.npz", eval_every=1, sample_every=1, dropout=0.2))
     assert [e.nats_per_char for e in few] == [e.nats_per_char for e in many]
 
 
-def test_a_file_can_be_validated_on(corpus, tmp_path):
+def test_a_separate_file_can_be_used_for_validation(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("the lazy fox; ÄÖ\n")
     events = train(corpus, tmp_path / "a.npz", val=other)
@@ -67,7 +67,7 @@ def test_the_training_loss_of_a_validation_is_the_mean_since_the_last_one(corpus
 
 
 @pytest.mark.parametrize("val", ["x", "th", "the"])
-def test_a_very_short_text_can_be_validated_on(corpus, tmp_path, val):
+def test_a_very_short_text_can_be_used_for_validation(corpus, tmp_path, val):
     (tmp_path / "val.txt").write_text(val)
     events = train(corpus, tmp_path / "a.npz", val=tmp_path / "val.txt")
     assert len(of(Eval, events)) == 3
@@ -109,7 +109,7 @@ def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
     assert [event.nats_per_char for event in of(Eval, events)] == [2.0, None, None]
     assert [event.improved for event in of(Eval, events)] == [True, False, False]
     text = validation_text(of(Eval, events)[1])
-    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert text.endswith(" bits/char, best 2.8854 bits/char")
     stored = checkpoint.load(tmp_path / "a.npz")
     assert (stored.progress.best_nats, stored.progress.best_step) == (2.0, 7)
@@ -119,9 +119,9 @@ def test_a_validation_that_overflows_is_reported_and_is_never_the_best(
 def test_a_first_validation_that_overflows_leaves_no_best(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(validation, "score_together", lambda *args: Score(1, math.nan, 0))
     events = train(corpus, tmp_path / "a.npz")
-    assert events[-1].best_nats_per_char is None
+    assert (events[-1].best_nats_per_char, events[-1].best_step) == (None, None)
     text = validation_text(of(Eval, events)[0])
-    assert text.startswith("validation overflowed: lower --learning-rate, training ")
+    assert text.startswith("validation overflowed (lower --learning-rate), training ")
     assert "best" not in text
     stored = checkpoint.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(stored.best.flat, stored.last.flat)
@@ -154,3 +154,19 @@ def test_states_that_overflow_are_detected_and_cause_no_warnings(corpus, tmp_pat
     for W in run.checkpoint.last.W_hh:
         W[:] = 3 * np.eye(len(W))
     assert "overflow" in loop.sample(run)
+
+
+def test_the_end_of_a_run_has_no_best_step_before_the_first_validation(corpus, tmp_path, capsys):
+    path = tmp_path / "a.npz"
+    killed_after(6, corpus, path, steps=20, save_every=5, eval_every=20)
+    display = TrainingDisplay(quiet=False)
+    events = train(corpus, path, steps=5, eval_every=20)
+    for event in events:
+        display.show(event)
+    end = events[-1]
+    assert (end.reason, end.best_nats_per_char, end.best_step) == ("already trained", None, None)
+    shown = capsys.readouterr().err
+    assert "already trained: 5 steps are done; not validated yet\n" in shown
+    assert "finite" not in shown
+    end = train(corpus, tmp_path / "b.npz", steps=5, val_fraction=0.0)[-1]
+    assert (end.best_nats_per_char, end.best_step) == (None, 5)

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from charrnn.cli import live_bar
-from charrnn.cli.live_bar import LiveBar
-from charrnn.cli.wrapping import columns
+from charrnn.api import live_bar
+from charrnn.api.live_bar import LiveBar
+from charrnn.text.wrapping import columns
 
 DETAILS = ["training 2.031 bits/char", "45,678 chars/s"]
 

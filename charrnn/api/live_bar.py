@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
-from charrnn.cli.console import stderr_width
-from charrnn.cli.format import duration
-from charrnn.cli.wrapping import columns
+from charrnn.system.terminal import stderr_width
+from charrnn.text.display import duration
+from charrnn.text.wrapping import columns
 
 if TYPE_CHECKING:
     Bar = tqdm[NoReturn]
@@ -41,7 +41,7 @@ class LiveBar(Bar):
         return about | {"ncols": width, "bar_format": self._format(width, about)}
 
     def _format(self, width: int, about: Any) -> str:
-        """The fullest form that fits: the graphic goes first, the percentage and the time never."""
+        """The fullest form that fits; the graphic is dropped first, percentage and time never."""
         if self.total is None:
             counted = f"{self.n:,} {self.unit}s"
             forms = [[counted, *self.details[:k]] for k in range(len(self.details), -1, -1)]
@@ -62,7 +62,7 @@ class LiveBar(Bar):
         return first_to_fit(forms, width)
 
     def _left(self, about: Any) -> float | None:
-        """The seconds that are set, else those at the mean speed; None before there is one."""
+        """``seconds_left`` if set, else an estimate from the mean speed; None before step 1."""
         assert self.total is not None
         done = self.n - about["initial"]
         if self.seconds_left is not None or not done:
@@ -89,6 +89,6 @@ class LiveBar(Bar):
 
 
 def first_to_fit(forms: Sequence[Sequence[str]], width: int) -> str:
-    """The first that is at most ``width`` wide, or else the last."""
+    """The first form that is at most ``width`` columns wide, else the last one."""
     texts = [", ".join(form) for form in forms]
     return next((text for text in texts if columns(text) <= width), texts[-1])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.cli.wrapping import columns, wrapped
+from charrnn.text.wrapping import columns, wrapped
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -54,11 +54,21 @@ def test_a_number_stays_with_its_unit():
     assert wrapped("change -0.0124 bits", 12) == "change\n  -0.0124\n  bits", "unless too long"
 
 
+@pytest.mark.parametrize(("text", "width", "expected"), [
+    ("6,000 steps of 64 x 32 characters", 30, "6,000 steps of\n  64 x 32 characters"),
+    ("settings: eval_every 100, steps 4,000", 24, "settings:\n  eval_every 100,\n  steps 4,000"),
+    ("dropout 0.02, weight decay 0.1; and", 30, "dropout 0.02, weight\n  decay 0.1; and"),
+    ("validation 2.1755 bits/char, new", 20, "validation\n  2.1755 bits/char,\n  new"),
+])
+def test_a_name_stays_with_its_number_and_a_product_in_one_piece(text, width, expected):
+    assert wrapped(text, width) == expected
+
+
 WORDS = st.text(st.sampled_from("abé模'\"1,(: "), max_size=80)
 
 
 @given(WORDS, st.integers(1, 40))
-def test_wrapping_loses_nothing_and_exceeds_the_width_by_single_words_alone(text, width):
+def test_wrapping_loses_nothing_and_exceeds_the_width_only_for_single_words(text, width):
     lines = wrapped(text, width).split("\n")
     assert [word for line in lines for word in line.split()] == text.split()
     for line in lines:

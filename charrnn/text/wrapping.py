@@ -7,8 +7,10 @@ import unicodedata
 
 # What is never broken: a command at the end of a line, which users copy; a word.
 WORD = r"(?<=: )charrnn [a-z].*$|\S+"
-# What is broken only if it does not fit in a line: a name in quotes; a number and its unit.
-PIECE = rf"""'[^']*'\S*|"[^"]*"\S*|\(?[-+]?\d(?:[\d.,]*\d)? \S+|{WORD}"""
+# What is broken only if it does not fit in a line: a name in quotes; a number and its unit, such as
+# 273 steps or 64 x 32 characters; a setting and its number, such as dropout 0.02.
+PIECE = rf"""'[^']*'\S*|"[^"]*"\S*|\(?[-+]?\d(?:[\d.,]*\d)? (?:x \d\S* )?\S+""" \
+    rf"""|[a-z_]+ [-+]?\d\S*(?:(?<=[,;:)])(?=\s)|$)|{WORD}"""
 
 
 def columns(text: str) -> int:
@@ -45,7 +47,7 @@ def _wrapped_line(line: str, width: int) -> str:
 
 
 def _words(line: str, width: int) -> list[str]:
-    """The pieces of a line, each with the spaces before it; of longer pieces, the words."""
+    """The pieces of a line, each with the spaces before it; wider ones are split into words."""
     words, at = [], 0
     piece, word = (re.compile(rf"\s*(?:{pattern})") for pattern in (PIECE, WORD))
     while match := piece.match(line, at):

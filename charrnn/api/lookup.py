@@ -1,0 +1,126 @@
+"""Checkpoints by name: where the ending or the folder may be left out, and the newest one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from charrnn.errors import UsageError
+
+SEPARATORS = ("/", os.sep)  # either ends the name of a folder
+SIMILAR = 0.75  # ratio of difflib from which on the name of a file is similar to another
+
+
+def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Path:
+    """The file that ``name`` means; a folder is returned as it is, and so is what cannot be read.
+
+    A name may lack the ending .npz and, if it has no folder of its own, the folder checkpoints/.
+    A name that ends in a slash is always a folder. Raises UsageError if there is nothing, with
+    ``source`` at the beginning and a similar name or ``advice`` at the end, and if the name is
+    both that of a checkpoint and that of a folder of checkpoints.
+    """
+    name = str(name)
+    path, is_folder = Path(name), name.endswith(SEPARATORS)
+    if is_folder and not os.path.isdir(path):
+        raise UsageError(f"{source}{name}: no such folder")
+    found = None if is_folder else named_file(name, source)
+    if found is not None:
+        if os.path.isdir(path) and checkpoints_in(path):
+            raise UsageError(f"{source}{name}: there are checkpoints in the folder {path}/, and "
+                             f"there is {found}: name one of the two")
+        return found
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{source}{name}: no such checkpoint"
+                         f"{similar_checkpoint(name) or advice}") from None
+    except (OSError, ValueError):
+        pass  # the loader reports it
+    return path
+
+
+def named_file(name: str, source: str = "") -> Path | None:
+    """The file that a name means, as it is or completed; None if there is none.
+
+    ``source`` is where the name comes from, for the messages.
+    """
+    path, found = Path(name), list[Path]()
+    files = [path, path.with_name(f"{path.name}.npz") if path.name else path]
+    if is_bare(name):
+        files += ["checkpoints" / file for file in files]
+    for each in files:
+        if os.path.exists(each) and not os.path.isdir(each):
+            found.append(each)
+        elif os.path.islink(each) and not os.path.exists(each) and not found:
+            raise UsageError(f"{source}{each}: {dead_link(each)}")
+    if found[1:] and found[0].suffix != ".npz" and not is_checkpoint(str(found[0])):
+        raise UsageError(f"{source}{name}: it is not a checkpoint; did you mean {found[1]}?")
+    return found[0] if found else None
+
+
+def is_bare(name: str) -> bool:
+    """Whether a name has no folder, so that checkpoints/ may be added to it."""
+    return not any(separator in name for separator in SEPARATORS)
+
+
+def similar_checkpoint(name: str) -> str:
+    """The hint at a checkpoint with a similar name; empty if there is none."""
+    import difflib  # needed only for a missing file
+
+    path = Path(name)
+    folders = [Path("checkpoints"), Path()] if is_bare(name) else [path.parent]
+    found = {file.stem: file for folder in folders for _, file in checkpoints_in(folder)}
+    close = difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
+    if not close:
+        return ""
+    return f"; did you mean {found[close[0]].name if is_bare(name) else found[close[0]]}?"
+
+
+def dead_link(path: Path) -> str:
+    """How a message names a link whose target does not exist."""
+    return f"a link to a file that does not exist ({os.readlink(path)})"
+
+
+def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
+    """The checkpoint in a folder that was written last.
+
+    Raises UsageError if there is none, and if the newest is a link whose target does not exist:
+    another checkpoint is probably not the one that is wanted.
+    """
+    found = checkpoints_in(folder)
+    if not found:
+        raise UsageError(f"there is no checkpoint in {folder}/: train one, or name one with -m")
+    newest = max(found)[1]
+    if not os.path.exists(newest):
+        raise UsageError(f"{newest}, the newest checkpoint, is {dead_link(newest)}: name a "
+                         "checkpoint with -m")
+    return newest
+
+
+def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
+    """The checkpoints in a folder, by their names, with the times at which they were written.
+
+    Links whose targets do not exist are among them, but no hidden files: some programs put one
+    beside each file.
+    """
+    found = []
+    for path in folder.glob("[!.]*.npz"):
+        with suppress(OSError):
+            about = path.stat() if os.path.exists(path) else path.lstat()
+            if stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode):
+                found.append((about.st_mtime_ns, path))
+    return found
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return start.startswith(b"PK") and b"meta.npy" in start

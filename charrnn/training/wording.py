@@ -1,0 +1,27 @@
+"""What is said of some events, by ``charrnn train`` and by ``charrnn.train``."""
+
+from __future__ import annotations
+
+from charrnn.text.display import count
+from charrnn.training.events import End, Sample
+
+
+def sample_text(event: Sample) -> str:
+    """A sample of the model, marked as one."""
+    return "\n".join(f"  | {row}" for row in event.text.split("\n"))
+
+
+def end_text(event: End) -> str:
+    """Why the run has ended, and after how many steps."""
+    if event.reason == "done":
+        return f"done: {count(event.steps, 'step')}"
+    of = f"step {event.step:,} of {event.steps:,}"
+    if event.reason == "stopped":
+        return f"stopped after {of}; run the same command to resume"
+    if event.reason == "patience":
+        return f"stopped early after {of}: patience ran out without a new best"
+    assert event.reason == "already trained"
+    if event.step < event.steps:
+        return f"already trained: patience ran out at {of}"
+    more = f"; the budget is {event.steps:,}" if event.step > event.steps else ""
+    return f"already trained: {count(event.step, 'step')} are done{more}"
