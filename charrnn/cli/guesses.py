@@ -36,7 +36,7 @@ OPTIONS = {
     "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
 }
-KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
+KINDS_OF_MODEL = ("arch", "architecture", "cell_type", "model", "model_type", "rnn_type")
 NARROW = 66  # columns up to which the help leaves more room for its second column
 
 
@@ -128,8 +128,8 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
         name = next((word for word in typed if len(word) > 2), name)
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
     if word in KINDS_OF_MODEL and "--hidden-size" in known:
-        return (f"No such option: {name}; there is one kind of model, whose size --hidden-size and "
-                "--layers set; -o names the checkpoint")
+        return (f"No such option: {name}; --cell chooses rnn, gru or lstm, --hidden-size and "
+                "--layers set the size, and -o names the checkpoint")
     meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
     begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]
     if meant or len(begun) == 1:
