@@ -12,6 +12,10 @@ from charrnn.nn.cells.gates import gate_scale, sigmoid_from_tanh
 from charrnn.nn.cells.gru import Gru
 from charrnn.nn.cells.lstm import Lstm
 from charrnn.nn.cells.rnn import orthogonal
+from charrnn.nn.loss import cross_entropy
+from charrnn.nn.network import Activations, backward, forward
+from charrnn.nn.optimizers import clip, sgd
+from charrnn.nn.parameters import Architecture, Parameters, initialize
 
 B, H = 3, 4
 CELLS = {"gru": (Gru(), gated_cells.Gru("tanh")), "lstm": (Lstm(), gated_cells.Lstm("tanh"))}
@@ -91,6 +95,34 @@ def test_initial_weights_are_orthogonal_in_each_block(cell, naive):
     if isinstance(cell, Lstm):
         expected[16:32] = 1  # the forget gate
     np.testing.assert_array_equal(b_h, expected)
+
+
+# Computed by the naive cells of gated_cells, with the same clipping and momentum.
+PINNED = {
+    "gru": [2.051426223759, 2.066350130690, 2.018754250265, 1.954517340104, 1.876764422237,
+            1.794237165363, 1.716053720136, 1.649494237310, 1.596210394283, 1.554038650440],
+    "lstm": [1.804076194021, 1.800211767946, 1.812568147873, 1.813707774644, 1.799474990052,
+             1.775919356675, 1.747803500805, 1.718249152231, 1.689368323025, 1.662583202545],
+}
+
+
+@pytest.mark.parametrize("kind", PINNED)
+def test_the_first_ten_losses_never_change(kind):
+    T, V, rng = 5, 6, np.random.default_rng(7)
+    arch = Architecture(V, H, 2, dtype="float64", cell_type=kind)
+    params = initialize(arch, rng)
+    params.flat += rng.normal(0, 0.3, arch.size)
+    x, y = rng.integers(0, V, (2, T, B))
+    state = rng.normal(0, 0.5, (B, arch.state_size))
+    activations, grad = Activations(arch, T, B), Parameters(arch)
+    moments, losses = np.zeros((1, arch.size)), []
+    for number in range(1, 11):
+        logits, state = forward(params, x, state, activations)
+        losses.append(cross_entropy(logits, y))
+        backward(params, x, logits, activations, grad)
+        clip(grad.flat, 1.0, 0.0)
+        sgd(params.flat, grad.flat, moments, number, 0.1)
+    np.testing.assert_allclose(losses, PINNED[kind], rtol=0, atol=1e-9)
 
 
 def test_the_sigmoid_is_exact_at_both_ends_and_in_the_middle():
