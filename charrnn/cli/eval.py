@@ -136,6 +136,7 @@ def evaluate(
     if baselines and train_text is not None:
         chosen = choose_decoding(model, [train_text], encoding, errors, messages, beside=True)
         counted = model.read([train_text], True, chosen)
+        messages += [f"note: {note}" for note in counted.notes]
         messages += [f"note: {counted.name}: {note}" for note in
                  undecodable_note(counted.undecodable, chosen.errors)]
         output.note()

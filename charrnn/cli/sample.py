@@ -116,6 +116,7 @@ def sample(
         beside = prime_file is not None
         chosen = choose_decoding(model, [novelty], encoding, errors, messages, beside)
         text = model.read([novelty], decoding=chosen, mark_unknown=True)
+        messages += [f"note: {note}" for note in text.notes]
         messages += [f"note: {text.name}: {note}" for note in
                  undecodable_note(text.undecodable, chosen.errors)]
     stop_ids = encoded("--stop", stop, model.encode_stop, messages) if stop else None

@@ -29,7 +29,7 @@ ONLY_BYTES = "only a model trained with --level byte can read it"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
 CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text file")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
-ZEROS = Kind("no text: it begins with zero bytes, like an empty tar archive", ONLY_BYTES, False)
+ZEROS = Kind("an empty tar archive, or other data that begins with zero bytes", ONLY_BYTES, False)
 PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
 # The first file in the zip archive of a document, with the contents that follow its name.
 IN_DOCUMENTS = re.compile(rb"\[Content_Types\]\.xml|mimetypeapplication/|"

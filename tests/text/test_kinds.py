@@ -88,7 +88,7 @@ FILES = {
     "ustar": (lambda _: tarred(tarfile.USTAR_FORMAT), "tar -xf"),
     "old tar": (lambda _: old_tar(), "tar -xf"),
     "old tar with a signed checksum": (lambda _: old_tar(signed=True), "tar -xf"),
-    "empty tar": (lambda _: bytes(10240), "like an empty tar archive"),
+    "empty tar": (lambda _: bytes(10240), "an empty tar archive, or other data"),
     "gzip": (lambda _: gzip.compress(b"text"), "gunzip"),
     "xz": (lambda _: lzma.compress(b"text"), "unxz"),
     "bzip2": (lambda _: bz2.compress(b"text"), "bunzip2"),
