@@ -19,7 +19,7 @@ def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Pat
 
     A name may lack the ending .npz and, if it has no folder of its own, the folder checkpoints/.
     A name that ends in a slash is always a folder. Raises UsageError if there is nothing, with
-    ``source`` at the beginning and a similar name and ``advice`` at the end, and if the name is
+    ``source`` at the beginning and ``advice`` and a similar name at the end, and if the name is
     both that of a checkpoint and that of a folder of checkpoints.
     """
     name = str(name)
@@ -36,7 +36,7 @@ def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Pat
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{source}{name}: no such checkpoint"
-                         f"{similar_checkpoint(name)}{advice}") from None
+                         f"{advice}{similar_checkpoint(name)}") from None
     except (OSError, ValueError):
         pass  # the loader reports it
     return path

@@ -186,8 +186,8 @@ def test_a_prime_given_as_a_checkpoint_gets_the_option(home):
     advice = "; to start from a text: charrnn sample --prime 'Once upon'"
     assert f"Once upon: no such checkpoint{advice}" in one_line(
         run_charrnn("sample", "Once upon", cwd=home), 2)
-    similar = "; did you mean checkpoints/corpus.npz?; to start from a text: charrnn sample --prime"
-    assert f"corpsu: no such checkpoint{similar} corpsu" in one_line(
+    more = "; to start from a text: charrnn sample --prime corpsu; did you mean checkpoints/corpus"
+    assert f"corpsu: no such checkpoint{more}.npz?" in one_line(
         run_charrnn("sample", "corpsu", cwd=home), 2)
     assert f"not 2: Once upon{advice}" in one_line(
         run_charrnn("sample", "Once", "upon", cwd=home), 2)
