@@ -236,14 +236,11 @@ class LoadedModel:
         prefix = sampling.PrimeReader(self.parameters)
         prefix.read(self.start)
         again: list[ndarray] = []  # the prime, if it is needed more than once
-        try:
-            for ids in prime:
-                yield Piece(0, ids, True)
-                if count > 1:
-                    again.append(ids)
-                prefix.read(ids)
-        except CorpusError as error:
-            raise UsageError(f"the prime: {error}") from None
+        for ids in prime:
+            yield Piece(0, ids, True)
+            if count > 1:
+                again.append(ids)
+            prefix.read(ids)
         pieces = sampling.samples(
             self.parameters, prefix, count=count, length=length, seed=seed,
             temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, threads=threads,
@@ -278,17 +275,21 @@ class LoadedModel:
         decoding = decoding or self.decoding_of(paths)
         text = self.read(paths, skip_unknown, decoding)
         if notes is not None:
-            notes += undecodable_note(text.undecodable, decoding.errors)
+            notes += [*text.notes, *undecodable_note(text.undecodable, decoding.errors)]
         name, part = text.name, self.part(text)
         source, compared = f"The beginning of {name}.", []
-        if self.trained_on(text) and not self.checkpoint.origin["val"]:
-            validation = self.part(text, "val")
-            if len(validation) == 0:
+        validated_on = self.checkpoint.origin["val"]
+        if self.trained_on(text):
+            validation = None if validated_on else self.part(text, "val")
+            if not validation:
                 source = f"The beginning of {name}; the model was trained on all of it."
             else:
                 part, source = validation, f"The beginning of the validation part of {name}."
                 rows = self.baselines(self.part(text, "train").ids, part)
                 compared = [(name, nats) for name, nats in rows if name in REPORTED]
+        elif text.digest == validated_on:
+            source = (f"The beginning of {name}, the validation text, which was used to choose "
+                      "the best weights.")
         if len(part) == 0:
             raise CorpusError(f"{text.name}: there is nothing to score")
         return page(self.checkpoint, self.path, part, source, compared)

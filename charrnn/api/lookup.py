@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Pat
 
     A name may lack the ending .npz and, if it has no folder of its own, the folder checkpoints/.
     A name that ends in a slash is always a folder. Raises UsageError if there is nothing, with
-    ``source`` at the beginning and a similar name or ``advice`` at the end, and if the name is
+    ``source`` at the beginning and ``advice`` and a similar name at the end, and if the name is
     both that of a checkpoint and that of a folder of checkpoints.
     """
     name = str(name)
@@ -35,7 +36,7 @@ def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Pat
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{source}{name}: no such checkpoint"
-                         f"{similar_checkpoint(name) or advice}") from None
+                         f"{advice}{similar_checkpoint(name)}") from None
     except (OSError, ValueError):
         pass  # the loader reports it
     return path
@@ -72,10 +73,9 @@ def similar_checkpoint(name: str) -> str:
     path = Path(name)
     folders = [Path("checkpoints"), Path()] if is_bare(name) else [path.parent]
     found = {file.stem: file for folder in folders for _, file in checkpoints_in(folder)}
-    close = difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
-    if not close:
-        return ""
-    return f"; did you mean {found[close[0]].name if is_bare(name) else found[close[0]]}?"
+    close = (difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
+             or difflib.get_close_matches(path.stem, found, 1, SIMILAR))
+    return f"; did you mean {shlex.quote(str(found[close[0]]))}?" if close else ""
 
 
 def dead_link(path: Path) -> str:

@@ -139,8 +139,7 @@ def _value(key: str, value: Any) -> Value:
     try:
         return parse(key, text)
     except UsageError as error:
-        hint = "; did you mean skip?" if (key, text) == ("errors", "ignore") else ""
-        raise UsageError(f"{key}: {error}{hint}") from None
+        raise UsageError(f"{key}: {error}") from None
 
 
 class Interrupts(Signals):

@@ -21,6 +21,7 @@ from charrnn.cli.eval_checks import check_combination, training_note
 from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
+    Choice,
     choose_decoding,
     encoding_option,
     errors_option,
@@ -62,7 +63,7 @@ class Output(NamedTuple):
 @click.command("eval", cls=Command)
 @click.argument("text", nargs=-1, required=True, type=TEXTS)
 @checkpoint_option
-@click.option("--split", type=click.Choice(["all", "train", "val"]), default=None,
+@click.option("--split", type=Choice(["all", "train", "val"]), default=None,
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")
 @unknown_option
@@ -126,12 +127,16 @@ def evaluate(
             "it has no validation part; the model was trained on all of it")))
     if split in (None, "all"):
         messages += training_note(model, whole, len(whole))
-    messages += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
+    where = " in the whole text" if split in ("train", "val") else ""
+    messages += [f"note: {note}" for note in whole.notes]
+    messages += [f"note: {note}{where}" for note in
+                 undecodable_note(whole.undecodable, chosen.errors)]
     output.note()
     counted = None
     if baselines and train_text is not None:
         chosen = choose_decoding(model, [train_text], encoding, errors, messages, beside=True)
         counted = model.read([train_text], True, chosen)
+        messages += [f"note: {note}" for note in counted.notes]
         messages += [f"note: {counted.name}: {note}" for note in
                  undecodable_note(counted.undecodable, chosen.errors)]
         output.note()

@@ -15,7 +15,9 @@ from charrnn.cli.guesses import Command
 from charrnn.config.parsing import (
     NUMBER,
     check_spelling,
+    nearest,
     parse,
+    quoted,
     range_in_words,
     whole_number,
 )
@@ -135,6 +137,16 @@ class WholeNumber(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]
+    """One of a few words; another one gets the nearest as a hint."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            hint = nearest(value.lower(), self.choices)
+            self.fail(f"{quoted(value)} is not one of {', '.join(self.choices)}{hint}", param, ctx)
+        return value
+
+
 class Number(click.ParamType):  # type: ignore[type-arg]
     """A finite number in a range; ``above`` itself is excluded."""
 
@@ -162,7 +174,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 
 def unknown_option(command: Any) -> Any:
     return click.option(
-        "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
+        "--unknown", type=Choice(["error", "skip"]), default="error", show_default=True,
         help="What to do with characters that the model does not know. If it was trained with "
         "--min-count, it reads them as U+FFFD.",
     )(command)

@@ -18,7 +18,7 @@ from charrnn.text.display import duration, printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.pace import Pace
 from charrnn.training.processes import workers
-from charrnn.training.wording import end_text, sample_text
+from charrnn.training.wording import end_text, sample_text, steps_done
 
 if TYPE_CHECKING:
     from charrnn.api.live_bar import LiveBar
@@ -76,7 +76,7 @@ class TrainingDisplay:
         """What a real run would print after the first lines."""
         if event.continued:
             done = 0 < event.steps <= event.step
-            self.line(f"already trained: {counted(event.step, 'step')} are done" if done
+            self.line(f"already trained: {steps_done(event.step)}" if done
                       else f"would resume after step {event.step:,}")
 
     def step(self, event: Step) -> None:

@@ -131,7 +131,7 @@ def range_in_words(
     if above > -math.inf:
         words.append(f"above {above:g}")
     if high < math.inf:
-        words.append(f"at most {high}")
+        words.append(f"at most {high if isinstance(high, int) else format(high, 'g')}")
     if below < math.inf:
         words.append(f"below {below:g}")
     return " and ".join(words)

@@ -17,11 +17,19 @@ class Kind(NamedTuple):
     container: bool = True  # whether it contains files or compressed data
 
 
+def unpacking(command: str, ending: str = "") -> str:
+    """How to unpack a file whose name may have any ending, which most programs refuse."""
+    rename = f"rename it to end in {ending}, or " * bool(ending)
+    return f"{rename}unpack it with {command} < FILE > TEXT"
+
+
 PLAIN_TEXT = "save it as plain text, or convert it with pandoc -t plain"
+SAVE_IT = "save it as plain text in the program that wrote it"  # pandoc reads no .doc, .xls
 ONLY_BYTES = "only a model trained with --level byte can read it"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
 CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text file")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
+ZEROS = Kind("an empty tar archive, or other data that begins with zero bytes", ONLY_BYTES, False)
 PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
 # The first file in the zip archive of a document, with the contents that follow its name.
 IN_DOCUMENTS = re.compile(rb"\[Content_Types\]\.xml|mimetypeapplication/|"
@@ -29,12 +37,10 @@ IN_DOCUMENTS = re.compile(rb"\[Content_Types\]\.xml|mimetypeapplication/|"
 BEGINNINGS = {
     b"PK\3\4": Kind("a zip archive", "unpack it with unzip"),
     b"PK\5\6": Kind("an empty zip archive", "name a text file"),
-    b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or name a file that "
-                          "ends in .gz"),
-    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or give it a name that ends in "
-                        ".xz"),
-    b"(\xb5/\xfd": Kind("compressed with zstd", "unpack it with zstd -d"),
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", PLAIN_TEXT,
+    b"\x1f\x8b\x08": Kind("compressed with gzip", unpacking("gunzip", ".gz")),
+    b"\xfd7zXZ\0": Kind("compressed with xz", unpacking("unxz", ".xz")),
+    b"(\xb5/\xfd": Kind("compressed with zstd", unpacking("zstd -dc")),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", SAVE_IT,
                                               container=False),
     b"SQLite format 3\0": Kind("an SQLite database", "export its text with sqlite3", False),
     b"\x7fELF": Kind("a program (ELF)", ONLY_BYTES, container=False),
@@ -42,8 +48,8 @@ BEGINNINGS = {
     b"\xff\xd8\xff": Kind("a JPEG image", ONLY_BYTES, container=False),
     b"Rar!\x1a\7": Kind("a RAR archive", "unpack it with unrar"),
     b"7z\xbc\xaf\x27\x1c": Kind("a 7z archive", "unpack it with 7z x"),
-    b"\4\"M\x18": Kind("compressed with lz4", "unpack it with unlz4"),
-    b"]\0\0": Kind("compressed with lzma", "unpack it with unlzma"),
+    b"\4\"M\x18": Kind("compressed with lz4", unpacking("lz4 -dc")),
+    b"]\0\0": Kind("compressed with lzma", unpacking("unlzma")),
     b"\x93NUMPY": Kind("a NumPy array", ONLY_BYTES, container=False),
     b"{\\rtf1": Kind("an RTF document", PLAIN_TEXT, container=False),
 }
@@ -73,6 +79,8 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
     The name only shows whether compressed data is an archive.
     """
     found = _by_head(head)
+    if len(head) >= HEAD and not any(head[:HEAD]):
+        return ZEROS
     if _is_tar(head) or (found and name.lower().endswith(PACKED_ARCHIVES)):
         return TAR
     return found
@@ -80,8 +88,7 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
 
 def _by_head(head: bytes) -> Kind | None:
     if BZIP2.match(head):
-        return Kind("compressed with bzip2", "unpack it with bunzip2, or give it a name that ends "
-                    "in .bz2")
+        return Kind("compressed with bzip2", unpacking("bunzip2", ".bz2"))
     if PDF.match(head):
         return Kind("a PDF file", "extract its text with pdftotext", container=False)
     for beginning, kind in BEGINNINGS.items():
@@ -102,8 +109,11 @@ def _is_tar(head: bytes) -> bool:
     if len(head) < HEAD or not head[0]:
         return False
     digits = head[148:156].strip(b" \0")
-    expected = sum(head[:148]) + 8 * ord(" ") + sum(head[156:HEAD])
-    return re.fullmatch(rb"[0-7]{1,7}", digits) is not None and int(digits, 8) == expected
+    summed = head[:148] + b" " * 8 + head[156:HEAD]
+    unsigned = sum(summed)
+    signed = unsigned - 256 * sum(byte > 127 for byte in summed)  # as some old programs add bytes
+    return (re.fullmatch(rb"[0-7]{1,7}", digits) is not None
+            and int(digits, 8) in (unsigned, signed))
 
 
 def marked_encoding(head: bytes) -> str | None:
@@ -143,6 +153,11 @@ def advice(data: bytes) -> str | None:
     perhaps = ("latin-1, iso8859-2, cp1250 or mac-roman" if few else
                "cp1251, koi8-r, gb18030 or shift_jis")
     return f"name the right --encoding (perhaps {perhaps})"
+
+
+def is_stray(data: bytes) -> bool:
+    """Whether almost all of a text is ASCII, so that its other bytes are probably damage."""
+    return sum(byte > 127 for byte in data[:LOOKED_AT]) * 500 < len(data[:LOOKED_AT])
 
 
 def guessed_encoding(data: bytes) -> str | None:

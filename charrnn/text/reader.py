@@ -157,7 +157,10 @@ def read(
         found = cache.load(known)
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
-            return text_from_facts(display_name(paths), vocabulary, *found)
+            ids, facts = found
+            if vocabulary.level == "char":  # notes on characters are for those who train
+                facts = {**facts, "notes": []}
+            return text_from_facts(display_name(paths), vocabulary, ids, facts)
     stream = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy, errors)
     store = Store(folder, files)
     begins: list[int] = []

@@ -313,14 +313,17 @@ def test_a_folder_given_with_out_gets_the_checkpoint(tmp_path):
     assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
 
 
-def test_a_checkpoint_without_the_ending_npz_is_written_and_found_as_it_is_named(tmp_path):
+def test_a_new_checkpoint_named_without_an_ending_gets_npz_and_an_old_one_resumes(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     command = ["train", "a.txt", *TINY, "--steps", "3", "-o", "model"]
     assert run_charrnn(*command, cwd=tmp_path).returncode == 0
     assert b"already trained" in run_charrnn(*command, cwd=tmp_path).stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model.npz"}
+    (tmp_path / "model.npz").rename(tmp_path / "model")  # as earlier versions wrote it
+    assert b"already trained" in run_charrnn(*command, cwd=tmp_path).stderr
     sample = ["sample", "--length", "5", "-m", "model"]
     assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model"}
 
 
 def test_a_refused_run_shows_how_to_start_from_the_weights(home):
