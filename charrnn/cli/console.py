@@ -25,7 +25,7 @@ class ReaderGone(Exception):
 def say(text: str) -> None:
     """Print a message for people on standard error, control characters made visible.
 
-    On a terminal it is wrapped to the width; elsewhere it stays on one line, for ``grep``.
+    On a terminal it is wrapped to the width; otherwise it stays on one line, for ``grep``.
     """
     from charrnn.text.display import printable  # --help needs this module but not those
     from charrnn.text.wrapping import wrapped

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.text.reader import TextStream
     from charrnn.text.split import Split
 
-LINES = 512  # that --per-line scores together at most
+LINES = 512  # most lines that --per-line scores together
 
 
 class Output(NamedTuple):
@@ -75,7 +75,7 @@ class Output(NamedTuple):
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as colored text, elsewhere in "
+              help="Show the bits of each character: on a terminal as colored text, otherwise in "
               "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
               "character).")
 @click.option("--baselines", is_flag=True,
@@ -157,7 +157,7 @@ def score_whole(
     blocks: Iterable[Scored]
     if dynamic:
         blocks = model.evaluate_dynamically(part)
-        if not (output.quiet or (surprisal and stdout_is_terminal())):  # it shows the progress
+        if not (output.quiet or (surprisal and stdout_is_terminal())):  # the text shows progress
             blocks = scoring_bar(blocks, len(part))
     elif split == "all":  # as a stream: how the text is shown makes no difference
         blocks = model.score_text(text, threads)
@@ -192,7 +192,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     with listening() as signals:
         try:
             with running_score(model.vocabulary.level) as show:
-                # If a signal comes during the wait for more, what was read is still scored.
+                # If a signal arrives while waiting for input, the text so far is still scored.
                 blocks = model.score_stream(until_stopped(stream, signals), threads)
                 for block in check_finite(blocks, stream.name):
                     output.note()

@@ -37,7 +37,7 @@ OPTIONS = {
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
 }
 KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
-NARROW = 66  # columns up to which the help leaves more room for its second column
+NARROW = 66  # up to this width, the help has more room for its second column
 
 
 class Formatter(click.HelpFormatter):
@@ -128,8 +128,8 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
         name = next((word for word in typed if len(word) > 2), name)
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
     if word in KINDS_OF_MODEL and "--hidden-size" in known:
-        return (f"No such option: {name}; there is one kind of model, whose size --hidden-size and "
-                "--layers set; -o names the checkpoint")
+        return (f"No such option: {name}; there is only one kind of model; --hidden-size and "
+                "--layers set its size, and -o names the checkpoint")
     meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
     begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]
     if meant or len(begun) == 1:
@@ -173,7 +173,7 @@ def similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     close = [each for each in names if each.startswith(f"{name}.")]
-    if not close:  # the endings alone make no names similar
+    if not close:  # an equal ending does not make names similar
         stems = {os.path.splitext(each)[0]: each for each in reversed(names[:10_000])}
         stem = os.path.splitext(name)[0]
         close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]

@@ -33,7 +33,7 @@ else:
 
 
 class FileName(click.Path):
-    """The name of a file or folder; an empty one, as of a variable without a value, is refused."""
+    """The name of a file or folder; an empty one, as from an unset variable, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":

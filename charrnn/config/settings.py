@@ -180,7 +180,7 @@ def shown(value: Value) -> str:
 
 
 def as_option(key: str, value: str) -> str:
-    """The option that sets ``key`` to a value, which is spelled as for a shell."""
+    """The option that sets ``key`` to ``value``, which is already quoted for a shell."""
     if TYPES[key] is bool:
         return option_name(key) if value == "true" else option_name("no_" + key)
     return f"{option_name(key)} {value}"

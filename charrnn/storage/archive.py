@@ -198,7 +198,7 @@ def reading(path: Path) -> Iterator[Reader]:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise UsageError if a file has content and is not an archive of ``write``, even damaged."""
+    """Raise UsageError unless a file is empty or was written by ``write``; it may be damaged."""
     try:
         with open_regular(path, follow=True) as file:
             start = file.read(4096)

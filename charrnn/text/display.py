@@ -38,7 +38,7 @@ def quoted(text: str) -> str:
 
 
 def describe(code: int) -> str:
-    """A code point in a form that people recognise: 'e' (U+0065), or its name."""
+    """A code point in a form that people recognize: 'e' (U+0065), or its name."""
     import unicodedata  # only where a character is named
 
     character = chr(code)
@@ -52,7 +52,7 @@ def count(number: int, noun: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in its two largest units, such as 3 min 20 s; None is not known yet."""
+    """A time in its two largest units, such as 3 min 20 s; ? if it is not known yet."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

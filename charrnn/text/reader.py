@@ -90,7 +90,7 @@ class TextStream:
             yield batch
 
     def _arriving(self) -> Iterator[Line | None]:
-        """The lines, and None wherever more of a pipe must be read, which may take long."""
+        """The lines; None before each read from a pipe, which may take long."""
         for path in files_of(self.paths):
             is_pipe = path == "-" or not os.path.isfile(path)
             number = 1

@@ -99,8 +99,8 @@ class Vocabulary:
                 f"unicodedata.normalize({form!r}, text){rest}")
 
     def known_form(self, codes: ndarray) -> Form | None:
-        """The Unicode normal form, NFC or NFD, of ``codes`` that has the fewest unknown characters;
-        None if neither has fewer than ``codes``."""
+        """The Unicode normal form, NFC or NFD, in which ``codes`` have the fewest unknown
+        characters; None if neither has fewer than ``codes`` themselves."""
         if self.level == "byte":
             return None
         unknown = {form: self.unknown(_normalized(codes, form)) for form in FORMS}
@@ -130,7 +130,7 @@ class Vocabulary:
 
 def _normalized(codes: ndarray, form: Form) -> ndarray:
     """The code points of a text in a Unicode normal form."""
-    import unicodedata  # only where a character is unknown
+    import unicodedata  # needed only for an unknown character
 
     text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
     return code_points(unicodedata.normalize(form, text), "surrogatepass")

@@ -1,4 +1,4 @@
-"""Files that are not plain text are recognised by their first bytes, and texts are not."""
+"""Files that are not plain text are recognized by their first bytes, and texts are not."""
 
 from __future__ import annotations
 
@@ -202,12 +202,12 @@ def test_a_named_encoding_is_used_if_it_can_be_right(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
-def test_what_was_compressed_twice_is_to_be_unpacked_once(tmp_path, compress):
+def test_the_error_for_a_twice_compressed_file_suggests_unpacking_it_once(tmp_path, compress):
     with pytest.raises(CorpusError, match=r"it was compressed twice, so unpack it once$"):
         read(tmp_path / "a.gz", gzip.compress(compress(b"text")))
 
 
-def test_what_is_not_text_can_be_moved_out_of_a_folder(tmp_path):
+def test_the_error_for_a_binary_file_in_a_folder_suggests_moving_it(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.png").write_bytes(FILES["png"][0](tmp_path))
     with pytest.raises(CorpusError, match=r"it; otherwise, move it out of the folder$"):
@@ -289,7 +289,7 @@ def test_the_encodings_that_are_named_depend_on_how_much_is_beyond_ascii(tmp_pat
     pickle.dumps({"a": 1, "text": [b"\xff", 3.5]}), bytes(range(256)),
     np.random.default_rng(1).bytes(9999), b"II*\0" + np.arange(200, dtype="<f4").tobytes(),
 ])
-def test_no_encoding_is_suggested_for_what_is_not_text(tmp_path, data):
+def test_no_encoding_is_suggested_for_binary_data(tmp_path, data):
     assert kinds.guessed_encoding(data) is None
     with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):
         read(tmp_path / "text", data)

@@ -82,7 +82,7 @@ def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, gi
     assert vocabulary.known_form(code_points("☃ and 雪")) is None
 
 
-def test_a_text_in_neither_form_is_not_said_to_be_in_one():
+def test_a_text_in_neither_form_is_not_reported_to_be_in_one():
     remedy = a_vocabulary("\u00c5ngstr\u00f6m").remedy(code_points("\u212bngstr\u00f6m"))
     assert remedy.startswith("the text is not in NFC, but the model knows its characters in NFC")
 
