@@ -48,7 +48,7 @@ class OneThread:
 
     @property
     def found(self) -> bool:
-        """Whether BLAS can be told how many threads to use."""
+        """Whether the number of BLAS threads can be set."""
         if self._functions is None:
             self._functions = _find()
         return self._functions is not None

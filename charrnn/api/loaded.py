@@ -82,7 +82,7 @@ class LoadedModel:
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
         mark_unknown: bool = False,
     ) -> Text:
-        """Files as one text in memory, or mapped from the cache beside the checkpoint.
+        """Files as one text in memory, or mapped from the cache next to the checkpoint.
 
         With ``mark_unknown``, unknown characters become V, which is the id of no symbol.
         """

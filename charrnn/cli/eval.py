@@ -148,7 +148,7 @@ def score_whole(
     model: Model, text: Text, part: Split, split: str, threads: int, output: Output, *,
     dynamic: bool, surprisal: bool, compare: bool, counted: Text | None,
 ) -> None:
-    """Score a part of a text that is in memory; show it, or its score beside baselines."""
+    """Score a part of a text that is in memory; show it, or its score together with baselines."""
     from charrnn.cli.bar import scoring_bar
     from charrnn.cli.format import baseline_table, score_line
     from charrnn.inference.scoring import check_finite, total
