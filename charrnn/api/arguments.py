@@ -95,7 +95,7 @@ def paths(value: Any) -> list[str]:
         raise TypeError("paths is a set, which has no order: give a list, such as sorted(paths)")
     if isinstance(value, (bytes, dict)) or not isinstance(value, Iterable):
         raise TypeError(f"paths must be a path or a list of paths, not {type(value).__name__}")
-    found = [text_path("each of paths", each) for each in value]
+    found = [text_path("each item of paths", each) for each in value]
     if not found:
         raise UsageError("there is no text to train on: name a file or a folder")
     return found

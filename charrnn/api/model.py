@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
 
 # What a model reads and generates: str, or bytes at byte level. The Any in it lets type checkers
-# accept the methods of str, which most models have.
+# accept the methods of str, since most models return one.
 AnyText: TypeAlias = str | Any
 LN2 = math.log(2)
 MAX_SEED = 2**63 - 1

@@ -31,7 +31,7 @@ def say(text: str) -> None:
     from charrnn.text.wrapping import wrapped
 
     if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # full or closed: not a reason to stop
+        with suppress(OSError, ValueError):  # the output is full or closed: no reason to stop
             shown = printable(text)
             if stderr_is_terminal():
                 shown = wrapped(shown, stderr_width())
@@ -68,7 +68,7 @@ def fitted(text: str) -> str:
     if not stdout_is_terminal():
         return text
     size = 0
-    with suppress(OSError, ValueError):  # of a terminal that does not know its size
+    with suppress(OSError, ValueError):  # the terminal may not know its size
         size = os.get_terminal_size(sys.stdout.fileno()).columns
     return wrapped(text, (size or 80) - 1)
 

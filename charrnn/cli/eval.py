@@ -117,8 +117,8 @@ def evaluate(
     if not (split in ("train", "val") or dynamic or surprisal or baselines):
         score_stream(model, model.stream(text, skip, chosen), threads, output)
         return
-    # The training text has no unknown characters. With --split train or val they are skipped, so
-    # that the message about another text is not about its unknown characters.
+    # The training text has no unknown characters. With --split train or val, they are skipped: the
+    # error for another text is then that it is another text, not that it has unknown characters.
     whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:

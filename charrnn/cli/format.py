@@ -150,7 +150,7 @@ def symbol(level: str) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things: 1 step, 6,000 steps."""
+    """A count with its noun: 1 step, 6,000 steps."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 

@@ -1,4 +1,4 @@
-"""Hints for wrong guesses: misspelt commands, options and files, a checkpoint given as a text."""
+"""Hints for wrong guesses: misspelled commands, options and files, a checkpoint given as a text."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
         name = next((word for word in typed if len(word) > 2), name)
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
     if word in KINDS_OF_MODEL and "--hidden-size" in known:
-        return (f"No such option: {name}; there is only one kind of model; --hidden-size and "
+        return (f"No such option: {name}; there is only one kind of model: --hidden-size and "
                 "--layers set its size, and -o names the checkpoint")
     meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
     begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]

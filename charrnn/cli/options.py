@@ -191,9 +191,9 @@ def choose_decoding(
 ) -> Decoding:
     """How to decode a text: as the options state, else as in training, else as strict UTF-8.
 
-    The options describe one text. A second text, read ``beside`` the first, is decoded as in training if
-    the model was trained or validated on it, else as the options state. Anything unusual, such as
-    an encoding other than in training, is added to ``notes``.
+    The options describe one text. A second text, read ``beside`` the first, is decoded as in
+    training if the model was trained or validated on it, else as the options state. Anything
+    unusual, such as an encoding other than in training, is added to ``notes``.
     """
     from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name

@@ -52,7 +52,7 @@ class TrainingDisplay:
             self.bar.refresh()
 
     def show(self, event: Event) -> None:
-        """Show an event; they come in the order of the run."""
+        """Show the next event of the run."""
         self.pace.update(event)
         if isinstance(event, Start):
             self.continued, self.validates = event.continued, event.val_chars > 0
@@ -141,7 +141,7 @@ def event_line(event: Event) -> bytes:
 
 
 def is_selected(event: Event, every: int) -> bool:
-    """Whether ``--json-every`` prints an event: of the steps only the multiples of N."""
+    """Whether to print an event: all, but of the steps only the multiples of ``--json-every``."""
     return not isinstance(event, Step) or (every > 0 and event.step % every == 0)
 
 

@@ -100,7 +100,7 @@ def nearest(text: str, known: Iterable[str]) -> str:
     """
     if len(text) > MAX_VALUE:
         return ""
-    import difflib  # needed only for a mistake
+    import difflib  # needed only for an unknown word
 
     names = {normal(name): name for name in known}
     word = normal(text)

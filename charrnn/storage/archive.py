@@ -205,8 +205,8 @@ def check_replaceable(path: Path) -> None:
     except OSError as error:
         raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     if start and not is_ours(start):
-        raise UsageError(f"{path} {_guess(start)}, and --overwrite replaces nothing else: choose "
-                         "another file with -o, or remove this one")
+        raise UsageError(f"{path} {_guess(start)}, and --overwrite replaces only checkpoints: "
+                         "choose another file with -o, or remove this one")
 
 
 def is_ours(start: bytes) -> bool:

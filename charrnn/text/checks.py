@@ -21,8 +21,8 @@ def text_warnings(
     """Notes on anything unusual in a text: newlines, marks and control characters.
 
     ``chunks`` gives the symbols. They are read only if the vocabulary contains something unusual.
-    ``replaced`` is how many U+FFFD decoding has inserted, which are reported elsewhere; ``utf8``
-    is whether the text was decoded as UTF-8.
+    Decoding has inserted ``replaced`` characters U+FFFD, which are reported elsewhere. ``utf8`` is
+    whether the text was decoded as UTF-8.
     """
     if vocabulary.level == "byte":
         return []

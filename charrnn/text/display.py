@@ -18,7 +18,7 @@ IN_NAMES = re.compile(rf"[{HARMFUL}\t\n\r]")
 
 
 def printable(text: str) -> str:
-    """Text that a terminal only displays; newlines and tabs are kept."""
+    """Text that cannot control a terminal; newlines and tabs are kept."""
     return IN_TEXT.sub(_escaped, text)
 
 
@@ -47,7 +47,7 @@ def describe(code: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things: "1 character", "1,234 characters"."""
+    """A count with its noun: "1 character", "1,234 characters"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 

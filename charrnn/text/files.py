@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 CHUNK = 1 << 20  # bytes read at once
-OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
+OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may be in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
 MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh"}  # how these files begin
 INPUT = 1 << 14  # compressed bytes read at once; those after the end of a stream are copied
@@ -170,7 +170,7 @@ def left_out_notes(paths: Iterable[str]) -> list[str]:
 
 
 def chunks(path: str) -> Iterator[bytes]:
-    """The bytes of a file as they come, unpacked; the last chunk is empty."""
+    """The bytes of a file as they arrive, unpacked; the last chunk is empty."""
     with opened(path) as file:
         parts = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
         while True:

@@ -59,7 +59,7 @@ class TextStream:
                 self.unknown += missing
                 read += len(codes)
                 ids = known.lookup(codes) if self.mark else known.encode(codes, self.skip)
-                if len(ids) or not len(codes):  # all of a chunk may be left out
+                if len(ids) or not len(codes):  # every symbol of a chunk may be skipped
                     yield ids
 
     def lines(self) -> Iterator[Line]:

@@ -114,7 +114,7 @@ class Vocabulary:
             raw = text.encode("utf-8", errors) if isinstance(text, str) else text
         except UnicodeEncodeError as error:
             raise CorpusError(f"character {error.start + 1:,} is half of a surrogate pair, which "
-                              "UTF-8 does not have") from None
+                              "UTF-8 cannot encode") from None
         if self.level == "byte":
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)

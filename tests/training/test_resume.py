@@ -305,7 +305,7 @@ def test_overwrite_replaces_checkpoints_alone(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("a text")
     with pytest.raises(UsageError, match=r"other\.txt is not a charrnn checkpoint, and --overwrite "
-                                         "replaces nothing else: choose another file with -o"):
+                                         "replaces only checkpoints: choose another file with -o"):
         prepared(corpus, other, overwrite=True)
     with pytest.raises(CheckpointError, match="not a charrnn checkpoint; choose another file with"):
         prepared(corpus, other)
