@@ -16,7 +16,7 @@ from charrnn.errors import UsageError
 def checkpoint_option(command: Any) -> Any:
     return click.option(
         "-m", "--checkpoint", type=FileName(), metavar="FILE",
-        help="The model's checkpoint, or a folder, to use its newest; checkpoints/ and .npz "
+        help="The model's checkpoint, or a folder, whose newest one is used; checkpoints/ and .npz "
         "may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 

@@ -141,7 +141,7 @@ def event_line(event: Event) -> bytes:
 
 
 def is_selected(event: Event, every: int) -> bool:
-    """Whether to print an event: all, but of the steps only the multiples of ``--json-every``."""
+    """Whether to print an event: of the steps, only multiples of ``--json-every``; all others."""
     return not isinstance(event, Step) or (every > 0 and event.step % every == 0)
 
 
