@@ -66,7 +66,7 @@ def same_encoding(one: str, other: str) -> bool:
 
 
 class LoadedModel:
-    """The best weights of a checkpoint, with the vocabulary and the settings they go with."""
+    """The best weights of a checkpoint, with their vocabulary and settings."""
 
     def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
         self.path, self.checkpoint = path, checkpoint
@@ -82,7 +82,7 @@ class LoadedModel:
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
         mark_unknown: bool = False,
     ) -> Text:
-        """Files as one text in memory, or mapped from the cache beside the checkpoint.
+        """Files as one text in memory, or mapped from the cache next to the checkpoint.
 
         With ``mark_unknown``, unknown characters become V, which is the id of no symbol.
         """
@@ -193,7 +193,7 @@ class LoadedModel:
         return scoring.score_lines(self.parameters, lines, self.vocabulary.start)
 
     def baselines(self, train: ndarray, part: Split) -> Iterator[tuple[str, float]]:
-        """Name and nats per character of ``part`` under models that count ``train``."""
+        """The name of each baseline, and the nats per character that it needs for ``part``."""
         from charrnn.analysis.baselines import baselines
 
         return baselines(train, part, self.vocabulary)
@@ -231,7 +231,7 @@ class LoadedModel:
     ) -> Iterator[Piece]:
         """Every sample in order, piece by piece as it is drawn, each with the prime before it.
 
-        The pieces of the prime are passed on as they are read, and may be many.
+        The prime is passed on as it is read; it may have many pieces.
         """
         prefix = sampling.PrimeReader(self.parameters)
         prefix.read(self.start)

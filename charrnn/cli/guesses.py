@@ -1,4 +1,4 @@
-"""Hints for wrong guesses: misspelt commands, options and files, a checkpoint given as a text."""
+"""Hints for wrong guesses: misspelled commands, options and files, a checkpoint given as a text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OPTIONS = {
 RESUMES = ("continue", "load_from", "restart", "resume", "resume_from")
 DEVICES = ("cpu", "cuda", "device", "gpu", "gpu_id", "gpus")
 KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
-NARROW = 66  # columns up to which the help leaves more room for its second column
+NARROW = 66  # up to this width, the help has more room for its second column
 
 
 class Formatter(click.HelpFormatter):
@@ -135,8 +135,8 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
     if word in KINDS_OF_MODEL and "--hidden-size" in known:
         out = "; -o names the checkpoint" if word == "model" else ""
-        return (f"No such option: {name}; there is one kind of model, whose size --hidden-size and "
-                f"--layers set{out}")
+        return (f"No such option: {name}; there is only one kind of model: --hidden-size and "
+                f"--layers set its size{out}")
     if word in DEVICES:
         return f"No such option: {name}; charrnn always runs on the CPU"
     if word in RESUMES and "--hidden-size" in known:
@@ -187,7 +187,7 @@ def similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     close = [each for each in names if each.startswith(f"{name}.")]
-    if not close:  # the endings alone make no names similar
+    if not close:  # an equal ending does not make names similar
         stems = {os.path.splitext(each)[0]: each for each in reversed(names[:10_000])}
         stem = os.path.splitext(name)[0]
         close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]

@@ -35,7 +35,7 @@ else:
 
 
 class FileName(click.Path):
-    """The name of a file or folder; an empty one, as of a variable without a value, is refused."""
+    """The name of a file or folder; an empty one, as from an unset variable, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -203,9 +203,9 @@ def choose_decoding(
 ) -> Decoding:
     """How to decode a text: as the options state, else as in training, else as strict UTF-8.
 
-    The options describe one text. A second text, read ``beside`` it, is decoded as in training if
-    the model was trained or validated on it, else as the options state. Anything unusual, such as
-    an encoding other than in training, is added to ``notes``.
+    The options describe one text. A second text, read ``beside`` the first, is decoded as in
+    training if the model was trained or validated on it, else as the options state. Anything
+    unusual, such as an encoding other than in training, is added to ``notes``.
     """
     from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name

@@ -146,7 +146,7 @@ class Output:
         self.error: CharrnnError | None = None
 
     def write(self, data: bytes) -> None:
-        """Write ``data``; after the first failure, which is noted, nothing."""
+        """Write ``data``; after the first failure, which a note reports, do nothing."""
         if not self._open:
             return
         try:

@@ -103,7 +103,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "valid": ("val",),
     "dev": ("val",),
 }
-# Names that are not settings, but may be expected in a YAML file, and what the message says.
+# Names that are not settings, but may be expected in a YAML file, and the message for each.
 NOT_SETTINGS = {
     "out": "is not a setting: use the option -o of charrnn train",
     "val": "is not a setting: use the option --val of charrnn train",

@@ -1,4 +1,4 @@
-"""Files that are not plain text, recognised by their first bytes, and what to do with them."""
+"""Files that are not plain text, recognized by their first bytes, and what to do with them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a te
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
 ZEROS = Kind("an empty tar archive, or other data that begins with zero bytes", ONLY_BYTES, False)
 PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
-# The first file in the zip archive of a document, with the contents that follow its name.
+# The name of the first file in the zip archive of a document, and what follows it.
 IN_DOCUMENTS = re.compile(rb"\[Content_Types\]\.xml|mimetypeapplication/|"
                           rb"(_rels|docProps|word|xl|ppt)/[\w./]*\.(xml|rels)")
 BEGINNINGS = {
@@ -60,13 +60,14 @@ MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }
 HIGH = re.compile(rb"[\x80-\xff]+")
-# The letters beyond ASCII of languages that are written in latin-1 and cp1252, and the signs of
-# all of them. Central European and Turkish texts in their own encodings use some of the same
-# bytes, but those of no single language.
+# The non-ASCII letters of languages that are written in latin-1 or cp1252, language by language,
+# and the signs that they share. Central European and Turkish texts in their own encodings use some
+# of the same bytes, but not just those of one of these languages.
 WESTERN = ("äöüßé", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àáâãçéêíóôõúü", "àèéìíîòóùú", "æøåéèêóòôü",
            "åäöéàü", "éèëïöüáóêí", "áðéíóúýþæö", "àçèéíïòóúü", "äöüõ")
 SIGNS = set("‘’“”‚„‹›«»…–—•·¿¡§°£€©®™ªº´\xa0\xad")
-# Signs of cp1252, and capital letters, inside words: these are letters of an older encoding.
+# Signs of cp1252, and capital letters, inside words: the text is in an older encoding, in which
+# these bytes are other letters.
 LETTERS_INSTEAD = re.compile(
     rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b\xa1-\xac\xae-\xb3\xb5\xb6\xb8-\xbf]"
     rb"[A-Za-z]|[a-z][\xc0-\xde][a-z]")
@@ -124,10 +125,10 @@ def marked_encoding(head: bytes) -> str | None:
 
 
 def unmarked_utf16(data: bytes) -> str | None:
-    """UTF-16 in the order of bytes that ``data``, from an even offset, seems to be in, or None.
+    """The byte order of UTF-16 text without a mark: utf-16-le, utf-16-be, or None if it is neither.
 
-    One byte of every two is then a control character that no other text has, and the other is
-    not. This is the case for Latin letters, Greek and Cyrillic.
+    ``data`` begins at an even offset of the text. In UTF-16, the high byte of a Latin, Greek or
+    Cyrillic letter is below 9, which as a character is a control that no text contains.
     """
     for name, high, low in (("utf-16-le", data[1::2], data[::2]),
                             ("utf-16-be", data[::2], data[1::2])):
@@ -138,7 +139,7 @@ def unmarked_utf16(data: bytes) -> str | None:
 
 
 def advice(data: bytes) -> str | None:
-    """Which encoding to name for bytes that are not UTF-8, which was assumed; None if unclear."""
+    """Advice on the encoding of bytes that are not UTF-8; None if it is unclear."""
     data = data[:LOOKED_AT]
     decoded = data.decode("utf-8", "replace")
     damaged = decoded.count("\ufffd")
@@ -161,17 +162,17 @@ def is_stray(data: bytes) -> bool:
 
 
 def guessed_encoding(data: bytes) -> str | None:
-    """The encoding that bytes which are not UTF-8 are probably in; None where unclear.
+    """The probable encoding of bytes that are not UTF-8; None if it is unclear.
 
-    It is Western, or UTF-16. In Western text, characters beyond ASCII are few, alone or in pairs
-    between others, and almost all are letters of one language.
+    Only UTF-16 and Western encodings are recognized. In Western text, non-ASCII characters are
+    few, occur alone or in pairs, and are almost all letters of one language.
     """
     if b"\0" in data:
         return unmarked_utf16(data)
     runs = HIGH.findall(data)
     high = b"".join(runs)
     if any(byte < 9 for byte in data) or set(high) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
-        return None  # cp1252 has nothing there
+        return None  # cp1252 does not define these
     if len(high) > len(data) / 3 or sum(len(run) <= 2 for run in runs) < 0.8 * len(runs):
         return None
     letters = [c for c in high.decode("cp1252").lower() if c not in SIGNS]

@@ -124,8 +124,8 @@ class Vocabulary:
                 f"unicodedata.normalize({form!r}, text)")
 
     def known_form(self, codes: ndarray) -> Form | None:
-        """The Unicode normal form, NFC or NFD, of ``codes`` that has the fewest unknown characters;
-        None if neither has fewer than ``codes``."""
+        """The Unicode normal form, NFC or NFD, in which ``codes`` have the fewest unknown
+        characters; None if neither has fewer than ``codes`` themselves."""
         if self.level == "byte":
             return None
         unknown = {form: self.unknown(_normalized(codes, form)) for form in FORMS}
@@ -139,7 +139,7 @@ class Vocabulary:
             raw = text.encode("utf-8", errors) if isinstance(text, str) else text
         except UnicodeEncodeError as error:
             raise CorpusError(f"character {error.start + 1:,} is half of a surrogate pair, which "
-                              "UTF-8 does not have") from None
+                              "UTF-8 cannot encode") from None
         if self.level == "byte":
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)
@@ -155,7 +155,7 @@ class Vocabulary:
 
 def _normalized(codes: ndarray, form: Form) -> ndarray:
     """The code points of a text in a Unicode normal form."""
-    import unicodedata  # only where a character is unknown
+    import unicodedata  # needed only for an unknown character
 
     text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
     return code_points(unicodedata.normalize(form, text), "surrogatepass")

@@ -109,7 +109,7 @@ def resume_settings(
     the current texts. ``checkpoint`` takes over the settings that may change, and the digest of
     ``documents`` if it is too old to have one.
     """
-    if checkpoint.origin["val"]:  # beside which earlier versions stored a val_fraction if set
+    if checkpoint.origin["val"]:  # earlier versions also stored a val_fraction that was set
         checkpoint.settings["val_fraction"] = None
         checkpoint.explicit = [key for key in checkpoint.explicit if key != "val_fraction"]
     now, then = set(explicit(request)), set(checkpoint.explicit)

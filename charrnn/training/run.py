@@ -19,7 +19,7 @@ from charrnn.training.processes import ProcessGroup
 
 @dataclass(frozen=True)
 class Request:
-    """What ``train`` is asked to do, by the command line or by Python."""
+    """What the command line or a Python program requests from ``train``."""
 
     corpora: Sequence[str]
     path: Path  # of the checkpoint

@@ -1,4 +1,4 @@
-"""What is said of some events, by ``charrnn train`` and by ``charrnn.train``."""
+"""The text for some events, shared by ``charrnn train`` and ``charrnn.train``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from charrnn.training.events import End, Sample
 
 
 def sample_text(event: Sample) -> str:
-    """A sample of the model, marked as one."""
+    """A sample, with a mark at the beginning of each line."""
     return "\n".join(f"  | {row}" for row in event.text.split("\n"))
 
 

@@ -134,7 +134,7 @@ def test_unknown_characters_are_refused_skipped_or_replaced(home, model):
     assert replacing.vocabulary.decode(replacing.read(["snow.txt"]).ids) == "sieben \ufffd\n"
 
 
-def test_a_large_text_is_mapped_from_a_file_beside_the_checkpoint(model, monkeypatch):
+def test_a_large_text_is_mapped_from_a_file_next_to_the_checkpoint(model, monkeypatch):
     in_memory = model.read(["corpus.txt"])
     assert in_memory.in_memory
     monkeypatch.setattr(cache, "LIMIT", 300)
@@ -320,7 +320,7 @@ def test_the_prime_is_passed_on_as_it_is_read(model):
     assert not next(pieces).is_prime
 
 
-def test_a_prime_in_pieces_gives_the_same_sample(model):
+def test_a_prime_in_chunks_gives_the_same_sample(model):
     text = TEXT[:200]
     whole = [model.encode_prime(text)]
     cut = [model.encode_prime(part) for part in (text[:1], text[1:130], "", text[130:])]

@@ -139,7 +139,7 @@ def test_states_that_overflow_are_an_error_and_no_score(home, tmp_path):
         assert b"nan" not in result.stdout
 
 
-def test_dynamic_evaluation_is_labelled_and_does_not_change_the_checkpoint(home, tmp_path):
+def test_dynamic_evaluation_is_labeled_and_does_not_change_the_checkpoint(home, tmp_path):
     run = checkpoint.load(home / "checkpoints/corpus.npz")
     run.last.flat[:] = 0  # the best weights are meant, and these are not they
     path = tmp_path / "a.npz"

@@ -91,7 +91,7 @@ def test_a_word_that_is_not_similar_gets_no_hint():
 def test_train_has_no_option_for_the_kind_of_model():
     for name in ("--model", "--cell", "--rnn-type"):
         found = message("train", "a.txt", name, "lstm")
-        assert "there is one kind of model" in found and "--hidden-size" in found
+        assert "there is only one kind of model" in found and "--hidden-size" in found
         assert ("-o names the checkpoint" in found) == (name == "--model")
 
 

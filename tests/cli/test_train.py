@@ -349,7 +349,7 @@ def test_the_help_of_every_setting_is_short(tmp_path):
         assert len(field.metadata["help"]) + len(field.metadata["rule"]) <= 120, field.name
 
 
-def test_output_of_charrnn_beside_the_text_does_not_become_part_of_it(tmp_path):
+def test_output_of_charrnn_next_to_the_text_does_not_become_part_of_it(tmp_path):
     """The second run reads the same text as the first, or it would not resume."""
     (tmp_path / "a.txt").write_text(TEXT)
     train = f"charrnn train . {' '.join(TINY)} --steps 2 -o run.npz"
@@ -367,7 +367,7 @@ def test_output_of_charrnn_beside_the_text_does_not_become_part_of_it(tmp_path):
     names = ["eval.json", "info.json", "lines.json", "run.log", "sample.json", "train.json"]
     start = json.loads((tmp_path / "again.json").read_text().splitlines()[0])
     assert start["chars"] == len(TEXT) and start["step"] == 2
-    assert "not read, since charrnn wrote them: ./eval.json, " in str(start["notes"])
+    assert "not read, because charrnn wrote them: ./eval.json, " in str(start["notes"])
     for name in names:
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / name).rename(tmp_path / "texts" / name)

@@ -266,7 +266,7 @@ def test_nothing_follows_the_symbols_after_they_are_narrowed(small_limits, tmp_p
     assert_same(made, in_memory(str(tmp_path / "text.txt"), min_count=5))
 
 
-def test_standard_input_and_compressed_files_are_told_apart_from_plain_files(path, monkeypatch):
+def test_standard_input_and_compressed_files_are_distinguished_from_plain_files(path, monkeypatch):
     monkeypatch.setattr(cache, "SETTLED", -1)
     about = os.stat(path)
     monkeypatch.setattr(cache.os, "stat", lambda name: about)

@@ -1,4 +1,4 @@
-"""Files that are not plain text are recognised by their first bytes, and texts are not."""
+"""Files that are not plain text are recognized by their first bytes, and texts are not."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_few_undecodable_bytes_in_ascii_are_first_of_all_damage(tmp_path):
         read(tmp_path / "text", (ascii_text[:200] + b"caf\xe9 ") * 9)
 
 
-def test_what_is_not_text_can_be_moved_out_of_a_folder(tmp_path):
+def test_the_error_for_a_binary_file_in_a_folder_suggests_moving_it(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.png").write_bytes(FILES["png"][0](tmp_path))
     with pytest.raises(CorpusError, match=r"it; otherwise, move it out of the folder$"):
@@ -320,7 +320,7 @@ def test_the_encodings_that_are_named_depend_on_how_much_is_beyond_ascii(tmp_pat
     pickle.dumps({"a": 1, "text": [b"\xff", 3.5]}), bytes(range(256)),
     np.random.default_rng(1).bytes(9999), b"II*\0" + np.arange(200, dtype="<f4").tobytes(),
 ])
-def test_no_encoding_is_suggested_for_what_is_not_text(tmp_path, data):
+def test_no_encoding_is_suggested_for_binary_data(tmp_path, data):
     assert kinds.guessed_encoding(data) is None
     with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):
         read(tmp_path / "text", data)

@@ -101,7 +101,7 @@ def test_the_note_on_skipped_characters_names_the_normal_form_that_is_known():
     assert "any-nfc" in note and "--unknown" not in note
 
 
-def test_a_text_in_neither_form_is_not_said_to_be_in_one():
+def test_a_text_in_neither_form_is_not_reported_to_be_in_one():
     remedy = a_vocabulary("\u00c5ngstr\u00f6m").remedy(code_points("\u212bngstr\u00f6m"))
     assert remedy.startswith("the text is not in NFC, but the model knows its characters in NFC")
 

@@ -199,7 +199,7 @@ def test_a_validation_text_that_is_added_removed_or_changed_is_another_run(corpu
         corpus, tmp_path / "b.npz", val=tmp_path / "val.txt")
 
 
-def test_a_validation_fraction_is_no_setting_of_a_run_with_a_validation_text(corpus, tmp_path):
+def test_a_run_with_a_validation_text_has_no_validation_fraction(corpus, tmp_path):
     (tmp_path / "val.txt").write_text(TEXT[:80])
     val, note = tmp_path / "val.txt", "val_fraction has no effect with --val"
     first = train(corpus, tmp_path / "a.npz", val=val, val_fraction=0.2, steps=10)[0]
@@ -308,7 +308,7 @@ def test_overwrite_replaces_checkpoints_alone(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("a text")
     with pytest.raises(UsageError, match=r"other\.txt is not a charrnn checkpoint, and --overwrite "
-                                         "replaces nothing else: choose another file with -o"):
+                                         "replaces only checkpoints: choose another file with -o"):
         prepared(corpus, other, overwrite=True)
     with pytest.raises(CheckpointError, match="not a charrnn checkpoint; choose another file with"):
         prepared(corpus, other)
