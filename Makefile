@@ -47,7 +47,7 @@ demo: $(VENV)/installed corpora/python.txt ## train on 2 MB of Python for a minu
 	@echo "  $(BIN)/charrnn train corpora/tide_clock.txt     # a play; half a minute"
 	@echo "  $(BIN)/charrnn train YOUR_TEXT.txt"
 
-test: $(VENV)/dev ## run the tests (under 3 minutes)
+test: $(VENV)/dev ## run the tests (about 5 minutes on two cores)
 	$(BIN)/python -m pytest -m 'not slow and not browser and not mpi' $(ARGS)
 
 FAST := tests/test_layout.py tests/config tests/system tests/inference tests/analysis tests/text \

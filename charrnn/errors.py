@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class CharrnnError(Exception):
-    """The base class of all; itself for other failures, such as a full disk."""
+    """The base class of all errors; raised directly for other failures, such as a full disk."""
 
     exit_code = 1
     raised_by_all = False  # whether all processes of a run raise it

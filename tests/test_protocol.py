@@ -286,7 +286,7 @@ def test_the_default_weight_decay_is_that_of_the_page(tmp_path, optimizer):
 
 
 @pytest.mark.parametrize(("text", "T", "steps"), [(words(300, 1), 4, 200), (words(40, 1), 4, 60)])
-def test_validations_come_as_often_as_the_page_says(tmp_path, text, T, steps):
+def test_validations_are_as_frequent_as_documented(tmp_path, text, T, steps):
     found = trained(tmp_path, text, seq_length=T, batch_size=1, steps=steps, val_fraction=0.1,
                     hidden_size=2, layers=1)
     C, start = constants(), found[0]
@@ -296,7 +296,7 @@ def test_validations_come_as_often_as_the_page_says(tmp_path, text, T, steps):
     assert [event["step"] for event in found if event["event"] == "eval"] == due
 
 
-def test_samples_and_checkpoints_come_when_the_page_says(tmp_path):
+def test_samples_and_checkpoints_come_at_the_documented_steps(tmp_path):
     found = trained(tmp_path, words(90, 1), val_fraction=0.0, steps=10, sample_every=10,
                     save_every=3, eval_every=4)
     saved = [event["step"] for event in found if event["event"] == "save"]
@@ -470,7 +470,7 @@ def test_a_sample_by_the_page_is_that_of_sample(folder, model, how):
     assert result.stdout.decode() == expected
 
 
-def test_equal_logits_are_ranked_as_the_page_says():
+def test_equal_logits_are_ranked_as_documented():
     from charrnn.inference.sampling import choose
 
     rng = np.random.default_rng(0)
@@ -481,7 +481,7 @@ def test_equal_logits_are_ranked_as_the_page_says():
         assert choose(z[None], np.array([u]), *how)[0] == reference.draw(z, u, *how)
 
 
-def test_a_sample_ends_where_the_page_says(folder):
+def test_a_sample_ends_where_documented(folder):
     def sample(*more):
         return run_charrnn("sample", "-m", "run.npz", "--prime", "the q", "--length", 200, "--seed",
                            9, *more, cwd=folder).stdout.decode()

@@ -151,11 +151,11 @@ def correlated_units(
 
     ``states`` is (N, L*H), each feature (N,). The highest |r| comes first.
     """
-    centred = states - states.mean(axis=0)
-    spread = centred.std(axis=0)
+    centered = states - states.mean(axis=0)
+    spread = centered.std(axis=0)
     found = []
     for name, column in features.items():
-        covariance = (column - column.mean()) @ centred / len(column)
+        covariance = (column - column.mean()) @ centered / len(column)
         scale = spread * column.std()
         r = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
         unit = int(np.abs(r).argmax())

@@ -65,7 +65,7 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
             ("network", f"{arch.layers} x {arch.hidden_size} {units} units, "
                         f"{arch.size:,} parameters"),
             ("steps", f"{progress.step:,} of {progress.steps:,}"),
-            # Of an older file, the values of defaults are not known.
+            # Older files do not record the values of computed defaults.
             *((name, shown(checkpoint.settings[key])) for name, key in computed
               if checkpoint.settings[key] is not None),
             ("seed, threads", f"{checkpoint.settings['seed']}, {checkpoint.threads}"),

@@ -14,18 +14,18 @@ from charrnn.errors import UsageError
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 Unknown: TypeAlias = Literal["error", "skip"]
-LONGEST_NAME = 255  # of a file, on most systems
+LONGEST_NAME = 255  # the limit for file names on most systems
 
 
 def skips(unknown: str) -> bool:
-    """Whether unknown characters are left out."""
+    """Whether to skip unknown characters."""
     if unknown not in ("error", "skip"):
         raise UsageError(f'unknown must be "error" or "skip", not {unknown!r:.60}')
     return unknown == "skip"
 
 
 def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """An integer in a range, also as a float such as 1e4 or as a scalar of NumPy."""
+    """An integer in a range; a float such as 1e4 and a NumPy scalar are accepted too."""
     number = scalar(value)
     if isinstance(number, float) and number.is_integer():
         number = int(number)
@@ -40,7 +40,7 @@ def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
 def real(
     name: str, value: Any, low: float = 0.0, high: float = math.inf, above: bool = False
 ) -> float:
-    """A finite number from ``low``, or only ``above`` it, to ``high``."""
+    """A finite number from ``low`` to ``high``; with ``above``, ``low`` itself is excluded."""
     number = scalar(value)
     if not isinstance(number, (int, float)):
         raise TypeError(f"{name} must be a number, not {value!r:.60}")
@@ -52,7 +52,7 @@ def real(
 
 
 def boolean(name: str, value: Any) -> bool:
-    """A truth value; texts such as "no", which Python counts as true, are refused."""
+    """A bool; strings such as "no", which Python treats as true, are refused."""
     truth = scalar(value)
     if not isinstance(truth, bool):
         raise TypeError(f"{name} must be True or False, not {value!r:.60}")
@@ -60,9 +60,9 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def scalar(value: Any) -> Any:
-    """A NumPy scalar as the Python value that is written the same; other values unchanged."""
+    """A NumPy scalar as the Python value with the same digits; other values unchanged."""
     if isinstance(value, (np.float16, np.float32)):
-        return float(str(value))  # 0.1 in single precision is not 0.10000000149
+        return float(str(value))  # float32 0.1 becomes 0.1, not 0.10000000149
     if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
         return value.item()
     return value
@@ -95,7 +95,7 @@ def paths(value: Any) -> list[str]:
         raise TypeError("paths is a set, which has no order: give a list, such as sorted(paths)")
     if isinstance(value, (bytes, dict)) or not isinstance(value, Iterable):
         raise TypeError(f"paths must be a path or a list of paths, not {type(value).__name__}")
-    found = [text_path("each of paths", each) for each in value]
+    found = [text_path("each item of paths", each) for each in value]
     if not found:
         raise UsageError("there is no text to train on: name a file or a folder")
     return found

@@ -1,4 +1,4 @@
-"""The progress of ``charrnn.train``: a widget in a notebook, text on standard error elsewhere."""
+"""The progress of ``charrnn.train``: a widget in a notebook, otherwise text on standard error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrainingBar:
 
     def __init__(self, name: str) -> None:
         self.name = printable_name(name)
-        self.bar: Any = None  # from the first step on, when Ctrl-C no longer interrupts at once
+        self.bar: Any = None  # made at the first step: from then on, Ctrl-C is deferred
         self.pace, self.validation = Pace(), ""
 
     def __enter__(self) -> TrainingBar:
@@ -49,7 +49,7 @@ class TrainingBar:
             self.line(sample_text(event))
         elif isinstance(event, End) and event.reason in ("patience", "already trained"):
             if self.bar is not None:
-                self.bar.total = self.bar.n  # else a widget turns red
+                self.bar.total = self.bar.n  # otherwise a notebook widget turns red
                 self.bar.refresh()
             self.line(end_text(event))
 
@@ -60,14 +60,14 @@ class TrainingBar:
         if self.bar is not None:
             self.bar.clear()
         text = printable(text)
-        with suppress(OSError, ValueError):  # full or closed: not a reason to stop
+        with suppress(OSError, ValueError):  # the output is full or closed: no reason to stop
             print(wrapped(text, stderr_width()) if stderr_is_terminal() else text,
                   file=sys.stderr, flush=True)
         if self.bar is not None:
             self.bar.refresh()
 
     def show_losses(self, event: Event) -> None:
-        """The validation first, if there is one: a narrow bar shows that alone."""
+        """The validation score first, if there is one: a narrow bar shows only that."""
         losses = [f"training {self.pace.nats_per_char / math.log(2):.3f}"]
         if self.validation:
             losses.insert(0, self.validation)
@@ -79,12 +79,12 @@ class TrainingBar:
 
 
 def new_bar(name: str, steps: int, done: int) -> Any:
-    """A bar at the step that the run has come to."""
+    """A bar that starts at the step that the run has reached."""
     if stderr_is_terminal():
         from charrnn.api.live_bar import LiveBar
 
         return LiveBar("step", steps, done)
-    with warnings.catch_warnings():  # that text is shown where a notebook has no widgets
+    with warnings.catch_warnings():  # without widgets tqdm warns, and shows text instead
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     if sys.stderr is None:

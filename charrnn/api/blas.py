@@ -30,10 +30,10 @@ FUNCTIONS = (
 
 
 class OneThread:
-    """BLAS has one thread while a function runs; the last one to end restores the number.
+    """BLAS has one thread while a function runs; the last one to return restores the number.
 
     Such functions may be nested, and several threads may call them, since BLAS has one number for
-    the whole process. If the functions of BLAS are not found (``found`` is false), nothing happens.
+    the whole process. If BLAS has no known functions for it (``found`` is false), nothing happens.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class OneThread:
 
     @property
     def found(self) -> bool:
-        """Whether BLAS can be told how many threads to use."""
+        """Whether the number of BLAS threads can be set."""
         if self._functions is None:
             self._functions = _find()
         return self._functions is not None
@@ -57,7 +57,7 @@ class OneThread:
         """The result of ``function``, called with one thread.
 
         Ctrl-C can raise KeyboardInterrupt anywhere, even while ``_leave`` runs or before its first
-        line. So it is called again, and a context manager would not do.
+        line. So ``_leave`` is called twice; a context manager could not guarantee that.
         """
         user = object()
         try:
@@ -88,7 +88,7 @@ class OneThread:
                 self._before = None
 
     def _after_fork(self) -> None:
-        """A child has no other threads, which may have been the users."""
+        """A forked child lacks the other threads of its parent, some of which may be users."""
         before = self._before
         self._forget()
         if self._functions and before is not None:
@@ -115,7 +115,7 @@ one_blas_thread = OneThread()
 def own_threads() -> int:
     """The default number of charrnn's threads: one if BLAS cannot be limited.
 
-    Threads of BLAS inside those of charrnn make training many times slower, not faster.
+    BLAS threads inside charrnn's threads make training many times slower, not faster.
     """
     threads = machine.default_threads()
     return 1 if may_oversubscribe(threads) else threads

@@ -1,4 +1,4 @@
-"""A bar that always fits in its line: when the terminal is narrow, it leaves out details."""
+"""A bar that always fits on one line: on a narrow terminal, it omits details."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     Bar = tqdm  # generic only for type checkers
 
-NARROWEST = 10  # columns of the graphic; a smaller one is left out
+NARROWEST = 10  # columns of the graphic; a smaller one is not drawn
 
 
 class LiveBar(Bar):
@@ -30,13 +30,13 @@ class LiveBar(Bar):
     def __init__(self, unit: str, total: int | None, initial: int = 0) -> None:
         self.details: Sequence[str] = ()
         self.seconds_left: float | None = None
-        # With any size given, tqdm does not measure the terminal itself; see format_dict.
+        # If a size is given, tqdm does not measure the terminal; format_dict does.
         super().__init__(total=total, initial=initial, unit=unit, file=sys.stderr, ncols=80,
                          nrows=24)
 
     @property
     def format_dict(self) -> Any:
-        """What tqdm formats at every refresh, for the width that the terminal has then."""
+        """The values that tqdm formats at each refresh, with the current width of the terminal."""
         width, about = stderr_width(), dict(super().format_dict)
         return about | {"ncols": width, "bar_format": self._format(width, about)}
 
@@ -73,8 +73,8 @@ class LiveBar(Bar):
     def status_printer(file: Any) -> Callable[[str], None]:
         """A function that overwrites the line with another.
 
-        tqdm's own pads a shorter line to the length of the previous one, and so beyond the end of
-        a terminal that has become narrower.
+        tqdm's own function pads a shorter line to the length of the previous one, which is too
+        long if the terminal has become narrower.
         """
         before = 0
 

@@ -66,7 +66,7 @@ def same_encoding(one: str, other: str) -> bool:
 
 
 class LoadedModel:
-    """The best weights of a checkpoint, with the vocabulary and the settings they go with."""
+    """The best weights of a checkpoint, with their vocabulary and settings."""
 
     def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
         self.path, self.checkpoint = path, checkpoint
@@ -82,7 +82,7 @@ class LoadedModel:
         self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
         mark_unknown: bool = False,
     ) -> Text:
-        """Files as one text in memory, or mapped from the cache beside the checkpoint.
+        """Files as one text in memory, or mapped from the cache next to the checkpoint.
 
         With ``mark_unknown``, unknown characters become V, which is the id of no symbol.
         """
@@ -193,7 +193,7 @@ class LoadedModel:
         return scoring.score_lines(self.parameters, lines, self.vocabulary.start)
 
     def baselines(self, train: ndarray, part: Split) -> Iterator[tuple[str, float]]:
-        """Name and nats per character of ``part`` under models that count ``train``."""
+        """The name of each baseline, and the nats per character that it needs for ``part``."""
         from charrnn.analysis.baselines import baselines
 
         return baselines(train, part, self.vocabulary)
@@ -231,19 +231,16 @@ class LoadedModel:
     ) -> Iterator[Piece]:
         """Every sample in order, piece by piece as it is drawn, each with the prime before it.
 
-        The pieces of the prime are passed on as they are read, and may be many.
+        The prime is passed on as it is read; it may have many pieces.
         """
         prefix = sampling.PrimeReader(self.parameters)
         prefix.read(self.start)
         again: list[ndarray] = []  # the prime, if it is needed more than once
-        try:
-            for ids in prime:
-                yield Piece(0, ids, True)
-                if count > 1:
-                    again.append(ids)
-                prefix.read(ids)
-        except CorpusError as error:
-            raise UsageError(f"the prime: {error}") from None
+        for ids in prime:
+            yield Piece(0, ids, True)
+            if count > 1:
+                again.append(ids)
+            prefix.read(ids)
         pieces = sampling.samples(
             self.parameters, prefix, count=count, length=length, seed=seed,
             temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, threads=threads,
@@ -278,17 +275,21 @@ class LoadedModel:
         decoding = decoding or self.decoding_of(paths)
         text = self.read(paths, skip_unknown, decoding)
         if notes is not None:
-            notes += undecodable_note(text.undecodable, decoding.errors)
+            notes += [*text.notes, *undecodable_note(text.undecodable, decoding.errors)]
         name, part = text.name, self.part(text)
         source, compared = f"The beginning of {name}.", []
-        if self.trained_on(text) and not self.checkpoint.origin["val"]:
-            validation = self.part(text, "val")
-            if len(validation) == 0:
+        validated_on = self.checkpoint.origin["val"]
+        if self.trained_on(text):
+            validation = None if validated_on else self.part(text, "val")
+            if not validation:
                 source = f"The beginning of {name}; the model was trained on all of it."
             else:
                 part, source = validation, f"The beginning of the validation part of {name}."
                 rows = self.baselines(self.part(text, "train").ids, part)
                 compared = [(name, nats) for name, nats in rows if name in REPORTED]
+        elif text.digest == validated_on:
+            source = (f"The beginning of {name}, the validation text, which was used to choose "
+                      "the best weights.")
         if len(part) == 0:
             raise CorpusError(f"{text.name}: there is nothing to score")
         return page(self.checkpoint, self.path, part, source, compared)

@@ -1,8 +1,9 @@
-"""Checkpoints by name: where the ending or the folder may be left out, and the newest one."""
+"""Find a checkpoint: by a name that may lack the ending or the folder, or the newest one."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -10,16 +11,16 @@ from pathlib import Path
 from charrnn.errors import UsageError
 
 SEPARATORS = ("/", os.sep)  # either ends the name of a folder
-SIMILAR = 0.75  # ratio of difflib from which on the name of a file is similar to another
+SIMILAR = 0.75  # least similarity of names, as difflib measures it, for a hint
 
 
 def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Path:
-    """The file that ``name`` means; a folder is returned as it is, and so is what cannot be read.
+    """The file that ``name`` means; folders and unreadable files are returned as they are.
 
     A name may lack the ending .npz and, if it has no folder of its own, the folder checkpoints/.
-    A name that ends in a slash is always a folder. Raises UsageError if there is nothing, with
-    ``source`` at the beginning and a similar name or ``advice`` at the end, and if the name is
-    both that of a checkpoint and that of a folder of checkpoints.
+    A name that ends in a slash is always a folder. Raises UsageError if nothing is found, and if
+    both a checkpoint and a folder of checkpoints have this name. The message starts with
+    ``source``; if nothing is found, it ends with ``advice`` and a similar name.
     """
     name = str(name)
     path, is_folder = Path(name), name.endswith(SEPARATORS)
@@ -35,16 +36,16 @@ def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Pat
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{source}{name}: no such checkpoint"
-                         f"{similar_checkpoint(name) or advice}") from None
+                         f"{advice}{similar_checkpoint(name)}") from None
     except (OSError, ValueError):
         pass  # the loader reports it
     return path
 
 
 def named_file(name: str, source: str = "") -> Path | None:
-    """The file that a name means, as it is or completed; None if there is none.
+    """The file that a name means, unchanged or completed; None if there is none.
 
-    ``source`` is where the name comes from, for the messages.
+    ``source`` is the beginning of the messages: where the name comes from.
     """
     path, found = Path(name), list[Path]()
     files = [path, path.with_name(f"{path.name}.npz") if path.name else path]
@@ -66,28 +67,27 @@ def is_bare(name: str) -> bool:
 
 
 def similar_checkpoint(name: str) -> str:
-    """The hint at a checkpoint with a similar name; empty if there is none."""
+    """A hint at a checkpoint with a similar name; empty if there is none."""
     import difflib  # needed only for a missing file
 
     path = Path(name)
     folders = [Path("checkpoints"), Path()] if is_bare(name) else [path.parent]
     found = {file.stem: file for folder in folders for _, file in checkpoints_in(folder)}
-    close = difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
-    if not close:
-        return ""
-    return f"; did you mean {found[close[0]].name if is_bare(name) else found[close[0]]}?"
+    close = (difflib.get_close_matches(path.name.removesuffix(".npz"), found, 1, SIMILAR)
+             or difflib.get_close_matches(path.stem, found, 1, SIMILAR))
+    return f"; did you mean {shlex.quote(str(found[close[0]]))}?" if close else ""
 
 
 def dead_link(path: Path) -> str:
-    """How a message names a link whose target does not exist."""
+    """A link whose target does not exist, as messages describe it."""
     return f"a link to a file that does not exist ({os.readlink(path)})"
 
 
 def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
-    """The checkpoint in a folder that was written last.
+    """The most recently written checkpoint in a folder.
 
     Raises UsageError if there is none, and if the newest is a link whose target does not exist:
-    another checkpoint is probably not the one that is wanted.
+    any other checkpoint is probably not the one that the user means.
     """
     found = checkpoints_in(folder)
     if not found:
@@ -100,10 +100,10 @@ def newest_checkpoint(folder: Path = Path("checkpoints")) -> Path:
 
 
 def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints in a folder, by their names, with the times at which they were written.
+    """The checkpoints in a folder, recognized by their names, with the times of their last changes.
 
-    Links whose targets do not exist are among them, but no hidden files: some programs put one
-    beside each file.
+    Includes links whose targets do not exist, but no hidden files: some programs put one next to
+    each file.
     """
     found = []
     for path in folder.glob("[!.]*.npz"):
@@ -115,7 +115,7 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
 
 
 def is_checkpoint(path: str) -> bool:
-    """Whether a file begins as checkpoints of charrnn do; False where it cannot be read."""
+    """Whether a file begins as checkpoints of charrnn do; False if it cannot be read."""
     try:
         if not os.path.isfile(path):
             return False

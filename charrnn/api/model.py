@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
 
 # What a model reads and generates: str, or bytes at byte level. The Any in it lets type checkers
-# accept the methods of str, which most models have.
+# accept the methods of str, since most models return one.
 AnyText: TypeAlias = str | Any
 LN2 = math.log(2)
 MAX_SEED = 2**63 - 1
@@ -121,12 +121,12 @@ class Model:
 
     @property
     def best_step(self) -> int:
-        """The step of these weights: the best validation, or the last step without one."""
+        """The step of these weights: that of the best validation, or without one the last step."""
         return self._model.checkpoint.progress.best_step
 
     @property
     def best_bits_per_char(self) -> float | None:
-        """The validation score of these weights; None in a run without a validation."""
+        """The validation score of these weights; None in a run without validation."""
         nats = self._model.checkpoint.progress.best_nats
         return None if nats is None else nats / LN2
 
@@ -259,7 +259,7 @@ class Model:
         return self._model.vocabulary.level == "byte"
 
     def _as_str(self, text: str | bytes, name: str = "text") -> str:
-        """An argument as a str; bytes, which only byte-level models accept, use surrogates."""
+        """An argument as a str; bytes, accepted only by byte-level models, use surrogates."""
         if isinstance(text, str):
             return text
         if not isinstance(text, (bytes, bytearray)):

@@ -6,7 +6,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from charrnn.config.settings import FIELDS, TYPES
 from charrnn.errors import CharrnnError
@@ -44,8 +44,11 @@ def _argument(match: re.Match[str]) -> str:
         return f"{positive}={name == positive}"
     if value is None:
         return name
-    return f"{name}={value}" if re.fullmatch(NUMBER, value) else (
-        f'{name}="{" ".join(shlex.split(value))}"')
+    if re.fullmatch(NUMBER, value):
+        return f"{name}={value}"
+    with suppress(ValueError):  # a quote that is not closed, in the name of a file
+        value = " ".join(shlex.split(value))
+    return f'{name}="{value}"'
 
 
 def _not_a_setting(match: re.Match[str]) -> str:

@@ -49,8 +49,8 @@ def train(
 
     ``paths`` is a file or a folder, or a list of them that is read as one text; files that end in
     .gz, .xz or .bz2 are decompressed. ``out`` is the checkpoint, by default checkpoints/NAME.npz.
-    If it holds this run already, the run resumes, or is only loaded if it has ended; another run
-    is refused, unless ``overwrite`` is true. ``val`` is a file to validate on instead of the end
+    If it already holds this run, the run resumes, or is only loaded if it has ended; another run
+    is refused unless ``overwrite`` is true. ``val`` is a file to validate on instead of the end
     of the text. The run starts from the weights of ``init_from``, a checkpoint or a Model.
     ``cache`` is a folder for the encoded form of texts above 128 MB.
 
@@ -58,9 +58,9 @@ def train(
     ``hidden_size=128``, ``learning_rate=0.002``. None means not set. They override those of
     ``config``, a YAML file.
 
-    Shows a progress bar and notes on standard error, unless ``progress`` is false. Ctrl-C, and
-    the interrupt button of a notebook, saves and then raises KeyboardInterrupt: the same call
-    resumes.
+    Shows a progress bar and notes on standard error, unless ``progress`` is false. Ctrl-C or
+    the interrupt button of a notebook saves the run and then raises KeyboardInterrupt; the same
+    call resumes it.
 
     Raises UsageError for a wrong argument and for the checkpoint of another run, CorpusError for
     a text that cannot be trained on, CheckpointError for a damaged checkpoint, LockedError while
@@ -139,8 +139,7 @@ def _value(key: str, value: Any) -> Value:
     try:
         return parse(key, text)
     except UsageError as error:
-        hint = "; did you mean skip?" if (key, text) == ("errors", "ignore") else ""
-        raise UsageError(f"{key}: {error}{hint}") from None
+        raise UsageError(f"{key}: {error}") from None
 
 
 class Interrupts(Signals):

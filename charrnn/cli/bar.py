@@ -1,4 +1,4 @@
-"""The progress of an evaluation: a live bar on a terminal, elsewhere a line now and then."""
+"""The progress of an evaluation: a live bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from charrnn.errors import UsageError
 def checkpoint_option(command: Any) -> Any:
     return click.option(
         "-m", "--checkpoint", type=FileName(), metavar="FILE",
-        help="The model's checkpoint, or a folder, for the newest in it; checkpoints/ and .npz "
+        help="The model's checkpoint, or a folder, whose newest one is used; checkpoints/ and .npz "
         "may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 
@@ -28,7 +28,7 @@ def checkpoint_argument(command: Any) -> Any:
 def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
     """The checkpoint that is given, else that of the environment, else the newest one.
 
-    For what a name may be, see ``find_checkpoint``; a folder means the newest checkpoint in it.
+    ``find_checkpoint`` describes the names; a folder means the newest checkpoint in it.
     Raises UsageError if there is no such checkpoint, with ``advice`` at the end.
     """
     names = [name for name in given if name is not None]
@@ -49,8 +49,8 @@ def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
 def file_of_option(option: str, name: str) -> Path:
     """The checkpoint that ``option`` names, which may not be a folder.
 
-    The newest checkpoint of a folder may be another one at the next time, above all where the
-    command itself writes one there.
+    The newest checkpoint in a folder may be a different one next time, especially if the command
+    itself writes one there.
     """
     if os.path.isdir(name) and (name.endswith(SEPARATORS) or named_file(name) is None):
         raise UsageError(f"{option} {name}: it is a folder; name one of its checkpoints")

@@ -25,13 +25,13 @@ class ReaderGone(Exception):
 def say(text: str) -> None:
     """Print a message for people on standard error, control characters made visible.
 
-    On a terminal it is wrapped to the width; elsewhere it stays on one line, for ``grep``.
+    On a terminal it is wrapped to the width; otherwise it stays on one line, for ``grep``.
     """
     from charrnn.text.display import printable  # --help needs this module but not those
     from charrnn.text.wrapping import wrapped
 
     if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # full or closed: not a reason to stop
+        with suppress(OSError, ValueError):  # the output is full or closed: no reason to stop
             shown = printable(text)
             if stderr_is_terminal():
                 shown = wrapped(shown, stderr_width())
@@ -68,7 +68,7 @@ def fitted(text: str) -> str:
     if not stdout_is_terminal():
         return text
     size = 0
-    with suppress(OSError, ValueError):  # of a terminal that does not know its size
+    with suppress(OSError, ValueError):  # the terminal may not know its size
         size = os.get_terminal_size(sys.stdout.fileno()).columns
     return wrapped(text, (size or 80) - 1)
 

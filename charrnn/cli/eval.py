@@ -21,6 +21,7 @@ from charrnn.cli.eval_checks import check_combination, training_note
 from charrnn.cli.guesses import Command, check_texts
 from charrnn.cli.options import (
     TEXTS,
+    Choice,
     choose_decoding,
     encoding_option,
     errors_option,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.text.reader import TextStream
     from charrnn.text.split import Split
 
-LINES = 512  # that --per-line scores together at most
+LINES = 512  # most lines that --per-line scores together
 
 
 class Output(NamedTuple):
@@ -62,7 +63,7 @@ class Output(NamedTuple):
 @click.command("eval", cls=Command)
 @click.argument("text", nargs=-1, required=True, type=TEXTS)
 @checkpoint_option
-@click.option("--split", type=click.Choice(["all", "train", "val"]), default=None,
+@click.option("--split", type=Choice(["all", "train", "val"]), default=None,
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")
 @unknown_option
@@ -75,7 +76,7 @@ class Output(NamedTuple):
               help="Dynamic evaluation: keep training on the text while scoring it. The "
               "checkpoint is not changed. Slow, and not comparable with ordinary scores.")
 @click.option("--surprisal", is_flag=True,
-              help="Show the bits of each character: on a terminal as colored text, elsewhere in "
+              help="Show the bits of each character: on a terminal as colored text, otherwise in "
               "columns separated by tabs (bits; 1 if it was the most likely character, else 0; the "
               "character).")
 @click.option("--baselines", is_flag=True,
@@ -117,8 +118,8 @@ def evaluate(
     if not (split in ("train", "val") or dynamic or surprisal or baselines):
         score_stream(model, model.stream(text, skip, chosen), threads, output)
         return
-    # The training text has no unknown characters. With --split train or val they are skipped, so
-    # that the message about another text is not about its unknown characters.
+    # The training text has no unknown characters. With --split train or val, they are skipped: the
+    # error for another text is then that it is another text, not that it has unknown characters.
     whole = model.read(text, skip or split in ("train", "val"), chosen)
     part = model.part(whole, split or "all")
     if len(part) == 0:
@@ -126,12 +127,16 @@ def evaluate(
             "it has no validation part; the model was trained on all of it")))
     if split in (None, "all"):
         messages += training_note(model, whole, len(whole))
-    messages += [f"note: {note}" for note in undecodable_note(whole.undecodable, chosen.errors)]
+    where = " in the whole text" if split in ("train", "val") else ""
+    messages += [f"note: {note}" for note in whole.notes]
+    messages += [f"note: {note}{where}" for note in
+                 undecodable_note(whole.undecodable, chosen.errors)]
     output.note()
     counted = None
     if baselines and train_text is not None:
         chosen = choose_decoding(model, [train_text], encoding, errors, messages, beside=True)
         counted = model.read([train_text], True, chosen)
+        messages += [f"note: {note}" for note in counted.notes]
         messages += [f"note: {counted.name}: {note}" for note in
                  undecodable_note(counted.undecodable, chosen.errors)]
         output.note()
@@ -148,7 +153,7 @@ def score_whole(
     model: Model, text: Text, part: Split, split: str, threads: int, output: Output, *,
     dynamic: bool, surprisal: bool, compare: bool, counted: Text | None,
 ) -> None:
-    """Score a part of a text that is in memory; show it, or its score beside baselines."""
+    """Score a part of a text that is in memory; show it, or its score together with baselines."""
     from charrnn.cli.bar import scoring_bar
     from charrnn.cli.format import baseline_table, score_line
     from charrnn.inference.scoring import check_finite, total
@@ -157,7 +162,7 @@ def score_whole(
     blocks: Iterable[Scored]
     if dynamic:
         blocks = model.evaluate_dynamically(part)
-        if not (output.quiet or (surprisal and stdout_is_terminal())):  # it shows the progress
+        if not (output.quiet or (surprisal and stdout_is_terminal())):  # the text shows progress
             blocks = scoring_bar(blocks, len(part))
     elif split == "all":  # as a stream: how the text is shown makes no difference
         blocks = model.score_text(text, threads)
@@ -192,7 +197,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     with listening() as signals:
         try:
             with running_score(model.vocabulary.level) as show:
-                # If a signal comes during the wait for more, what was read is still scored.
+                # If a signal arrives while waiting for input, the text so far is still scored.
                 blocks = model.score_stream(until_stopped(stream, signals), threads)
                 for block in check_finite(blocks, stream.name):
                     output.note()

@@ -22,7 +22,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 LN2 = math.log(2)
 
-# (bits, background, text): the colors of symbols of up to that many bits, of a terminal's 256.
+# (bits, background, text): colors, of a terminal's 256, for symbols of up to that many bits.
 # White to dark blue differ in brightness, so color-blind readers can tell them apart.
 SHADES = ((0.5, 231, 16), (1.5, 195, 16), (3.0, 117, 16), (5.0, 33, 231), (math.inf, 18, 231))
 PASSAGE = 200  # characters shown of a copied passage
@@ -150,7 +150,7 @@ def symbol(level: str) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things: 1 step, 6,000 steps."""
+    """A count with its noun: 1 step, 6,000 steps."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 

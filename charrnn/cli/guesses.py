@@ -1,4 +1,4 @@
-"""Hints for wrong guesses: misspelt commands, options and files, a checkpoint given as a text."""
+"""Hints for wrong guesses: misspelled commands, options and files, a checkpoint given as a text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 import click
 
-from charrnn.api.lookup import SIMILAR, is_checkpoint
+from charrnn.api.lookup import SIMILAR, is_bare, is_checkpoint
 from charrnn.config.parsing import nearest
 from charrnn.errors import UsageError
 
@@ -21,10 +21,11 @@ COMMANDS = {
     "validate": "eval",
     "html": "report", "plot": "report", "visualize": "report",
     "describe": "info", "inspect": "info", "ls": "info", "show": "info",
+    "version": "--version",
 }
 OPTIONS = {
     "ckpt": "checkpoint", "load": "checkpoint", "weights": "checkpoint",
-    "file": "out",
+    "file": "out", "save": "out",
     "max_length": "length", "max_new_tokens": "length", "max_tokens": "length", "n": "length count",
     "num_chars": "length", "size": "length", "tokens": "length",
     "batch": "count", "num": "count", "num_samples": "count", "samples": "count",
@@ -36,8 +37,10 @@ OPTIONS = {
     "by_line": "per-line", "lines": "per-line", "heatmap": "surprisal", "show": "surprisal",
     "ngram": "baselines", "ngrams": "baselines", "train": "train-text",
 }
+RESUMES = ("continue", "load_from", "restart", "resume", "resume_from")
+DEVICES = ("cpu", "cuda", "device", "gpu", "gpu_id", "gpus")
 KINDS_OF_MODEL = ("arch", "architecture", "cell_type", "model", "model_type", "rnn_type")
-NARROW = 66  # columns up to which the help leaves more room for its second column
+NARROW = 66  # up to this width, the help has more room for its second column
 
 
 class Formatter(click.HelpFormatter):
@@ -68,6 +71,9 @@ class Command(click.Command):
                 message = f"No such option: {name}; it belongs before the command: charrnn {name} "
                 raise click.UsageError(message + str(ctx.info_name), ctx) from None
             raise click.UsageError(unknown_option(name, given, self), ctx) from None
+        except click.BadOptionUsage as error:
+            error.ctx = error.ctx or ctx  # or the message would name no command
+            raise
         except click.MissingParameter as error:
             if error.param is None or not getattr(error.param.type, "allow_dash", False):
                 raise
@@ -110,7 +116,7 @@ class Group(click.Group):
 def unknown_command(word: str, known: Collection[str]) -> str:
     """The message for a word that is not a command: a misspelling, a synonym, or a file."""
     meant = COMMANDS.get(word.lower(), word.lower())
-    if meant in known:
+    if meant in known or meant.startswith("-"):
         return f"No such command: {word}; did you mean charrnn {meant}?"
     if os.path.exists(word) or "." in word:
         command = "sample" if word.endswith(".npz") else "train"
@@ -128,8 +134,13 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
         name = next((word for word in typed if len(word) > 2), name)
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
     if word in KINDS_OF_MODEL and "--hidden-size" in known:
-        return (f"No such option: {name}; --cell chooses rnn, gru or lstm, --hidden-size and "
-                "--layers set the size, and -o names the checkpoint")
+        out = "; -o names the checkpoint" if word == "model" else ""
+        return (f"No such option: {name}; --cell chooses rnn, gru or lstm, and --hidden-size and "
+                f"--layers set the size{out}")
+    if word in DEVICES:
+        return f"No such option: {name}; charrnn always runs on the CPU"
+    if word in RESUMES and "--hidden-size" in known:
+        return f"No such option: {name}; to resume a run, repeat the command that started it"
     meant = [f"--{each}" for each in OPTIONS.get(word, "").split() if f"--{each}" in known]
     begun = [option for option in known if option.startswith(f"--{word.replace('_', '-')}")]
     if meant or len(begun) == 1:
@@ -155,6 +166,9 @@ def check_texts(texts: Iterable[str | None], advice: str) -> None:
     for path in texts:
         if path in (None, "", "-"):
             continue
+        if advice and not os.path.lexists(path) and path.endswith(".npz") and is_bare(path):
+            inside = os.path.join("checkpoints", path)
+            path = inside if is_checkpoint(inside) else path
         if not os.path.lexists(path) and (similar := similar_file(path)):
             raise UsageError(f"{path}: no such file; did you mean {shlex.quote(similar)}?")
         if advice and path.endswith(".npz") and is_checkpoint(path):
@@ -173,7 +187,7 @@ def similar_file(path: str) -> str:
     except (OSError, ValueError):
         return ""
     close = [each for each in names if each.startswith(f"{name}.")]
-    if not close:  # the endings alone make no names similar
+    if not close:  # an equal ending does not make names similar
         stems = {os.path.splitext(each)[0]: each for each in reversed(names[:10_000])}
         stem = os.path.splitext(name)[0]
         close = [stems[each] for each in difflib.get_close_matches(stem, stems, 1, SIMILAR)]

@@ -106,7 +106,7 @@ def settings_of(model: LoadedModel) -> dict[str, Value]:
 
 
 def used(model: LoadedModel) -> dict[str, int]:
-    """What the run used instead of settings that are upper limits or choose automatically."""
+    """What the run used for settings that are upper limits or stand for an automatic choice."""
     run = model.checkpoint
     return {"batch_size": len(run.state), "threads": run.threads,
             "warmup": min(int(run.settings["warmup"] or 0), run.progress.steps // 10)}

@@ -15,7 +15,9 @@ from charrnn.cli.guesses import Command
 from charrnn.config.parsing import (
     NUMBER,
     check_spelling,
+    nearest,
     parse,
+    quoted,
     range_in_words,
     whole_number,
 )
@@ -33,7 +35,7 @@ else:
 
 
 class FileName(click.Path):
-    """The name of a file or folder; an empty one, as of a variable without a value, is refused."""
+    """The name of a file or folder; an empty one, as from an unset variable, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -135,6 +137,16 @@ class WholeNumber(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]
+    """One of a few words; another one gets the nearest as a hint."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            hint = nearest(value.lower(), self.choices)
+            self.fail(f"{quoted(value)} is not one of {', '.join(self.choices)}{hint}", param, ctx)
+        return value
+
+
 class Number(click.ParamType):  # type: ignore[type-arg]
     """A finite number in a range; ``above`` itself is excluded."""
 
@@ -162,7 +174,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]
 
 def unknown_option(command: Any) -> Any:
     return click.option(
-        "--unknown", type=click.Choice(["error", "skip"]), default="error", show_default=True,
+        "--unknown", type=Choice(["error", "skip"]), default="error", show_default=True,
         help="What to do with characters that the model does not know. If it was trained with "
         "--min-count, it reads them as U+FFFD.",
     )(command)
@@ -191,9 +203,9 @@ def choose_decoding(
 ) -> Decoding:
     """How to decode a text: as the options state, else as in training, else as strict UTF-8.
 
-    The options describe one text. A second text, read ``beside`` it, is decoded as in training if
-    the model was trained or validated on it, else as the options state. Anything unusual, such as
-    an encoding other than in training, is added to ``notes``.
+    The options describe one text. A second text, read ``beside`` the first, is decoded as in
+    training if the model was trained or validated on it, else as the options state. Anything
+    unusual, such as an encoding other than in training, is added to ``notes``.
     """
     from charrnn.api.loaded import Decoding
     from charrnn.text.display import display_name, printable_name

@@ -18,7 +18,7 @@ from charrnn.text.display import duration, printable_name
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.pace import Pace
 from charrnn.training.processes import workers
-from charrnn.training.wording import end_text, sample_text
+from charrnn.training.wording import end_text, sample_text, steps_done
 
 if TYPE_CHECKING:
     from charrnn.api.live_bar import LiveBar
@@ -52,7 +52,7 @@ class TrainingDisplay:
             self.bar.refresh()
 
     def show(self, event: Event) -> None:
-        """Show an event; they come in the order of the run."""
+        """Show the next event of the run."""
         self.pace.update(event)
         if isinstance(event, Start):
             self.continued, self.validates = event.continued, event.val_chars > 0
@@ -76,7 +76,7 @@ class TrainingDisplay:
         """What a real run would print after the first lines."""
         if event.continued:
             done = 0 < event.steps <= event.step
-            self.line(f"already trained: {counted(event.step, 'step')} are done" if done
+            self.line(f"already trained: {steps_done(event.step)}" if done
                       else f"would resume after step {event.step:,}")
 
     def step(self, event: Step) -> None:
@@ -122,7 +122,7 @@ class TrainingDisplay:
 
 
     def result(self, event: End) -> str:
-        """What a run has reached at its end: its best score, or why it has none."""
+        """The result of a run that ends: its best score, or why it has none."""
         if event.best_nats_per_char is not None:
             return (f"; best validation {in_bits(event.best_nats_per_char, self.level)} "
                     f"at step {event.best_step:,}")
@@ -141,7 +141,7 @@ def event_line(event: Event) -> bytes:
 
 
 def is_selected(event: Event, every: int) -> bool:
-    """Whether ``--json-every`` prints an event: of the steps only the multiples of N."""
+    """Whether to print an event: of the steps, only multiples of ``--json-every``; all others."""
     return not isinstance(event, Step) or (every > 0 and event.step % every == 0)
 
 
@@ -184,7 +184,7 @@ def start_lines(event: Start) -> list[str]:
     lines = [text, model, training]
     if event.settings:
         lines.append("settings: " + ", ".join(
-            # A seed is a name, not a quantity.
+            # A seed is not a quantity: no thousands separators.
             f"{key} {value:,}" if type(value) is int and key != "seed"
             else f"{key} {printable_name(shown(value))}"
             for key, value in event.settings.items()
@@ -211,7 +211,7 @@ def validation_text(event: Eval, before: float | None = None, level: str = "char
 
 
 def against_trigrams(event: Eval, nats: float, level: str) -> str:
-    """How a score compares with that of 3-grams that count the training text."""
+    """How a score compares with that of 3-grams of the training text."""
     better = event.trigram - nats
     which = "better" if better >= 0 else "worse"
     return f"{bits_text(abs(better), level, 3)} {which} than 3-grams"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +36,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.api.loaded import LoadedModel as Model
     from charrnn.api.loaded import Piece
     from charrnn.text.corpus import Text
+    from charrnn.text.reader import TextStream
 
 
 @click.command(cls=Command)
@@ -109,11 +109,14 @@ def sample(
     else:
         begin = [encoded("--prime", prime or "", partial(model.encode_prime, skip_unknown=skip),
                          messages)]
+        left_out = model.vocabulary.left_out_note(prime or "")
+        messages += [f"note: {left_out}"] if left_out else []
     text = None
     if novelty is not None:
         beside = prime_file is not None
         chosen = choose_decoding(model, [novelty], encoding, errors, messages, beside)
         text = model.read([novelty], decoding=chosen, mark_unknown=True)
+        messages += [f"note: {note}" for note in text.notes]
         messages += [f"note: {text.name}: {note}" for note in
                  undecodable_note(text.undecodable, chosen.errors)]
     stop_ids = encoded("--stop", stop, model.encode_stop, messages) if stop else None
@@ -132,25 +135,34 @@ def sample(
     else:
         for line in write_samples(pieces, count, model, text):
             say(line)  # a result, not a message
-    for line in stream.notes if stream is not None else ():
-        note(f"note: {line}")
+    if stream is not None:
+        for line in (*left_out_of(stream), *stream.notes):
+            note(f"note: {line}")
 
 
 def encoded(
     option: str, text: str, encode: Callable[[str], ndarray], messages: list[str]
 ) -> ndarray:
-    """The symbols of a text from the command line, with a hint if it contains ``\\n`` or ``\\t``.
-
-    If the model knows the backslash, it may be meant literally, as in ``\\textbf``.
-    """
+    """The symbols of a text from the command line, with a hint if it contains ``\\n`` or ``\\t``,
+    even if the model knows the backslash: only the user knows what is meant."""
     hint = backslash_hint(option, text)
     try:
         ids = encode(text)
     except UsageError as error:
         raise UsageError(f"{error}; {hint}" if hint else str(error)) from None
-    if hint and re.search(r"\\[nt](?![a-z])", text):
+    if hint:
         messages.append(f"note: {hint}")
     return ids
+
+
+def left_out_of(stream: TextStream) -> Iterator[str]:
+    """The note on the unknown characters of a prime that has been read, if there were any."""
+    if stream.unknown:
+        from charrnn.cli.format import counted
+
+        yield (f"{counted(stream.unknown, 'unknown character')} of the prime "
+               f"{'was' if stream.unknown == 1 else 'were'} "
+               f"{'read as U+FFFD' if stream.vocabulary.replaces else 'skipped'}")
 
 
 def announced(

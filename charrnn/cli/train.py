@@ -32,7 +32,8 @@ from charrnn.system import machine
 @click.option("-c", "--config", "config_file", type=FileName(), metavar="FILE",
               help="YAML file of settings; options override it.")
 @click.option("-o", "--out", type=FileName(), metavar="FILE",
-              help="Checkpoint to write, or a folder for it.  [default: checkpoints/CORPUS.npz]")
+              help="Checkpoint to write, or a folder for it; a name without an ending gets .npz.  "
+              "[default: checkpoints/CORPUS.npz]")
 @click.option("--val", type=TEXTS, metavar="FILE",
               help="Validate on this text instead of on the end of CORPUS.")
 @click.option("--init-from", type=FileName(), metavar="FILE",
@@ -145,7 +146,7 @@ class Output:
         self.error: CharrnnError | None = None
 
     def write(self, data: bytes) -> None:
-        """Write ``data``; after the first failure, which is noted, nothing."""
+        """Write ``data``; after the first failure, which a note reports, do nothing."""
         if not self._open:
             return
         try:

@@ -14,7 +14,7 @@ from charrnn.system.encodings import canonical
 
 MAX_INTEGER = 2**63 - 1  # the largest whole number of any setting
 MAX_VALUE = 100  # characters of a number or a name; Python writes a float in 24
-SIMILAR = 0.75  # least likeness of a hint, as difflib measures it: of `temp` and `steps`, 0.67
+SIMILAR = 0.75  # least similarity for a hint, as difflib measures it; `temp` and `steps` have 0.67
 # Each can match in only one way, so any text that is not a number is rejected in a single pass.
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 NUMBER = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -100,7 +100,7 @@ def nearest(text: str, known: Iterable[str]) -> str:
     """
     if len(text) > MAX_VALUE:
         return ""
-    import difflib  # needed only for a mistake
+    import difflib  # needed only for an unknown word
 
     names = {normal(name): name for name in known}
     word = normal(text)
@@ -131,7 +131,7 @@ def range_in_words(
     if above > -math.inf:
         words.append(f"above {above:g}")
     if high < math.inf:
-        words.append(f"at most {high}")
+        words.append(f"at most {high if isinstance(high, int) else format(high, 'g')}")
     if below < math.inf:
         words.append(f"below {below:g}")
     return " and ".join(words)

@@ -142,7 +142,7 @@ class Config:
         help="Random seed. The same seed on the same machine gives the same checkpoint.")
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
-        help="Threads per process, which share the batch; 0 uses all cores.")
+        help="Threads per process; they share the batch. 0 uses all cores.")
     deterministic: bool = setting(
         False, "Machine", choices=("true", "false"),
         help="Same result with any number of threads and processes; a little slower.")
@@ -183,7 +183,7 @@ def shown(value: Value) -> str:
 
 
 def as_option(key: str, value: str) -> str:
-    """The option that sets ``key`` to a value, which is spelled as for a shell."""
+    """The option that sets ``key`` to ``value``, which is already quoted for a shell."""
     if TYPES[key] is bool:
         return option_name(key) if value == "true" else option_name("no_" + key)
     return f"{option_name(key)} {value}"

@@ -86,6 +86,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "output": ("out",),
     "save": ("out",),
     "save_dir": ("out",),
+    "output_dir": ("out",),
+    "out_dir": ("out",),
+    "output_file": ("out",),
     "checkpoint_dir": ("out",),
     "model": ("checkpoint",),
     "checkpoint": ("out",),
@@ -95,8 +98,12 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "force": ("overwrite",),
     "silent": ("quiet",),
     "temp": ("temperature",),
+    # choices
+    "ignore": ("skip",),
+    "valid": ("val",),
+    "dev": ("val",),
 }
-# Names that are not settings, but may be expected in a YAML file, and what the message says.
+# Names that are not settings, but may be expected in a YAML file, and the message for each.
 NOT_SETTINGS = {
     "out": "is not a setting: use the option -o of charrnn train",
     "val": "is not a setting: use the option --val of charrnn train",

@@ -27,7 +27,7 @@ def evaluate(params: Parameters, part: Split) -> Iterator[Scored]:
     """Score the symbols of a part in order, UPDATE_EVERY at a time, with an update after each.
 
     ``params`` do not change; a copy is updated. The state is carried through the whole part.
-    The update is that of Krause et al. 2018 without its decay towards the original weights: each
+    The update is that of Krause et al. 2018 without its decay toward the original weights: each
     entry of the gradient is divided by its root mean square. The mean is over the updates so
     far, not over the training text, which a checkpoint does not contain; this makes the first
     updates larger.

@@ -37,7 +37,7 @@ class Score:
     """How well a text is predicted: sums over its characters, and the rates computed from them.
 
     ``chars`` is the number of characters, ``nats`` the sum of -ln p over them, and ``right`` how
-    many of them were the most likely one. ``nats_per_char``, ``bits_per_char`` and ``perplexity``
+    many of them the model ranked first. ``nats_per_char``, ``bits_per_char`` and ``perplexity``
     are per character; ``accuracy`` is the share from 0 to 1 that was right.
     """
 

@@ -198,15 +198,15 @@ def reading(path: Path) -> Iterator[Reader]:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise UsageError if a file has content and is not an archive of ``write``, even damaged."""
+    """Raise UsageError unless a file is empty or was written by ``write``; it may be damaged."""
     try:
         with open_regular(path, follow=True) as file:
             start = file.read(4096)
     except OSError as error:
         raise CharrnnError(f"{path}: cannot be read: {error.strerror or error}") from None
     if start and not is_ours(start):
-        raise UsageError(f"{path} {_guess(start)}, and --overwrite replaces nothing else: choose "
-                         "another file with -o, or remove this one")
+        raise UsageError(f"{path} {_guess(start)}, and --overwrite replaces only checkpoints: "
+                         "choose another file with -o, or remove this one")
 
 
 def is_ours(start: bytes) -> bool:

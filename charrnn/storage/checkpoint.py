@@ -47,13 +47,13 @@ class Checkpoint:
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
     # Digest of where files begin in the text, if the state is reset there.
     documents: str | None = None
-    threads: int = 1  # per process, which share the batch
+    threads: int = 1  # of each process; all of them share the batch
     processes: int = 1
     # rows of step, training nats/char, validation nats/char or None, gradient norm, rate
     history: list[list[float | None]] = field(default_factory=list)
     samples: list[list[Any]] = field(default_factory=list)  # rows of step, text generated then
     undecodable: int = 0  # byte sequences of both texts that were replaced or skipped
-    # Of the file from which it was read, or none:
+    # These describe the file from which the checkpoint was read, if any:
     digest: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of the programs that wrote it
     format_version: int = FORMAT_VERSION

@@ -62,12 +62,12 @@ class Metadata(NamedTuple):
     changed: list[str]  # those that differed from the defaults of the writing version
     explicit: list[str] | None  # those that a config file or an option set; None: no such key
     vocabulary_size: int
-    lanes: int  # B, the number of sequences in the batch, which each have a carried state
+    lanes: int  # B, the number of sequences in the batch; each has a carried state
     progress: Progress
     corpus: str  # name of the text
     origin: dict[str, str | None]  # digests of the corpus, a validation file, a first checkpoint
     documents: str | None  # digest of where files begin in the text; None: no such key
-    threads: int  # per process, which share the batch
+    threads: int  # of each process; all of them share the batch
     processes: int
     versions: dict[str, str]  # of charrnn, NumPy and Python that wrote the file
     history: list[list[float | None]]  # see Checkpoint
@@ -141,7 +141,7 @@ def _check_consistent(found: Metadata) -> None:
     fraction, file = settings["val_fraction"], found.origin["val"]
     if file is None and fraction is None:
         raise ValueError("val_fraction has no value")
-    # One that was set beside a validation file was stored by earlier versions.
+    # Earlier versions stored one that was set together with a validation file.
     if file is not None and fraction is not None and "val_fraction" not in explicit:
         raise ValueError("it has both a validation file and a val_fraction")
 

@@ -53,7 +53,7 @@ def from_sums(sums: Sequence[float]) -> tuple[int | None, bool]:
 
 
 def until_stopped(items: Iterable[T], signals: Signals) -> Iterator[T]:
-    """Pass on ``items`` until there are no more, or until a signal requests a stop.
+    """Yield ``items`` until they end or a signal requests a stop.
 
     A signal ends the wait for the next item immediately and without an exception. ``deferred``
     is false while waiting and true after the stop, when the consumer finishes its work.

@@ -1,4 +1,4 @@
-"""The terminal that standard error may be: whether it is one, and how wide."""
+"""Whether standard error is a terminal, and how wide it is."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def stderr_is_terminal() -> bool:
 
 
 def stderr_width() -> int:
-    """The columns of a line on standard error, which is a terminal, at this moment.
+    """The columns that a line may fill now, if standard error is a terminal.
 
-    One fewer than it has: some terminals wrap as soon as the last column is filled.
+    One fewer than the terminal has: some wrap as soon as the last column is filled.
     """
     size = 0
     with suppress(OSError, ValueError):

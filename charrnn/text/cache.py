@@ -39,7 +39,7 @@ CHUNK = 1 << 20  # symbols that are processed together
 FOOTER = struct.Struct("<8sQ32s32s")  # MAGIC, length of the JSON, SHA-256 of symbols and of JSON
 MAGIC = b"charrnn\x01"
 MAX_FACTS = 64 << 20  # bytes of JSON
-UNPACKED = 1000  # a compressed file is expected to unpack to at most so many times its size
+UNPACKED = 1000  # a compressed file is expected to unpack to at most this many times its size
 SETTLED = 2.0  # seconds after which another change certainly changes the times of a file
 DTYPES = ("|u1", "<u2", "<u4")
 # What reading a file that charrnn did not write may raise.

@@ -21,8 +21,8 @@ def text_warnings(
     """Notes on anything unusual in a text: newlines, marks and control characters.
 
     ``chunks`` gives the symbols. They are read only if the vocabulary contains something unusual.
-    Of U+FFFD, ``replaced`` occurrences are not from the text and are reported elsewhere. The text
-    was decoded as ``utf8``, or else in another encoding.
+    Decoding has inserted ``replaced`` characters U+FFFD, which are reported elsewhere. ``utf8`` is
+    whether the text was decoded as UTF-8.
     """
     if vocabulary.level == "byte":
         return []

@@ -18,7 +18,7 @@ IN_NAMES = re.compile(rf"[{HARMFUL}\t\n\r]")
 
 
 def printable(text: str) -> str:
-    """Text that a terminal only displays; newlines and tabs are kept."""
+    """Text that cannot control a terminal; newlines and tabs are kept."""
     return IN_TEXT.sub(_escaped, text)
 
 
@@ -38,7 +38,7 @@ def quoted(text: str) -> str:
 
 
 def describe(code: int) -> str:
-    """A code point in a form that people recognise: 'e' (U+0065), or its name."""
+    """A code point in a form that people recognize: 'e' (U+0065), or its name."""
     import unicodedata  # only where a character is named
 
     character = chr(code)
@@ -47,12 +47,12 @@ def describe(code: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number of things: "1 character", "1,234 characters"."""
+    """A count with its noun: "1 character", "1,234 characters"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def duration(seconds: float | None) -> str:
-    """A time in its two largest units, such as 3 min 20 s; None is not known yet."""
+    """A time in its two largest units, such as 3 min 20 s; ? if it is not known yet."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

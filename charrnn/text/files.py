@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 CHUNK = 1 << 20  # bytes read at once
-OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may lie in a folder of texts
+OWN = (".npz", ".ids")  # checkpoints and encoded texts, which may be in a folder of texts
 COMPRESSED = {".gz": 1, ".xz": 4, ".bz2": 0}  # zero bytes, or a multiple, that may follow a stream
 MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh"}  # how these files begin
-INPUT = 1 << 14  # compressed bytes read at once; what follows a short stream in them is copied
-# How the files begin that charrnn may have left in a folder of texts: the page of report, the
-# JSON of train, sample, eval and info, and what train prints for people, which nohup, date or
-# mpiexec may precede with some lines.
+INPUT = 1 << 14  # compressed bytes read at once; those after the end of a stream are copied
+# How charrnn's own output begins, which may be in a folder of texts: the page of report, the JSON
+# of train, sample, eval and info, and the log of train, perhaps after some lines of nohup, date or
+# mpiexec.
 PAGE = (b"<!doctype html>", b"<title>charrnn report</title>")
 JSON = re.compile(rb'{"event": "start", "step": |{"number": 1, "seed": \d+, "checkpoint": "|'
                   rb'{"text": "[^\n]*", ("split": "\w+", "dynamic": \w+, )?"chars": \d+, '
@@ -37,7 +37,7 @@ JSON = re.compile(rb'{"event": "start", "step": |{"number": 1, "seed": \d+, "che
                   rb'{"file": "[^\n]*", "bytes": \d+, "digest": "[0-9a-f]{64}", "format_version"')
 LOG = re.compile(rb"([^\n]+\n){0,3}?\S[^\n]*: [0-9,]+ (characters|bytes)\b[^\n]*\n"
                  rb"([^\n]*\n){0,3}?model: [0-9,]+ parameters\b")
-LOOKED_AT = 2000  # bytes at the beginning of a file from which these are recognised
+LOOKED_AT = 2000  # bytes at the beginning of a file that suffice to recognize these
 
 
 class Gunzip:
@@ -88,14 +88,14 @@ class Digest:
 
 
 def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[str]:
-    """The files that are read, in that order.
+    """The files to read, in order.
 
-    Files come as they are named. A folder is replaced by its files, by name, followed by those of
-    its folders, by name again. Left out are links to folders, what is not a file, names that
-    begin with a dot, empty files, and what charrnn itself writes there: files with the endings
-    OWN, those that standard output and standard error go to and, added to ``left_out``, its
-    report pages, logs and JSON. Raises UsageError for a folder that has no files, or that cannot
-    be read.
+    Files keep the order in which they are named. A folder is replaced by its files, sorted by
+    name, then those of its folders, sorted likewise. Skipped are links to folders, special files,
+    names that begin with a dot, empty files, and charrnn's own output: files with the endings OWN,
+    those that standard output and standard error go to, and report pages, logs and JSON; the last
+    three are added to ``left_out``. Raises UsageError for a folder that has no files, or that
+    cannot be read.
     """
     def unreadable(error: OSError) -> None:
         raise UsageError(f"{display_path(error.filename)}: cannot be read: {error.strerror}")
@@ -127,7 +127,7 @@ def files_of(paths: Iterable[str], left_out: list[str] | None = None) -> list[st
 
 
 def _redirected() -> set[tuple[int, int]]:
-    """The files that standard output and standard error go to; they may hold nothing so far."""
+    """The files that standard output and standard error go to; they may still be empty."""
     found = set()
     for descriptor in (1, 2):
         with suppress(OSError):  # it is closed
@@ -140,8 +140,8 @@ def _identity(about: os.stat_result) -> tuple[int, int]:
 
 
 def _head(path: str) -> bytes:
-    """How a regular file begins; nothing of others, since a pipe cannot be read twice."""
-    with suppress(OSError):  # reported where the file is read
+    """The beginning of a regular file; empty for others, since a pipe cannot be read twice."""
+    with suppress(OSError):  # reported when the file is read
         if os.path.isfile(path):  # opening and closing a FIFO would end the program that writes
             with open_regular(Path(path), follow=True) as file:
                 return file.read(LOOKED_AT)
@@ -149,7 +149,7 @@ def _head(path: str) -> bytes:
 
 
 def is_output(path: str) -> bool:
-    """Whether a file is a report page, a log or JSON that charrnn wrote, by how it begins.
+    """Whether a file is a report page, a log or JSON that charrnn wrote, judging by its beginning.
 
     A text that only mentions charrnn, or quotes a log further down, is neither.
     """
@@ -159,18 +159,18 @@ def is_output(path: str) -> bool:
 
 
 def left_out_notes(paths: Iterable[str]) -> list[str]:
-    """The notes on output of charrnn: in the folders among ``paths``, or read since it is named."""
+    """Notes on charrnn's own output: skipped in a folder, or read because ``paths`` names it."""
     left_out: list[str] = []
     files_of(paths, left_out)
     named = [path for path in paths if path != "-" and is_output(path)]
     return [
-        *[f"not read, since charrnn wrote them: {display_list(left_out)}"] * bool(left_out),
+        *[f"not read, because charrnn wrote them: {display_list(left_out)}"] * bool(left_out),
         *[f"read as text, but probably written by charrnn: {display_list(named)}"] * bool(named),
     ]
 
 
 def chunks(path: str) -> Iterator[bytes]:
-    """The bytes of a file as they come, unpacked; the last chunk is empty."""
+    """The bytes of a file as they arrive, unpacked; the last chunk is empty."""
     with opened(path) as file:
         parts = unpacked(file, ending(path)) if is_compressed(path) else raw(file)
         while True:
@@ -186,7 +186,7 @@ def chunks(path: str) -> Iterator[bytes]:
 
 
 def _another_kind(path: str) -> str | None:
-    """What a file is that cannot be unpacked, if it does not begin as its ending promises."""
+    """What a file that cannot be unpacked really is; None if it begins as its ending promises."""
     head = _head(path)
     if not head or head.startswith(MAGIC[ending(path)]):
         return None

@@ -1,4 +1,4 @@
-"""Files that are not plain text, recognised by their first bytes, and what to do with them."""
+"""Files that are not plain text, recognized by their first bytes, and what to do with them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,30 @@ class Kind(NamedTuple):
     container: bool = True  # whether it contains files or compressed data
 
 
+def unpacking(command: str, ending: str = "") -> str:
+    """How to unpack a file whose name may have any ending, which most programs refuse."""
+    rename = f"rename it to end in {ending}, or " * bool(ending)
+    return f"{rename}unpack it with {command} < FILE > TEXT"
+
+
 PLAIN_TEXT = "save it as plain text, or convert it with pandoc -t plain"
+SAVE_IT = "save it as plain text in the program that wrote it"  # pandoc reads no .doc, .xls
 ONLY_BYTES = "only a model trained with --level byte can read it"
 DOCUMENT = Kind("a document in a zip archive, like .docx, .odt, .xlsx and .epub", PLAIN_TEXT)
 CHECKPOINT = Kind("a NumPy archive, like the checkpoints of charrnn", "name a text file")
 TAR = Kind("a tar archive", "unpack it with tar -xf, and name the files or the folder")
+ZEROS = Kind("an empty tar archive, or other data that begins with zero bytes", ONLY_BYTES, False)
 PACKED_ARCHIVES = (".tgz", ".txz", ".tbz", ".tbz2", ".tar.zst")
-# The first file in the zip archive of a document, with the contents that follow its name.
+# The name of the first file in the zip archive of a document, and what follows it.
 IN_DOCUMENTS = re.compile(rb"\[Content_Types\]\.xml|mimetypeapplication/|"
                           rb"(_rels|docProps|word|xl|ppt)/[\w./]*\.(xml|rels)")
 BEGINNINGS = {
     b"PK\3\4": Kind("a zip archive", "unpack it with unzip"),
     b"PK\5\6": Kind("an empty zip archive", "name a text file"),
-    b"\x1f\x8b\x08": Kind("compressed with gzip", "unpack it with gunzip, or name a file that "
-                          "ends in .gz"),
-    b"\xfd7zXZ\0": Kind("compressed with xz", "unpack it with unxz, or give it a name that ends in "
-                        ".xz"),
-    b"(\xb5/\xfd": Kind("compressed with zstd", "unpack it with zstd -d"),
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", PLAIN_TEXT,
+    b"\x1f\x8b\x08": Kind("compressed with gzip", unpacking("gunzip", ".gz")),
+    b"\xfd7zXZ\0": Kind("compressed with xz", unpacking("unxz", ".xz")),
+    b"(\xb5/\xfd": Kind("compressed with zstd", unpacking("zstd -dc")),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": Kind("an Office document, like .doc and .xls", SAVE_IT,
                                               container=False),
     b"SQLite format 3\0": Kind("an SQLite database", "export its text with sqlite3", False),
     b"\x7fELF": Kind("a program (ELF)", ONLY_BYTES, container=False),
@@ -42,8 +48,8 @@ BEGINNINGS = {
     b"\xff\xd8\xff": Kind("a JPEG image", ONLY_BYTES, container=False),
     b"Rar!\x1a\7": Kind("a RAR archive", "unpack it with unrar"),
     b"7z\xbc\xaf\x27\x1c": Kind("a 7z archive", "unpack it with 7z x"),
-    b"\4\"M\x18": Kind("compressed with lz4", "unpack it with unlz4"),
-    b"]\0\0": Kind("compressed with lzma", "unpack it with unlzma"),
+    b"\4\"M\x18": Kind("compressed with lz4", unpacking("lz4 -dc")),
+    b"]\0\0": Kind("compressed with lzma", unpacking("unlzma")),
     b"\x93NUMPY": Kind("a NumPy array", ONLY_BYTES, container=False),
     b"{\\rtf1": Kind("an RTF document", PLAIN_TEXT, container=False),
 }
@@ -54,13 +60,14 @@ MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }
 HIGH = re.compile(rb"[\x80-\xff]+")
-# The letters beyond ASCII of languages that are written in latin-1 and cp1252, and the signs of
-# all of them. Central European and Turkish texts in their own encodings use some of the same
-# bytes, but those of no single language.
+# The non-ASCII letters of languages that are written in latin-1 or cp1252, language by language,
+# and the signs that they share. Central European and Turkish texts in their own encodings use some
+# of the same bytes, but not just those of one of these languages.
 WESTERN = ("äöüßé", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àáâãçéêíóôõúü", "àèéìíîòóùú", "æøåéèêóòôü",
            "åäöéàü", "éèëïöüáóêí", "áðéíóúýþæö", "àçèéíïòóúü", "äöüõ")
 SIGNS = set("‘’“”‚„‹›«»…–—•·¿¡§°£€©®™ªº´\xa0\xad")
-# Signs of cp1252, and capital letters, inside words: these are letters of an older encoding.
+# Signs of cp1252, and capital letters, inside words: the text is in an older encoding, in which
+# these bytes are other letters.
 LETTERS_INSTEAD = re.compile(
     rb"[A-Za-z][\x80-\x84\x86-\x89\x8b\x91\x93-\x95\x98\x99\x9b\xa1-\xac\xae-\xb3\xb5\xb6\xb8-\xbf]"
     rb"[A-Za-z]|[a-z][\xc0-\xde][a-z]")
@@ -73,6 +80,8 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
     The name only shows whether compressed data is an archive.
     """
     found = _by_head(head)
+    if len(head) >= HEAD and not any(head[:HEAD]):
+        return ZEROS
     if _is_tar(head) or (found and name.lower().endswith(PACKED_ARCHIVES)):
         return TAR
     return found
@@ -80,8 +89,7 @@ def kind_of(head: bytes, name: str = "") -> Kind | None:
 
 def _by_head(head: bytes) -> Kind | None:
     if BZIP2.match(head):
-        return Kind("compressed with bzip2", "unpack it with bunzip2, or give it a name that ends "
-                    "in .bz2")
+        return Kind("compressed with bzip2", unpacking("bunzip2", ".bz2"))
     if PDF.match(head):
         return Kind("a PDF file", "extract its text with pdftotext", container=False)
     for beginning, kind in BEGINNINGS.items():
@@ -102,8 +110,11 @@ def _is_tar(head: bytes) -> bool:
     if len(head) < HEAD or not head[0]:
         return False
     digits = head[148:156].strip(b" \0")
-    expected = sum(head[:148]) + 8 * ord(" ") + sum(head[156:HEAD])
-    return re.fullmatch(rb"[0-7]{1,7}", digits) is not None and int(digits, 8) == expected
+    summed = head[:148] + b" " * 8 + head[156:HEAD]
+    unsigned = sum(summed)
+    signed = unsigned - 256 * sum(byte > 127 for byte in summed)  # as some old programs add bytes
+    return (re.fullmatch(rb"[0-7]{1,7}", digits) is not None
+            and int(digits, 8) in (unsigned, signed))
 
 
 def marked_encoding(head: bytes) -> str | None:
@@ -114,10 +125,10 @@ def marked_encoding(head: bytes) -> str | None:
 
 
 def unmarked_utf16(data: bytes) -> str | None:
-    """UTF-16 in the order of bytes that ``data``, from an even offset, seems to be in, or None.
+    """The byte order of UTF-16 text without a mark: utf-16-le, utf-16-be, or None if it is neither.
 
-    One byte of every two is then a control character that no other text has, and the other is
-    not. This is the case for Latin letters, Greek and Cyrillic.
+    ``data`` begins at an even offset of the text. In UTF-16, the high byte of a Latin, Greek or
+    Cyrillic letter is below 9, which as a character is a control that no text contains.
     """
     for name, high, low in (("utf-16-le", data[1::2], data[::2]),
                             ("utf-16-be", data[::2], data[1::2])):
@@ -128,7 +139,7 @@ def unmarked_utf16(data: bytes) -> str | None:
 
 
 def advice(data: bytes) -> str | None:
-    """Which encoding to name for bytes that are not UTF-8, which was assumed; None if unclear."""
+    """Advice on the encoding of bytes that are not UTF-8; None if it is unclear."""
     data = data[:LOOKED_AT]
     decoded = data.decode("utf-8", "replace")
     damaged = decoded.count("\ufffd")
@@ -145,18 +156,23 @@ def advice(data: bytes) -> str | None:
     return f"name the right --encoding (perhaps {perhaps})"
 
 
-def guessed_encoding(data: bytes) -> str | None:
-    """The encoding that bytes which are not UTF-8 are probably in; None where unclear.
+def is_stray(data: bytes) -> bool:
+    """Whether almost all of a text is ASCII, so that its other bytes are probably damage."""
+    return sum(byte > 127 for byte in data[:LOOKED_AT]) * 500 < len(data[:LOOKED_AT])
 
-    It is Western, or UTF-16. In Western text, characters beyond ASCII are few, alone or in pairs
-    between others, and almost all are letters of one language.
+
+def guessed_encoding(data: bytes) -> str | None:
+    """The probable encoding of bytes that are not UTF-8; None if it is unclear.
+
+    Only UTF-16 and Western encodings are recognized. In Western text, non-ASCII characters are
+    few, occur alone or in pairs, and are almost all letters of one language.
     """
     if b"\0" in data:
         return unmarked_utf16(data)
     runs = HIGH.findall(data)
     high = b"".join(runs)
     if any(byte < 9 for byte in data) or set(high) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
-        return None  # cp1252 has nothing there
+        return None  # cp1252 does not define these
     if len(high) > len(data) / 3 or sum(len(run) <= 2 for run in runs) < 0.8 * len(runs):
         return None
     letters = [c for c in high.decode("cp1252").lower() if c not in SIGNS]

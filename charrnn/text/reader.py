@@ -59,7 +59,7 @@ class TextStream:
                 self.unknown += missing
                 read += len(codes)
                 ids = known.lookup(codes) if self.mark else known.encode(codes, self.skip)
-                if len(ids) or not len(codes):  # all of a chunk may be left out
+                if len(ids) or not len(codes):  # every symbol of a chunk may be skipped
                     yield ids
 
     def lines(self) -> Iterator[Line]:
@@ -90,7 +90,7 @@ class TextStream:
             yield batch
 
     def _arriving(self) -> Iterator[Line | None]:
-        """The lines, and None wherever more of a pipe must be read, which may take long."""
+        """The lines; None before each read from a pipe, which may take long."""
         for path in files_of(self.paths):
             is_pipe = path == "-" or not os.path.isfile(path)
             number = 1
@@ -157,7 +157,10 @@ def read(
         found = cache.load(known)
         same = found and np.array_equal(found[1]["codes"], vocabulary.codes)
         if found and same and (found[1]["key"]["min_count"] > 1) == vocabulary.replaces:
-            return text_from_facts(display_name(paths), vocabulary, *found)
+            ids, facts = found
+            if vocabulary.level == "char":  # notes on characters are for those who train
+                facts = {**facts, "notes": []}
+            return text_from_facts(display_name(paths), vocabulary, ids, facts)
     stream = TextStream(paths, vocabulary, encoding, skip_unknown, mark_unknown, remedy, errors)
     store = Store(folder, files)
     begins: list[int] = []

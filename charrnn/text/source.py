@@ -11,14 +11,23 @@ from numpy import ndarray
 from charrnn.errors import CorpusError
 from charrnn.system.encodings import canonical
 from charrnn.text.display import display_path
-from charrnn.text.files import Digest, chunks, files_of, is_compressed
-from charrnn.text.kinds import HEAD, advice, kind_of, marked_encoding, unmarked_utf16
+from charrnn.text.files import Digest, chunks, ending, files_of, is_compressed
+from charrnn.text.kinds import (
+    HEAD,
+    advice,
+    guessed_encoding,
+    is_stray,
+    kind_of,
+    marked_encoding,
+    unmarked_utf16,
+)
 from charrnn.text.vocabulary import REPLACEMENT, code_points
 
 MARK = "charrnn.mark"  # the error handler, see Decoder
-ASSUMED = ("utf-8", "utf-8-sig", "ascii")  # encodings that are named without a look at the text
-HELD = 256  # bytes, at most, that are kept for a decoder; an escape sequence has up to 16
-UNMARKED = 32  # bytes at the beginning of a file that show that it is UTF-16
+ASSUMED = ("utf-8", "utf-8-sig", "ascii")  # encodings that users assume without checking
+UNPACKERS = {".gz": "gunzip", ".xz": "unxz", ".bz2": "bunzip2"}
+HELD = 256  # most bytes that are held back from a decoder; an escape sequence has up to 16
+UNMARKED = 32  # bytes at the beginning of a file that suffice to recognize UTF-16
 # What to do about a text that cannot be decoded: with a given model, and in training.
 NAME_IT = "name the right --encoding"
 READ_PAST = f"{NAME_IT}, or read past such bytes with --errors replace"
@@ -64,7 +73,7 @@ class Decoder:
         return kept if self.errors == "skip" else np.where(marked, np.uint32(REPLACEMENT), codes)
 
     def _decoded(self, data: bytes, final: bool) -> str:
-        """``data`` as text, except for an end that the decoder cannot keep for the next time.
+        """``data`` as text, except for an end that must be held back until more is read.
 
         The decoders of ISO-2022 look up to 16 bytes ahead, for each of several escape characters,
         but keep no more than 8.
@@ -126,7 +135,7 @@ class Source:
             self.digest.update(data)
             if len(head) < HEAD and data:
                 head += data[: HEAD - len(head)]
-                self._recognise(path, head)
+                self._recognize(path, head)
             if self.level == "byte":
                 codes = np.frombuffer(data, np.uint8)
             else:
@@ -138,7 +147,7 @@ class Source:
                 yield codes
         yield codes[:0]
 
-    def _recognise(self, path: str, head: bytes) -> None:
+    def _recognize(self, path: str, head: bytes) -> None:
         """Refuse what is not text, or, at byte level, note that it is a container."""
         kind = kind_of(head, path)
         if self.level == "byte":
@@ -151,14 +160,19 @@ class Source:
         if kind:
             remedy = kind.remedy
             if is_compressed(path) and kind.name.startswith("compressed"):
-                remedy = "it was compressed twice, so unpack it once"
+                then = remedy.rpartition("unpack it with ")[2].replace("< FILE ", "")
+                remedy = (f"it was compressed twice: unpack it with {UNPACKERS[ending(path)]} "
+                          f"< FILE | {then}")
+            elif path == "-":
+                remedy = remedy.replace("> TEXT", "| charrnn ...")
+                remedy = remedy[max(0, remedy.find("unpack it with ")) :]
             if path not in self.paths:
                 remedy += "; otherwise, move it out of the folder"
             raise CorpusError(f"{display_path(path)} is {kind.name}: {remedy}")
         if self.encoding.startswith(("utf-16", "utf-32")):
             return
         marked = marked_encoding(head)
-        # Where another encoding is named, its first two letters may look like a mark.
+        # In another encoding, the first two letters of a text may look like a mark.
         if marked and (self.encoding in ASSUMED or b"\0" in head):
             raise CorpusError(f"{display_path(path)} is {marked.upper()} text, by its byte order "
                               f"mark: read it with --encoding {marked}")
@@ -184,7 +198,11 @@ class Source:
             byte = error.object[error.start]
             remedy = self.remedy
             if self.encoding in ASSUMED:  # from an even offset, for UTF-16
-                hint = advice(error.object[max(0, error.start - 1000) & ~1 :])
+                near = error.object[max(0, error.start - 1000) & ~1 :]
+                hint, guess = advice(near), guessed_encoding(near)
                 remedy = remedy.replace(NAME_IT, hint or NAME_IT, 1)
+                if hint and is_stray(near):
+                    perhaps = f" (perhaps {guess})" if guess else ""
+                    remedy = f"read past such bytes with --errors replace, or {NAME_IT}{perhaps}"
             raise CorpusError(f"{display_path(path)}: byte {at:,} (0x{byte:02X}) is not "
                               f"{self.encoding}: {remedy}") from None

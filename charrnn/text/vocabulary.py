@@ -74,33 +74,58 @@ class Vocabulary:
 
     def unknown_message(self, codes: ndarray) -> str:
         """The message that names the unknown ones of ``codes``, the most common first."""
+        number, kinds, named = self._named_unknown(codes)
+        are = "is" if number == 1 else "are"
+        return (f"{count(number, 'character')}{kinds} {are} not among the {len(self):,} that "
+                f"the model knows: {named}")
+
+    def _named_unknown(self, codes: ndarray) -> tuple[int, str, str]:
+        """How many of ``codes`` are unknown, how many of those are distinct, and their names."""
         unknown = np.asarray(codes)[self.lookup(codes) >= len(self)]
         distinct, counts = np.unique(unknown, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         named = ", ".join(describe(int(code)) for code in distinct[order[:5]])
         more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
         kinds = f" ({len(distinct):,} distinct)" if len(distinct) < len(unknown) else ""
-        are = "is" if len(unknown) == 1 else "are"
-        return (f"{count(len(unknown), 'character')}{kinds} {are} not among the {len(self):,} that "
-                f"the model knows: {named}{more}")
+        return len(unknown), kinds, named + more
+
+    def left_out_note(self, text: str) -> str:
+        """The note on the characters of a prime that ``encode_text`` skips or replaces; or ""."""
+        if self.level == "byte":
+            return ""
+        codes = code_points(text, "surrogatepass")
+        number, kinds, named = self._named_unknown(codes)
+        if not number:
+            return ""
+        form = self._form_remedy(codes)
+        return (f"{count(number, 'unknown character')}{kinds} of the prime "
+                f"{'was' if number == 1 else 'were'} "
+                f"{'read as U+FFFD' if self.replaces else 'skipped'}: {named}{form and '; '}{form}")
 
     def remedy(self, codes: ndarray) -> str:
         """What to do if some of ``codes`` are unknown."""
         skip, form = "skip unknown characters with --unknown skip", self.known_form(codes)
         if form is None:
             return skip
-        other: Form = "NFD" if form == "NFC" else "NFC"
-        how = "decomposed" if form == "NFC" else "composed"
-        normal = np.array_equal(codes, _normalized(codes, other))
-        given = f"in {other} ({how} accents)" if normal else f"not in {form}"
         rest = f", and {skip}" if self.unknown(_normalized(codes, form)) else ""
+        return self._form_remedy(codes) + rest
+
+    def _form_remedy(self, codes: ndarray) -> str:
+        """How to convert a text of ``codes`` to the form that is known; empty if there is none."""
+        form = self.known_form(codes)
+        if form is None:
+            return ""
+        other: Form = "NFD" if form == "NFC" else "NFC"
+        how = "decomposed" if form == "NFC" else "composed"  # letters with accents, and Hangul
+        normal = np.array_equal(codes, _normalized(codes, other))
+        given = f"in {other} ({how} characters)" if normal else f"not in {form}"
         return (f"the text is {given}, but the model knows its characters in {form}: convert it, "
                 f"for example with uconv -x any-{form.lower()} or Python's "
-                f"unicodedata.normalize({form!r}, text){rest}")
+                f"unicodedata.normalize({form!r}, text)")
 
     def known_form(self, codes: ndarray) -> Form | None:
-        """The Unicode normal form, NFC or NFD, of ``codes`` that has the fewest unknown characters;
-        None if neither has fewer than ``codes``."""
+        """The Unicode normal form, NFC or NFD, in which ``codes`` have the fewest unknown
+        characters; None if neither has fewer than ``codes`` themselves."""
         if self.level == "byte":
             return None
         unknown = {form: self.unknown(_normalized(codes, form)) for form in FORMS}
@@ -114,7 +139,7 @@ class Vocabulary:
             raw = text.encode("utf-8", errors) if isinstance(text, str) else text
         except UnicodeEncodeError as error:
             raise CorpusError(f"character {error.start + 1:,} is half of a surrogate pair, which "
-                              "UTF-8 does not have") from None
+                              "UTF-8 cannot encode") from None
         if self.level == "byte":
             return self.encode(np.frombuffer(raw, np.uint8), skip_unknown)
         assert isinstance(text, str)
@@ -130,7 +155,7 @@ class Vocabulary:
 
 def _normalized(codes: ndarray, form: Form) -> ndarray:
     """The code points of a text in a Unicode normal form."""
-    import unicodedata  # only where a character is unknown
+    import unicodedata  # needed only for an unknown character
 
     text = np.asarray(codes, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
     return code_points(unicodedata.normalize(form, text), "surrogatepass")

@@ -7,7 +7,7 @@ import unicodedata
 
 # What is never broken: a command at the end of a line, which users copy; a word.
 WORD = r"(?<=: )charrnn [a-z].*$|\S+"
-# What is broken only if it does not fit in a line: a name in quotes; a number and its unit, such as
+# What is broken only if it is longer than a line: a name in quotes; a number and its unit, such as
 # 273 steps or 64 x 32 characters; a setting and its number, such as dropout 0.02.
 PIECE = rf"""'[^']*'\S*|"[^"]*"\S*|\(?[-+]?\d(?:[\d.,]*\d)? (?:x \d\S* )?\S+""" \
     rf"""|[a-z_]+ [-+]?\d\S*(?:(?<=[,;:)])(?=\s)|$)|{WORD}"""

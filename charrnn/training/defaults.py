@@ -43,7 +43,7 @@ def _filled(config: Config, **values: float | None) -> Config:
 def dropout(chars: int) -> float:
     """0.3 up to 67,000 training characters, falling to none at 4 million.
 
-    Measured best, beside the default weight decay: 0.25 for 76,000, 0.1 for 300,000, 0 to 0.02
+    Best in measurements, with the default weight decay: 0.25 for 76,000, 0.1 for 300,000, 0 to 0.02
     for 900,000 (docs/experiments.md).
     """
     return round(min(0.3, 20_000 / chars), 2)
@@ -59,5 +59,5 @@ def eval_every(validation: int, batches: Batches) -> int:
 
 
 def steps(batches: Batches) -> int:
-    """The length of a run that sets none: 6,000 steps, at most 30 epochs."""
+    """The default length of a run: 6,000 steps, but at most 30 epochs."""
     return min(6000, 30 * batches.windows)

@@ -13,7 +13,7 @@ from typing import Any
 # The keys in bits of scores whose keys in nats do not contain the unit.
 BITS_OF_NGRAMS = {key: f"{key}_bits_per_char" for key in ("unigram", "trigram")}
 
-NOT_IN_JSON = ("validations",)  # each of them was in an event of its own
+NOT_IN_JSON = ("validations",)  # each was in its own event
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Start(Event):
     path: str
     settings: dict[str, Any] = field(default_factory=dict)  # that differ from the defaults
     notes: list[str] = field(default_factory=list)
-    # The validation scores in the history of the run, None where there is none.
+    # The validation scores in the history of the run; None for a row without one.
     validations: list[float | None] = field(default_factory=list)
 
 

@@ -61,7 +61,7 @@ def _validates_on_training_text(request: Request, origin: dict[str, str | None])
 
 
 def _by_size(files: Iterable[str]) -> dict[int | None, list[str]]:
-    """Files by their size; it is None for what cannot be read again."""
+    """Files by size; None is the size of inputs that cannot be read twice."""
     found: dict[int | None, list[str]] = {}
     for file in files:
         regular = file != "-" and os.path.isfile(file)
@@ -70,7 +70,7 @@ def _by_size(files: Iterable[str]) -> dict[int | None, list[str]]:
 
 
 def _digests(files: Iterable[str]) -> set[bytes]:
-    """SHA-256 of the bytes of each file, or its path where it is gone by now."""
+    """SHA-256 of the bytes of each file, or its path if it no longer exists."""
     found = set()
     for file in files:
         try:

@@ -11,7 +11,7 @@ class Pace:
     """Updated with every event of a run. The only place where the time left is estimated."""
 
     def __init__(self) -> None:
-        self.nats_per_char = 0.0  # training loss, the number that the next validation shows
+        self.nats_per_char = 0.0  # training loss since the last validation, as the next shows it
         self.chars_per_second = 0.0  # smoothed
         self._count = 0  # steps seen
         self._chars_per_step = self._eval_every = 1
@@ -20,7 +20,7 @@ class Pace:
         self._last_step = 0.0  # when it ended, in seconds since the start
 
     def update(self, event: Event) -> None:
-        """Take in an event of the run, in the order of all events."""
+        """Process the next event of the run; every event must be passed, in order."""
         if isinstance(event, Start):
             self._chars_per_step = event.batch_size * event.seq_length
             self._eval_every, self._validates = event.eval_every, event.val_chars > 0

@@ -136,7 +136,7 @@ def _prepare(request: Request, processes: ProcessGroup) -> Run:
 
 
 def _load(path: Path) -> Checkpoint:
-    """The checkpoint to resume; if it cannot be read, the error names the ways to go on."""
+    """The checkpoint to resume; if it cannot be read, the error has the remedies."""
     try:
         return storage.load(path)
     except CheckpointError as error:
@@ -176,7 +176,7 @@ def _read_corpus(
 ) -> Text:
     """The corpus, in every process; one of those that share a folder encodes a large text.
 
-    At first, only the first process reads it. A large text is then in a file that others map.
+    At first, only the first process reads it. A large text is then in a file that the others map.
     """
     def read_if(chosen: bool) -> Text | None:
         return processes.together(lambda: corpus.read(paths, options, more) if chosen else None)
@@ -231,7 +231,7 @@ def _check_shares(batches: Batches, processes: int, deterministic: bool) -> None
 
 
 def _check_memory(demand: Demand, processes: int) -> None:
-    """Raise UsageError if so many processes on this machine need more memory than is free."""
+    """Raise UsageError if the processes on this machine need more memory than is free."""
     needed, available = demand.bytes * processes, available_memory()
     if available is not None and needed > available:
         raise UsageError(

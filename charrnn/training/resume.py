@@ -109,7 +109,7 @@ def resume_settings(
     the current texts. ``checkpoint`` takes over the settings that may change, and the digest of
     ``documents`` if it is too old to have one.
     """
-    if checkpoint.origin["val"]:  # beside which earlier versions stored a val_fraction if set
+    if checkpoint.origin["val"]:  # earlier versions also stored a val_fraction that was set
         checkpoint.settings["val_fraction"] = None
         checkpoint.explicit = [key for key in checkpoint.explicit if key != "val_fraction"]
     now, then = set(explicit(request)), set(checkpoint.explicit)
@@ -177,8 +177,9 @@ def _different_origin(
                       ("init_from", "the checkpoint to start from")):
         option = option_name(key)
         if now[key] != then[key]:
-            yield (f"{what} differs" if now[key] and then[key]
-                   else f"{option} there, none now" if then[key] else f"{option} now, none there")
+            yield (f"{what} differs" if now[key] and then[key] else
+                   f"{option} there, none now" if then[key] else
+                   f"no {option} there, {option} now")
 
 
 def _ways_on(
@@ -189,7 +190,11 @@ def _ways_on(
     # The new run can start from the weights, unless it asks for another architecture or start.
     inherits = not named & set(INHERITED) and origin["init_from"] == checkpoint.origin["init_from"]
     start = f" (and --init-from {name} to start from its weights)" if inherits else ""
-    return f"use -o NEW.npz to keep both{start}, or --overwrite to replace it"
+    left_out = [option_name(key) for key in ("val", "init_from")
+                if checkpoint.origin[key] and not origin[key]]
+    resumes = left_out and not named and origin["corpus"] == checkpoint.origin["corpus"]
+    repeat = f"repeat {' and '.join(left_out)} to resume it, " if resumes else ""
+    return f"{repeat}use -o NEW.npz to keep both{start}, or --overwrite to replace it"
 
 
 def check_fits(path: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, B: int) -> None:

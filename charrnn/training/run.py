@@ -19,7 +19,7 @@ from charrnn.training.processes import ProcessGroup
 
 @dataclass(frozen=True)
 class Request:
-    """What ``train`` is asked to do, by the command line or by Python."""
+    """What the command line or a Python program requests from ``train``."""
 
     corpora: Sequence[str]
     path: Path  # of the checkpoint
@@ -76,14 +76,17 @@ def shard_count(batches: Batches, threads: int, processes: int, deterministic: b
 def checkpoint_path(out: str | None, corpora: Sequence[str]) -> Path:
     """The checkpoint that ``out`` names: a file, or CORPUS.npz in a folder, which need not exist
     if its name ends in a slash. The default folder is checkpoints/.
+    A file that does not exist and whose name has no suffix gets .npz.
 
     CORPUS is the name of the first text, with the number of the others appended. Raises UsageError
     for -: a checkpoint cannot be written to standard output.
     """
     if out == "-":
         raise UsageError("a checkpoint cannot be written to standard output: name a file with -o")
-    if out is not None and not (os.path.isdir(out) or out.endswith(("/", os.sep))):
-        return Path(out)
+    is_folder = out is not None and (os.path.isdir(out) or out.endswith(("/", os.sep, "/.")))
+    if out is not None and not is_folder:
+        path = Path(out)
+        return path if path.suffix or os.path.lexists(path) else path.with_suffix(".npz")
     first = Path(os.path.abspath(corpora[0]))
     stem = "stdin" if corpora[0] == "-" else first.name if first.is_dir() else first.stem
     if is_compressed(first.name) and not first.is_dir():

@@ -1,4 +1,4 @@
-"""What is said of some events, by ``charrnn train`` and by ``charrnn.train``."""
+"""The text for some events, shared by ``charrnn train`` and ``charrnn.train``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from charrnn.training.events import End, Sample
 
 
 def sample_text(event: Sample) -> str:
-    """A sample of the model, marked as one."""
+    """A sample, with a mark at the beginning of each line."""
     return "\n".join(f"  | {row}" for row in event.text.split("\n"))
 
 
@@ -24,4 +24,9 @@ def end_text(event: End) -> str:
     if event.step < event.steps:
         return f"already trained: patience ran out at {of}"
     more = f"; the budget is {event.steps:,}" if event.step > event.steps else ""
-    return f"already trained: {count(event.step, 'step')} are done{more}"
+    return f"already trained: {steps_done(event.step)}{more}"
+
+
+def steps_done(number: int) -> str:
+    """How many steps are done: "1 step is done", "6,000 steps are done"."""
+    return f"{count(number, 'step')} {'is' if number == 1 else 'are'} done"

@@ -73,7 +73,7 @@ def test_bidirectional_controls_are_escaped_and_a_name_stays_on_one_line(tmp_pat
     assert not re.search("[\x1b\x9b\u202e]", "".join(row[0] + row[2] for row in data["worst"]))
 
 
-def test_the_page_loads_nothing_from_elsewhere():
+def test_the_page_loads_no_other_files():
     template = page.TEMPLATE.read_text(encoding="utf-8")
     assert re.findall(r"https?://[^\"' ]+", template) == ["http://www.w3.org/2000/svg"]
     assert not re.search(r"\b(src|href)=|@import|url\(|fetch\(|XMLHttp", template)

@@ -73,13 +73,13 @@ def test_a_run_that_stops_early_is_reported(capfd):
     assert f"100% {step}/{step}" in " ".join(re.sub("[|█]", " ", shown).split()), "red otherwise"
 
 
-def test_a_run_that_has_ended_says_so_in_the_words_of_the_command(capfd):
+def test_a_finished_run_is_reported_in_the_same_words_as_by_the_command(capfd):
     train(capfd, progress=False)
     assert train(capfd).err == "already trained: 20 steps are done\n"
     assert train(capfd, steps=10).err == "already trained: 20 steps are done; the budget is 10\n"
 
 
-def test_samples_are_shown_where_they_are_asked_for(capfd):
+def test_samples_are_shown_if_requested(capfd):
     shown = train(capfd, sample_every=10).err.replace("\r", "\n")
     assert len(re.findall(r"^  \| ", shown, re.MULTILINE)) >= 2
     assert "\n  | " not in train(capfd, overwrite=True).err

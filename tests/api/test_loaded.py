@@ -134,7 +134,7 @@ def test_unknown_characters_are_refused_skipped_or_replaced(home, model):
     assert replacing.vocabulary.decode(replacing.read(["snow.txt"]).ids) == "sieben \ufffd\n"
 
 
-def test_a_large_text_is_mapped_from_a_file_beside_the_checkpoint(model, monkeypatch):
+def test_a_large_text_is_mapped_from_a_file_next_to_the_checkpoint(model, monkeypatch):
     in_memory = model.read(["corpus.txt"])
     assert in_memory.in_memory
     monkeypatch.setattr(cache, "LIMIT", 300)
@@ -320,7 +320,7 @@ def test_the_prime_is_passed_on_as_it_is_read(model):
     assert not next(pieces).is_prime
 
 
-def test_a_prime_in_pieces_gives_the_same_sample(model):
+def test_a_prime_in_chunks_gives_the_same_sample(model):
     text = TEXT[:200]
     whole = [model.encode_prime(text)]
     cut = [model.encode_prime(part) for part in (text[:1], text[1:130], "", text[130:])]
@@ -335,7 +335,7 @@ def test_an_unreadable_prime_is_refused_after_its_readable_part(home, model):
     (home / "prime" / "2").write_text("a☃")
     pieces = model.sample(model.stream(["prime"]), length=3, seed=1)
     assert model.vocabulary.decode(next(pieces).ids) == "sieben"
-    with pytest.raises(UsageError, match=r"^the prime: .*prime/2.*'☃'"):
+    with pytest.raises(CorpusError, match=r"^prime/2: .*'☃'"):
         list(pieces)
 
 
@@ -380,8 +380,8 @@ def test_the_report_is_the_page_of_the_command(printed, name, on_corpus, tmp_pat
     ("corpus.npz", [], "The model generated this text itself; ", False),
     ("corpus.npz", ["corpus.txt"], "The beginning of the validation part of corpus.txt.", True),
     ("corpus.npz", ["lines.txt"], '"The beginning of lines.txt."', False),
-    ("val.npz", ["corpus.txt"], '"The beginning of corpus.txt."', False),
-    ("val.npz", ["val.txt"], '"The beginning of val.txt."', False),
+    ("val.npz", ["corpus.txt"], "corpus.txt; the model was trained on all of it.", False),
+    ("val.npz", ["val.txt"], "val.txt, the validation text, which was used to", False),
     ("all.npz", ["corpus.txt"], "the model was trained on all of it.", False),
 ])
 def test_the_report_describes_its_text(name, paths, source, compared):

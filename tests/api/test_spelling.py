@@ -31,6 +31,7 @@ from charrnn.errors import UsageError
      '(and init_from="base" to start from its weights)'),
     ("(and --init-from 'a b.npz' to start from its weights)",
      '(and init_from="a b.npz" to start from its weights)'),
+    ("--init-from it's.npz", 'init_from="it\'s.npz"'),
     ("--init-from takes the architecture", "init_from takes the architecture"),
     ("fewer --threads (now 8), or --no-deterministic, or",
      "fewer threads (now 8), or deterministic=False, or"),

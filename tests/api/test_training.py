@@ -158,7 +158,7 @@ def test_settings_are_values_of_python_and_numpy(key, value, stored):
     ({"layers": np.array([1, 2])}, "^layers takes a single value, not ndarray"),
     ({"verbose": 0}, "^'verbose' is not a setting; did you mean progress"),
     ({"random_state": 0}, "^'random_state' is not a setting; did you mean seed"),
-    ({"errors": "ignore"}, "^errors: 'ignore' is not one of strict, replace, skip; did you mean s"),
+    ({"errors": "ignore"}, "^errors: 'ignore' is not one of [a-z, ]*; did you mean skip[?]$"),
     ({"config": "run.yaml"}, "^run.yaml, line 1: 'out' is not a setting: use the argument out"),
     ({"epochs": 3}, "^steps and epochs set the length of the run"),
 ])
@@ -171,7 +171,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(settings, message
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"paths": b"corpus.txt"}, "^paths must be a path or a list of paths, not bytes"),
-    ({"paths": [b"corpus.txt"]}, "^each of paths must be a path, a str or a Path, not bytes"),
+    ({"paths": [b"corpus.txt"]}, "^each item of paths must be a path, a str or a Path, not bytes"),
     ({"paths": None}, "^paths must be a path or a list of paths, not NoneType"),
     ({"paths": {"corpus.txt"}}, r"^paths is a set, which has no order: give a list"),
     ({"val": ["corpus.txt"]}, "^val must be a path"), ({"val": 0.1}, "^val must be a path"),
@@ -191,7 +191,7 @@ def test_a_second_text_is_not_the_checkpoint_and_no_text_is_replaced_by_one():
     with pytest.raises(TypeError, match="1 positional argument"):
         charrnn.train("corpus.txt", "other.txt", overwrite=True)
     with pytest.raises(charrnn.UsageError, match=r"^other\.txt is not a charrnn checkpoint, and "
-                                                 "overwrite=True replaces nothing else"):
+                                                 "overwrite=True replaces only checkpoints"):
         train("corpus.txt", "other.txt", overwrite=True)
     assert Path("other.txt").read_text() == "a text"
 

@@ -40,7 +40,7 @@ def test_on_a_terminal_the_score_so_far_is_one_line_that_changes(monkeypatch, ca
     assert capsys.readouterr().err.rstrip().endswith("4,000 characters, 2.1640 bits/char")
 
 
-def test_a_long_evaluation_shows_a_bar_on_a_terminal_and_nothing_elsewhere(monkeypatch, capsys):
+def test_a_long_evaluation_shows_a_bar_only_on_a_terminal(monkeypatch, capsys):
     blocks = [Scored(np.zeros(n), np.zeros(n, bool)) for n in (3, 4)]
     made = []
 

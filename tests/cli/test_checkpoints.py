@@ -87,7 +87,7 @@ def test_the_named_file_comes_before_one_with_a_longer_name(home, tmp_path):
 
 
 def test_a_checkpoint_that_does_not_exist_is_named_with_a_similar_one(home, tmp_path):
-    assert "corpsu: no such checkpoint; did you mean corpus.npz?" in one_line(
+    assert "corpsu: no such checkpoint; did you mean checkpoints/corpus.npz?" in one_line(
         run_charrnn("sample", "-m", "corpsu", cwd=home), 2)
     named = {"CHARRNN_CHECKPOINT": "nothing.npz"}
     assert "$CHARRNN_CHECKPOINT names nothing.npz: no such checkpoint" in one_line(

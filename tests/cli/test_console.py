@@ -98,7 +98,7 @@ def test_every_line_on_standard_error_is_escaped(capsys):
 
 
 @pytest.mark.parametrize(("size", "width"), [(30, 29), (0, 79), (None, 79)])
-def test_a_message_is_wrapped_on_a_terminal_and_stays_one_line_elsewhere(
+def test_a_message_is_wrapped_on_a_terminal_and_otherwise_one_line(
     monkeypatch, capsys, size, width
 ):
     def get_terminal_size(descriptor):

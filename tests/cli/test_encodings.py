@@ -65,7 +65,7 @@ def test_the_text_of_the_run_is_read_as_it_was_in_training(home):
     assert validation[1] == len(OTHER) and "UTF-8" not in said
 
 
-def test_another_text_is_read_as_utf_8_with_a_note_unless_an_option_asks_for_it(home):
+def test_another_text_is_read_as_utf_8_with_a_note_unless_an_option_names_an_encoding(home):
     folder, encoding = home
     expected, said = score("other.txt", cwd=folder)
     assert expected[1] == len(OTHER)
@@ -203,7 +203,8 @@ def test_the_text_of_the_run_is_decoded_as_in_training(damaged):
         assert found["undecodable"] == 2
         if not more:
             assert found["chars"] == length(DAMAGED, errors)
-        assert f"note: {note(2, errors)}\n" in result.stderr.decode()
+        where = " in the whole text" if "val" in more else ""
+        assert f"note: {note(2, errors)}{where}\n" in result.stderr.decode()
 
 
 @pytest.mark.parametrize("more", [[], ["--per-line"], ["--surprisal"], ["--dynamic"],
@@ -308,5 +309,5 @@ def test_a_log_in_the_folder_of_texts_is_not_read_by_the_next_run(tmp_path):
     result = shell("charrnn train texts --hidden-size 8 --steps 5 -o a.npz", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     said = result.stderr.decode()
-    assert "note: not read, since charrnn wrote them: texts/run.jsonl, texts/run.log\n" in said
+    assert "note: not read, because charrnn wrote them: texts/run.jsonl, texts/run.log\n" in said
     assert "already trained" in said

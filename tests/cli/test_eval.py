@@ -139,7 +139,7 @@ def test_states_that_overflow_are_an_error_and_no_score(home, tmp_path):
         assert b"nan" not in result.stdout
 
 
-def test_dynamic_evaluation_is_labelled_and_does_not_change_the_checkpoint(home, tmp_path):
+def test_dynamic_evaluation_is_labeled_and_does_not_change_the_checkpoint(home, tmp_path):
     run = checkpoint.load(home / "checkpoints/corpus.npz")
     run.last.flat[:] = 0  # the best weights are meant, and these are not they
     path = tmp_path / "a.npz"
@@ -308,3 +308,20 @@ def test_a_model_of_bytes_is_scored_in_bits_per_byte(tmp_path):
         assert b"bits/byte" in result.stdout and b" bytes" in result.stdout, result
         shown += result.stdout + result.stderr
     assert b"/char" not in shown and b"chars/s" not in shown
+
+
+def test_a_model_of_bytes_notes_a_container_wherever_it_reads_one(tmp_path):
+    data = b"sieben\n" * 400
+    (tmp_path / "a.txt").write_bytes(data)
+    (tmp_path / "b.zip").write_bytes(b"PK\3\4" + data)
+    trained = run_charrnn("train", "a.txt", *TINY, "--steps", "2", "--level", "byte", "-o",
+                          "a.npz", cwd=tmp_path)
+    assert trained.returncode == 0, trained
+    for args in (["eval", "b.zip"], ["eval", "b.zip", "--dynamic"], ["report", "b.zip"],
+                 ["eval", "a.txt", "--baselines", "--train-text", "b.zip"],
+                 ["sample", "--length", "1", "--novelty", "b.zip"],
+                 ["sample", "--length", "1", "--prime-file", "b.zip"]):
+        result = run_charrnn(*args, "-m", "a.npz", cwd=tmp_path)
+        assert result.returncode == 0, result
+        note = b"note: b.zip is a zip archive: the model reads the bytes of the file, not the text"
+        assert result.stderr.count(note) == 1, args

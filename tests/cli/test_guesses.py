@@ -58,6 +58,7 @@ def test_a_text_or_a_checkpoint_without_a_command_gets_the_whole_command(tmp_pat
     (["sample", "--topk"], "--top-k"), (["sample", "--start"], "--prime"),
     (["eval", "--lines"], "--per-line"), (["eval", "--baseline"], "--baselines"),
     (["eval", "--silent"], "--quiet"), (["report", "--output"], "--out"),
+    (["train", "--save"], "--out"), (["train", "--output-dir"], "--out"),
     (["--vesion"], "--version"), (["--hlep"], "--help"), (["eval", "--hlep"], "--help"),
 ])
 def test_an_unknown_option_gets_the_one_that_was_meant(args, meant):
@@ -91,6 +92,31 @@ def test_other_names_of_the_kind_of_model_lead_to_cell():
     for name in ("--model", "--arch", "--rnn-type"):
         found = message("train", "a.txt", name, "lstm")
         assert "--cell chooses rnn, gru or lstm" in found and "--hidden-size" in found
+        assert ("-o names the checkpoint" in found) == (name == "--model")
+
+
+def test_options_that_are_not_needed_get_the_reason():
+    for name in ("--device", "--gpu"):
+        for command in ("train", "sample"):
+            assert message(command, name, "a.txt").endswith("; charrnn always runs on the CPU")
+    for name in ("--resume", "--continue"):
+        assert message("train", "a.txt", name).endswith("repeat the command that started it")
+    assert message("version") == "No such command: version; did you mean charrnn --version?"
+
+
+def test_an_unknown_choice_gets_the_nearest():
+    for args, meant in ((["eval", "--split", "valid"], "val"),
+                        (["eval", "--unknown", "skp"], "skip"),
+                        (["train", "--errors", "ignore"], "skip"),
+                        (["report", "--unknown", "ignore"], "skip")):
+        assert message(*args, "a.txt").endswith(f"; did you mean {meant}?")
+    assert message("eval", "a.txt", "--split", "x" * 999).endswith("is not one of all, train, val")
+
+
+def test_an_option_without_its_value_names_the_command(home):
+    line = one_line(run_charrnn("sample", "--prime", cwd=home), 2)
+    assert line == ("charrnn sample: Option '--prime' requires an argument "
+                    "(see charrnn sample --help)\n")
 
 
 def test_a_missing_text_gets_the_name_of_standard_input():
@@ -111,7 +137,7 @@ def test_every_synonym_leads_to_something_that_exists():
         assert set(meant.split()) <= known, meant
     for typed, meant in COMMANDS.items():
         assert typed not in cli.commands
-        assert meant in {*cli.commands, "info"}
+        assert meant in {*cli.commands, *names(cli)}
 
 
 @pytest.mark.parametrize("args", [["report"], ["eval"], ["train"], ["train", "--val"]])
@@ -125,6 +151,11 @@ def test_a_checkpoint_given_as_a_text_gets_the_right_command(home, tmp_path, arg
     option = "--init-from" if "train" in args else "-m"
     assert f"{option} {shlex.quote(path.name)}" in line
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_checkpoint_given_as_a_text_may_lack_the_folder_of_checkpoints(home):
+    line = one_line(run_charrnn("eval", "corpus.npz", cwd=home), 2)
+    assert "checkpoints/corpus.npz is a checkpoint, not a text: charrnn eval -m ch" in line
 
 
 @pytest.mark.parametrize("args", [["train"], ["eval"], ["report"], ["train", "corpus.txt", "--val"],
@@ -155,6 +186,9 @@ def test_a_prime_given_as_a_checkpoint_gets_the_option(home):
     advice = "; to start from a text: charrnn sample --prime 'Once upon'"
     assert f"Once upon: no such checkpoint{advice}" in one_line(
         run_charrnn("sample", "Once upon", cwd=home), 2)
+    more = "; to start from a text: charrnn sample --prime corpsu; did you mean checkpoints/corpus"
+    assert f"corpsu: no such checkpoint{more}.npz?" in one_line(
+        run_charrnn("sample", "corpsu", cwd=home), 2)
     assert f"not 2: Once upon{advice}" in one_line(
         run_charrnn("sample", "Once", "upon", cwd=home), 2)
 

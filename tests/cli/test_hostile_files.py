@@ -24,7 +24,7 @@ def folder(home, tmp_path):
 
 
 @pytest.mark.parametrize("name", [".a.npz.lock", ".a.npz.tmp"])
-def test_training_follows_no_link_beside_its_checkpoint(folder, name):
+def test_training_follows_no_link_next_to_its_checkpoint(folder, name):
     (folder / "checkpoints" / name).symlink_to("../keep")
     result = run_charrnn(*TRAIN, cwd=folder)
     if name.endswith("lock"):

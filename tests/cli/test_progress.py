@@ -229,7 +229,7 @@ def test_the_bar_and_the_lines_follow_the_size_of_the_window(tmp_path, width, la
 
 
 @POSIX
-def test_an_error_is_wrapped_on_a_terminal_and_one_line_elsewhere(tmp_path):
+def test_an_error_is_wrapped_on_a_terminal_and_otherwise_one_line(tmp_path):
     args = ["eval", "a.txt", "-m", "a folder/that does not exist/model.npz"]
     ran = subprocess.run([*COMMAND, *args], cwd=tmp_path, capture_output=True, env=ENVIRONMENT)
     message = ran.stderr.decode()

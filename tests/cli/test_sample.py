@@ -43,6 +43,11 @@ def test_unknown_characters_of_a_prime_are_refused_or_skipped(home):
     result = run_charrnn("sample", "--prime", "d☃u", "--unknown", "skip", "--length", "1",
                          cwd=home)
     assert result.stdout.decode().startswith("du")
+    note = "note: 1 unknown character of the prime was skipped"
+    assert f"{note}: '☃' (U+2603)\n" in result.stderr.decode()
+    result = run_charrnn("sample", "--prime-file", "-", "--unknown", "skip", "--length", "1",
+                         cwd=home, stdin="d☃u".encode())
+    assert result.stdout.decode().startswith("du") and f"{note}\n" in result.stderr.decode()
 
 
 @pytest.mark.parametrize("option", ["--prime", "--stop"])
@@ -54,7 +59,7 @@ def test_a_typed_backslash_n_gets_a_hint(home, tmp_path, option):
     (tmp_path / "a.txt").write_text(TEXT + "\\newline \\n \\t\n" * 20)
     assert run_charrnn("train", "a.txt", *TINY, "--steps", "2", cwd=tmp_path).returncode == 0
     for text, hint in (("sieben\\n", True), ("\\nJahre", True), ("\\t", True),
-                       ("\\newline", False), ("sieben\n", False)):
+                       ("\\newline", True), ("sieben\n", False)):
         result = run_charrnn("sample", option, text, "--length", "1", cwd=tmp_path)
         assert result.returncode == 0, result
         assert (f"note: {option} contains a backslash" in result.stderr.decode()) == hint, text
@@ -80,9 +85,11 @@ def test_lengths_and_counts_are_whole_numbers_in_any_notation(home):
 
 def test_a_prime_file_that_cannot_be_used_is_an_error_of_one_line(home):
     (home / "unknown.txt").write_text("a☃")
-    for name, words in (("missing", "no such file"), ("unknown.txt", "U+2603")):
-        line = one_line(run_charrnn("sample", "--prime-file", name, cwd=home), 2)
-        assert words in line
+    (home / "archive").write_bytes(b"PK\5\6")
+    for name, words, code in (("missing", "no such file", 2), ("unknown.txt", "U+2603", 1),
+                              ("archive", "an empty zip archive", 1)):
+        line = one_line(run_charrnn("sample", "--prime-file", name, cwd=home), code)
+        assert line.startswith(f"charrnn: {name}") and words in line
 
 
 def test_stop_texts_with_unknown_characters_are_refused(home):

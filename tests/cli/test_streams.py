@@ -46,7 +46,7 @@ def test_a_checkpoint_is_named_after_the_uncompressed_file(tmp_path):
 
 
 def test_a_checkpoint_does_not_replace_a_file_of_the_training_folder(home):
-    for name, words in (("b.txt", b"is in shelf"), ("new", b"is in shelf")):
+    for name, words in (("b.txt", b"is in shelf"), ("new.1", b"is in shelf")):
         result = run_charrnn("train", "shelf", "-o", f"shelf/{name}", *SHORT, cwd=home)
         assert result.returncode == 2
         assert words in result.stderr

@@ -313,14 +313,17 @@ def test_a_folder_given_with_out_gets_the_checkpoint(tmp_path):
     assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
 
 
-def test_a_checkpoint_without_the_ending_npz_is_written_and_found_as_it_is_named(tmp_path):
+def test_a_new_checkpoint_named_without_an_ending_gets_npz_and_an_old_one_resumes(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     command = ["train", "a.txt", *TINY, "--steps", "3", "-o", "model"]
     assert run_charrnn(*command, cwd=tmp_path).returncode == 0
     assert b"already trained" in run_charrnn(*command, cwd=tmp_path).stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model.npz"}
+    (tmp_path / "model.npz").rename(tmp_path / "model")  # as earlier versions wrote it
+    assert b"already trained" in run_charrnn(*command, cwd=tmp_path).stderr
     sample = ["sample", "--length", "5", "-m", "model"]
     assert run_charrnn(*sample, cwd=tmp_path).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "model"}
 
 
 def test_a_refused_run_shows_how_to_start_from_the_weights(home):
@@ -346,7 +349,7 @@ def test_the_help_of_every_setting_is_short(tmp_path):
         assert len(field.metadata["help"]) + len(field.metadata["rule"]) <= 120, field.name
 
 
-def test_output_of_charrnn_beside_the_text_does_not_become_part_of_it(tmp_path):
+def test_output_of_charrnn_next_to_the_text_does_not_become_part_of_it(tmp_path):
     """The second run reads the same text as the first, or it would not resume."""
     (tmp_path / "a.txt").write_text(TEXT)
     train = f"charrnn train . {' '.join(TINY)} --steps 2 -o run.npz"
@@ -364,7 +367,7 @@ def test_output_of_charrnn_beside_the_text_does_not_become_part_of_it(tmp_path):
     names = ["eval.json", "info.json", "lines.json", "run.log", "sample.json", "train.json"]
     start = json.loads((tmp_path / "again.json").read_text().splitlines()[0])
     assert start["chars"] == len(TEXT) and start["step"] == 2
-    assert "not read, since charrnn wrote them: ./eval.json, " in str(start["notes"])
+    assert "not read, because charrnn wrote them: ./eval.json, " in str(start["notes"])
     for name in names:
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / name).rename(tmp_path / "texts" / name)

@@ -134,7 +134,7 @@ def test_a_hint_names_the_meaning_that_the_command_knows():
     assert nearest("--model", ["--out", "--seed"]) == "", "it is a kind of model elsewhere"
 
 
-@pytest.mark.parametrize("word", ["--flavour", "", "--", "x" * 10**6, "--verbose", "--temp"])
+@pytest.mark.parametrize("word", ["--flavor", "", "--", "x" * 10**6, "--verbose", "--temp"])
 def test_a_name_unlike_any_other_gets_no_hint(word):
     assert nearest(word, [*OPTIONS, "--errors"]) == ""
 

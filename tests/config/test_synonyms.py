@@ -13,14 +13,15 @@ OPTIONS = {
     normal(name) for command in cli.commands.values() for param in command.params
     for name in param.opts
 }
+CHOICES = {"skip", "val"}  # of --errors, --unknown and --split
 
 
 @pytest.mark.parametrize("word", SYNONYMS)
-def test_a_synonym_is_spelled_as_a_key_and_leads_to_settings_or_options(word):
+def test_a_synonym_is_spelled_as_a_key_and_leads_to_settings_options_or_choices(word):
     assert normal(word) == word
     assert word not in FIELDS
     assert SYNONYMS[word]
-    assert set(SYNONYMS[word]) <= OPTIONS
+    assert set(SYNONYMS[word]) <= OPTIONS | CHOICES
 
 
 def test_explained_names_are_not_settings():

@@ -77,12 +77,12 @@ def test_a_file_without_settings_sets_nothing(read, content):
     assert read(content) == {}
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(read):
+def test_a_byte_order_mark_is_not_part_of_the_first_key(read):
     assert read(b"\xef\xbb\xbfsteps: 3\r\nlayers: 1\r\n") == {"steps": 3, "layers": 1}
 
 
 REFUSED = {
-    "unknown key": ("layers: 2\nflavour: 3", ["line 2", "flavour"]),
+    "unknown key": ("layers: 2\nflavor: 3", ["line 2", "flavor"]),
     "misspelled key": ("hiden_size: 3", ["line 1", "hiden_size", "did you mean hidden_size?"]),
     "a name of others": ("lr: 3", ["'lr' is not a setting; did you mean learning_rate?"]),
     "a name of char-rnn": ("rnn_size: 3", ["did you mean hidden_size?"]),

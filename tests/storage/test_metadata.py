@@ -85,7 +85,7 @@ def test_a_file_from_before_the_setting_errors_was_strict(path, forge):
     assert checkpoint.load(path).settings["errors"] == "strict"
 
 
-@pytest.mark.parametrize("key", ["flavour", "errors2", "x" * 10**5])
+@pytest.mark.parametrize("key", ["flavor", "errors2", "x" * 10**5])
 def test_a_file_with_an_unknown_setting_is_by_a_newer_version(path, written, forge, key):
     forge(path, with_meta(written, put("settings", key, 1)))
     message = refusal(path)
@@ -161,7 +161,7 @@ METAS = {
     "no version": put("format_version", None),
     "settings in a list": put("settings", []),
     "no settings": put("settings", None),
-    "unknown setting": put("settings", "flavour", 1),
+    "unknown setting": put("settings", "flavor", 1),
     "no rate": put("settings", "learning_rate", None),
     "rate not a number": put("settings", "learning_rate", math.nan),
     "rate infinite": put("settings", "learning_rate", math.inf),

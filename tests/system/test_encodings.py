@@ -28,6 +28,6 @@ def test_a_byte_order_mark_or_an_order_makes_another_encoding():
 
 
 @pytest.mark.parametrize("name", ["klingon", "", "utf-8" * 100, "utf-8\0", "é"])
-def test_what_is_not_an_encoding_is_a_lookup_error(name):
+def test_an_unknown_encoding_is_a_lookup_error(name):
     with pytest.raises((LookupError, ValueError)):
         canonical(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -149,11 +150,31 @@ FACTS = {
 }
 
 
-def finished(folder, ids, facts=FACTS):
+@pytest.mark.parametrize("spelling", ["utf-8", "UTF8"])
+def test_a_file_of_an_earlier_version_is_found_for_strict_decoding(
+    small_limits, path, tmp_path, spelling
+):
+    made = large(path, tmp_path / "made")
+    _, facts = cache.load(next((tmp_path / "made").iterdir()))
+    facts["key"] = {**facts["key"], "encoding": spelling}
+    del facts["key"]["errors"], facts["undecodable"]
+    (tmp_path / "cache").mkdir()
+    file = finished(tmp_path / "cache", made.ids, facts, len(made.vocabulary))
+    for found in (large(path, tmp_path / "cache"),
+                  reader.read([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")):
+        assert found.ids.filename == str(file)
+        np.testing.assert_array_equal(found.ids, made.ids)
+    assert large(path, tmp_path / "cache").notes == made.notes == ["CRLF newlines"]
+    assert found.notes == [], "as of a text in memory"
+    other = large(path, tmp_path / "cache", errors="replace")
+    assert other.ids.filename != str(file)
+
+
+def finished(folder, ids, facts=FACTS, size=10):
     """A file of symbols with valid digests and any facts."""
     made = Store(folder)
     made.append(ids)
-    made.translate(np.arange(10), np.uint8)
+    made.translate(np.arange(size), np.uint8)
     file = made.finish(facts)
     made.discard()
     return file
@@ -245,7 +266,7 @@ def test_nothing_follows_the_symbols_after_they_are_narrowed(small_limits, tmp_p
     assert_same(made, in_memory(str(tmp_path / "text.txt"), min_count=5))
 
 
-def test_standard_input_and_compressed_files_are_told_apart_from_plain_files(path, monkeypatch):
+def test_standard_input_and_compressed_files_are_distinguished_from_plain_files(path, monkeypatch):
     monkeypatch.setattr(cache, "SETTLED", -1)
     about = os.stat(path)
     monkeypatch.setattr(cache.os, "stat", lambda name: about)
@@ -391,7 +412,8 @@ def test_the_file_of_a_run_is_mapped_when_its_corpus_is_scored(small_limits, pat
     made = large(path, tmp_path / "cache")
     found = reader.read([path], made.vocabulary, "utf-8", folder=tmp_path / "cache")
     assert not found.in_memory
-    assert_same(found, made)
+    assert made.notes and not found.notes
+    assert_same(dataclasses.replace(found, notes=made.notes), made)
     replacing = Vocabulary(made.vocabulary.codes, "char", replaces=True)
     found = reader.read([path], replacing, "utf-8", folder=tmp_path / "cache")
     assert found.ids.filename != made.ids.filename

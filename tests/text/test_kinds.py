@@ -1,4 +1,4 @@
-"""Files that are not plain text are recognised by their first bytes, and texts are not."""
+"""Files that are not plain text are recognized by their first bytes, and texts are not."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ def tarred(format=tarfile.GNU_FORMAT, text=b"text\n" * 100):
     return buffer.getvalue()
 
 
-def old_tar():
-    """One of before 1988, which has a checksum and no magic."""
+def old_tar(signed=False):
+    """One of before 1988, which has a checksum, of signed or unsigned bytes, and no magic."""
     header = bytearray(tarred()[:512])
+    header[:6] = "été".encode().ljust(6, b"x")
     header[257:512] = bytes(255)
     header[148:156] = b" " * 8
-    header[148:156] = b"%06o\0 " % sum(header)
+    header[148:156] = b"%06o\0 " % (
+        sum(header) - 256 * signed * sum(byte > 127 for byte in header))
     return bytes(header) + b"text\n" * 100
 
 
@@ -80,22 +82,24 @@ FILES = {
     "empty zip": (lambda _: zipped(), "an empty zip archive"),
     "checkpoint": (lambda _: saved(), "checkpoints of charrnn"),
     "pdf": (lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "pdftotext"),
-    "doc": (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "pandoc"),
+    "doc": (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "in the program"),
     "gnu tar": (lambda _: tarred(), "tar -xf"),
     "posix tar": (lambda _: tarred(tarfile.PAX_FORMAT), "tar -xf"),
     "ustar": (lambda _: tarred(tarfile.USTAR_FORMAT), "tar -xf"),
     "old tar": (lambda _: old_tar(), "tar -xf"),
+    "old tar with a signed checksum": (lambda _: old_tar(signed=True), "tar -xf"),
+    "empty tar": (lambda _: bytes(10240), "an empty tar archive, or other data"),
     "gzip": (lambda _: gzip.compress(b"text"), "gunzip"),
     "xz": (lambda _: lzma.compress(b"text"), "unxz"),
     "bzip2": (lambda _: bz2.compress(b"text"), "bunzip2"),
     "empty bzip2": (lambda _: bz2.compress(b""), "bunzip2"),
-    "zstd": (lambda _: b"\x28\xb5\x2f\xfd\x04\x00text", "zstd -d"),
+    "zstd": (lambda _: b"\x28\xb5\x2f\xfd\x04\x00text", "zstd -dc < FILE"),
     "sqlite": (database, "sqlite3"),
     "png": (lambda _: b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "--level byte"),
     "jpeg": (lambda _: b"\xff\xd8\xff\xe0\0\x10JFIF\0", "--level byte"),
     "rar": (lambda _: b"Rar!\x1a\7\1\0", "unrar"),
     "7z": (lambda _: b"7z\xbc\xaf\x27\x1c\0\4", "7z x"),
-    "lz4": (lambda _: b"\4\"M\x18d@\xa7", "unlz4"),
+    "lz4": (lambda _: b"\4\"M\x18d@\xa7", "lz4 -dc < FILE"),
     "lzma": (lambda _: lzma.compress(b"text", lzma.FORMAT_ALONE), "unlzma"),
     "array": (lambda _: array(), "--level byte"),
     "rtf": (lambda _: b"{\\rtf1\\ansi text}", "pandoc"),
@@ -112,8 +116,9 @@ FILES = {
 CONTAINERS = {"docx", "odt", "xlsx", "zip", "zip of texts about documents",
               "zip of a folder of words", "rar", "7z", "lz4", "lzma",
               "empty zip", "checkpoint", "gnu tar", "posix tar", "ustar",
-              "old tar", "gzip", "xz", "bzip2", "empty bzip2", "zstd"}
-ARCHIVES = ("gnu tar", "posix tar", "ustar", "old tar")
+              "old tar", "old tar with a signed checksum", "gzip", "xz", "bzip2",
+              "empty bzip2", "zstd"}
+ARCHIVES = ("gnu tar", "posix tar", "ustar", "old tar", "old tar with a signed checksum")
 
 
 def read(path, data, level="char", encoding="utf-8", chunk=files.CHUNK, **options):
@@ -201,13 +206,39 @@ def test_a_named_encoding_is_used_if_it_can_be_right(tmp_path, encoding):
     assert len(read(tmp_path / "text", data, encoding=encoding)) >= len(PROSE)
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress])
-def test_what_was_compressed_twice_is_to_be_unpacked_once(tmp_path, compress):
-    with pytest.raises(CorpusError, match=r"it was compressed twice, so unpack it once$"):
+@pytest.mark.parametrize(("compress", "program"), [
+    (gzip.compress, "gunzip"), (lzma.compress, "unxz"), (bz2.compress, "bunzip2")])
+def test_the_remedy_for_text_compressed_twice_unpacks_it_twice(tmp_path, compress, program):
+    remedy = rf"it was compressed twice: unpack it with gunzip < FILE \| {program} > TEXT$"
+    with pytest.raises(CorpusError, match=remedy):
         read(tmp_path / "a.gz", gzip.compress(compress(b"text")))
 
 
-def test_what_is_not_text_can_be_moved_out_of_a_folder(tmp_path):
+def test_the_remedy_for_compressed_data_works_whatever_its_name(tmp_path, monkeypatch):
+    data, command = gzip.compress(b"text"), "unpack it with gunzip < FILE"
+    with pytest.raises(CorpusError, match=f": rename it to end in .gz, or {command} > TEXT$"):
+        read(tmp_path / "a.gzip", data)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    with pytest.raises(CorpusError, match=rf"gzip: {command} \| charrnn \.\.\.$"):
+        corpus.read(["-"], TextOptions("char", "utf-8"))
+
+
+def test_zero_bytes_at_the_end_of_a_text_and_a_few_at_its_beginning_are_text(tmp_path):
+    assert len(read(tmp_path / "text", b"a" + bytes(1000))) == 1001
+    assert len(read(tmp_path / "text", bytes(100) + b"a" * 1000)) == 1100
+
+
+def test_few_undecodable_bytes_in_ascii_are_first_of_all_damage(tmp_path):
+    ascii_text = b"A text in English, without accents.\n" * 50
+    remedy = (r"\(0xE9\) is not utf-8: read past such bytes with --errors replace, or name the "
+              r"right --encoding \(perhaps latin-1\)$")
+    with pytest.raises(CorpusError, match=remedy):
+        read(tmp_path / "text", ascii_text + b"caf\xe9 " + ascii_text)
+    with pytest.raises(CorpusError, match=r"looks like latin-1; try --encoding latin-1, read past"):
+        read(tmp_path / "text", (ascii_text[:200] + b"caf\xe9 ") * 9)
+
+
+def test_the_error_for_a_binary_file_in_a_folder_suggests_moving_it(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.png").write_bytes(FILES["png"][0](tmp_path))
     with pytest.raises(CorpusError, match=r"it; otherwise, move it out of the folder$"):
@@ -289,7 +320,7 @@ def test_the_encodings_that_are_named_depend_on_how_much_is_beyond_ascii(tmp_pat
     pickle.dumps({"a": 1, "text": [b"\xff", 3.5]}), bytes(range(256)),
     np.random.default_rng(1).bytes(9999), b"II*\0" + np.arange(200, dtype="<f4").tobytes(),
 ])
-def test_no_encoding_is_suggested_for_what_is_not_text(tmp_path, data):
+def test_no_encoding_is_suggested_for_binary_data(tmp_path, data):
     assert kinds.guessed_encoding(data) is None
     with pytest.raises(CorpusError, match=r"name the right --encoding, read past such bytes"):
         read(tmp_path / "text", data)

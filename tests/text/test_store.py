@@ -182,7 +182,7 @@ def test_symbols_are_never_written_through_a_link(tmp_path, monkeypatch):
     assert (tmp_path / "keep").read_text() == "precious"
 
 
-def test_a_fifo_beside_the_checkpoint_blocks_no_command(tmp_path):
+def test_a_fifo_next_to_the_checkpoint_blocks_no_command(tmp_path):
     text_file(tmp_path / "a.txt")
     os.utime(tmp_path / "a.txt", (1e9, 1e9))
     (tmp_path / "checkpoints").mkdir()

@@ -73,7 +73,8 @@ def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, gi
     with pytest.raises(CorpusError) as caught:
         vocabulary.encode(codes)
     message = str(caught.value)
-    assert f"the text is in {given} " in message and f"in {known}: convert it" in message
+    assert f"the text is in {given} (" in message and "accents" not in message
+    assert f"in {known}: convert it" in message
     assert f"uconv -x any-{known.lower()}" in message and "\n" not in message
     assert "--unknown skip" not in message
     more = code_points(unicodedata.normalize(given, text + "☃"))
@@ -82,7 +83,25 @@ def test_the_error_names_the_normal_forms_of_the_text_and_of_the_model(known, gi
     assert vocabulary.known_form(code_points("☃ and 雪")) is None
 
 
-def test_a_text_in_neither_form_is_not_said_to_be_in_one():
+def test_skipped_or_replaced_characters_of_a_prime_are_named():
+    known = a_vocabulary("ab")
+    assert known.left_out_note("abba") == ""
+    assert known.left_out_note("a€b") == (
+        "1 unknown character of the prime was skipped: '€' (U+20AC)")
+    assert known.left_out_note("☃a€€") == (
+        "3 unknown characters (2 distinct) of the prime were skipped: '€' (U+20AC), '☃' (U+2603)")
+    replacing = Vocabulary(code_points("ab\ufffd"), "char", replaces=True)
+    assert "was read as U+FFFD: '€'" in replacing.left_out_note("€")
+    assert Vocabulary.of_bytes().left_out_note("€") == ""
+
+
+def test_the_note_on_skipped_characters_names_the_normal_form_that_is_known():
+    note = a_vocabulary("h\u00e9").left_out_note("he\u0301")
+    assert "; the text is in NFD (decomposed characters), but the model knows" in note
+    assert "any-nfc" in note and "--unknown" not in note
+
+
+def test_a_text_in_neither_form_is_not_reported_to_be_in_one():
     remedy = a_vocabulary("\u00c5ngstr\u00f6m").remedy(code_points("\u212bngstr\u00f6m"))
     assert remedy.startswith("the text is not in NFC, but the model knows its characters in NFC")
 

@@ -16,7 +16,7 @@ EVAL = Eval(1, 2, 0.5, 0.25, nats_per_char=math.log(2), training_nats_per_char=m
             best_nats_per_char=None, improved=False, unigram=3.0, trigram=2.0)
 
 
-def test_the_json_has_the_kind_every_field_and_bits_beside_nats():
+def test_the_json_has_the_kind_every_field_and_bits_as_well_as_nats():
     assert EVAL.as_json() == {
         "event": "eval", "step": 1, "steps": 2, "epoch": 0.5, "elapsed_seconds": 0.25,
         "nats_per_char": math.log(2), "bits_per_char": 1.0,

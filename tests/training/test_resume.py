@@ -177,10 +177,12 @@ def test_a_refusal_mentions_init_from_where_it_would_work(corpus, tmp_path):
     assert start in refusal(corpus, out, hidden_size=None)
     assert start not in refusal(corpus, out, hidden_size=9)
     train(corpus, tmp_path / "child.npz", init_from=out)
-    assert "--init-from there, none now" in refusal(corpus, tmp_path / "child.npz")
+    assert "--init-from there, none now): repeat --init-from to resume it, use -o" in refusal(
+        corpus, tmp_path / "child.npz")
+    assert "repeat" not in refusal(corpus, tmp_path / "child.npz", learning_rate=0.5)
     assert "to start from" not in refusal(corpus, tmp_path / "child.npz")
     other = tmp_path / "child.npz"
-    assert "--init-from now, none there" in refusal(corpus, out, init_from=other)
+    assert "no --init-from there, --init-from now" in refusal(corpus, out, init_from=other)
     assert "to start from" not in refusal(corpus, out, init_from=other)
     corpus.write_text(TEXT + TEXT)
     assert start in refusal(corpus, out)
@@ -189,14 +191,15 @@ def test_a_refusal_mentions_init_from_where_it_would_work(corpus, tmp_path):
 def test_a_validation_text_that_is_added_removed_or_changed_is_another_run(corpus, tmp_path):
     (tmp_path / "val.txt").write_text(TEXT[:80])
     train(corpus, tmp_path / "a.npz")
-    assert "(--val now, none there)" in refusal(corpus, tmp_path / "a.npz", val=corpus)
+    assert "(no --val there, --val now)" in refusal(corpus, tmp_path / "a.npz", val=corpus)
     train(corpus, tmp_path / "b.npz", val=corpus)
-    assert "(--val there, none now)" in refusal(corpus, tmp_path / "b.npz")
+    assert "(--val there, none now): repeat --val to resume it, use -o" in refusal(
+        corpus, tmp_path / "b.npz")
     assert "(the validation text differs)" in refusal(
         corpus, tmp_path / "b.npz", val=tmp_path / "val.txt")
 
 
-def test_a_validation_fraction_is_no_setting_of_a_run_with_a_validation_text(corpus, tmp_path):
+def test_a_run_with_a_validation_text_has_no_validation_fraction(corpus, tmp_path):
     (tmp_path / "val.txt").write_text(TEXT[:80])
     val, note = tmp_path / "val.txt", "val_fraction has no effect with --val"
     first = train(corpus, tmp_path / "a.npz", val=val, val_fraction=0.2, steps=10)[0]
@@ -213,8 +216,8 @@ def test_a_validation_fraction_is_no_setting_of_a_run_with_a_validation_text(cor
     assert prepared(corpus, tmp_path / "a.npz", val=val).config.val_fraction is None
     assert prepared(corpus, tmp_path / "a.npz", val=val, val_fraction=0.3).resumed
     train(corpus, tmp_path / "c.npz", val_fraction=0.2, steps=10)
-    assert "(val_fraction 0.2 there, not used with --val now; --val now, none there)" in refusal(
-        corpus, tmp_path / "c.npz", val=val)
+    assert "(val_fraction 0.2 there, not used with --val now; no --val there, --val now)" in (
+        refusal(corpus, tmp_path / "c.npz", val=val))
     assert "(val_fraction not used with --val there, 0.2 now; --val there" in refusal(
         corpus, tmp_path / "b.npz", val_fraction=0.2)
 
@@ -305,7 +308,7 @@ def test_overwrite_replaces_checkpoints_alone(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("a text")
     with pytest.raises(UsageError, match=r"other\.txt is not a charrnn checkpoint, and --overwrite "
-                                         "replaces nothing else: choose another file with -o"):
+                                         "replaces only checkpoints: choose another file with -o"):
         prepared(corpus, other, overwrite=True)
     with pytest.raises(CheckpointError, match="not a charrnn checkpoint; choose another file with"):
         prepared(corpus, other)

@@ -19,6 +19,7 @@ END = End(6000, 6000, 12.0, 99.0, "done", 2.1755 * LN2, 5460, "play.npz")
      "stopped after step 1,234 of 6,000; run the same command to resume"),
     ({"reason": "patience", "step": 1234},
      "stopped early after step 1,234 of 6,000: patience ran out without a new best"),
+    ({"reason": "already trained", "steps": 1, "step": 1}, "already trained: 1 step is done"),
     ({"reason": "already trained"}, "already trained: 6,000 steps are done"),
     ({"reason": "already trained", "step": 7000},
      "already trained: 7,000 steps are done; the budget is 6,000"),
