@@ -29,8 +29,8 @@ def find_checkpoint(name: str | Path, source: str = "", advice: str = "") -> Pat
     found = None if is_folder else named_file(name, source)
     if found is not None:
         if os.path.isdir(path) and checkpoints_in(path):
-            raise UsageError(f"{source}{name}: there are checkpoints in the folder {path}/, and "
-                             f"there is {found}: name one of the two")
+            raise UsageError(f"{source}{name}: this could mean the folder {path}/ or the file "
+                             f"{found}: name one of the two")
         return found
     try:
         path.stat()

@@ -16,8 +16,8 @@ from charrnn.errors import UsageError
 def checkpoint_option(command: Any) -> Any:
     return click.option(
         "-m", "--checkpoint", type=FileName(), metavar="FILE",
-        help="The model's checkpoint, or a folder, whose newest one is used; checkpoints/ and .npz "
-        "may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
+        help="The model's checkpoint, or a folder, to use the newest one in it; checkpoints/ and "
+        ".npz may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 
 

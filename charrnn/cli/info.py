@@ -27,7 +27,7 @@ ROWS = 5  # of the history that are shown
 @checkpoint_argument
 @checkpoint_option
 @click.option("--json", "as_json", is_flag=True,
-              help="Print JSON, with all of the vocabulary, the history and the samples.")
+              help="Print JSON, with the complete vocabulary, history and samples.")
 @quiet_option
 def info(named: tuple[str, ...], checkpoint: str | None, as_json: bool, quiet: bool) -> None:
     """Show what a checkpoint contains: model, text, score, settings and history.

@@ -42,8 +42,8 @@ def report(
 ) -> None:
     """Write one self-contained HTML page that shows what a model has learned.
 
-    With TEXT, the page shows how well the model predicts it; if the model was trained on TEXT,
-    how well it predicts the validation part. Without TEXT, the model generates one.
+    With TEXT, the page shows how well the model predicts that text or, if the model was trained
+    on it, its validation part. Without TEXT, the model generates a text.
     """
     check_texts(text, "charrnn report -m FILE [TEXT]")
     path = choose_checkpoint(checkpoint)

@@ -64,7 +64,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @click.option("--stop", type=Argument(), metavar="TEXT",
               help="End a sample just before this text appears.")
 @click.option("--novelty", type=TEXTS, metavar="FILE",
-              help="Show on standard error, also with --quiet, how much of each sample is copied "
+              help="Show on standard error, even with --quiet, how much of each sample is copied "
               "from this text.")
 @click.option("--json", "as_json", is_flag=True,
               help="Print a JSON object for each sample: number, seed, checkpoint, prime, text "

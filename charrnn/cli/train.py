@@ -58,8 +58,8 @@ def train(
     """Train a model to predict the next character of CORPUS.
 
     CORPUS is one or more text files or folders, or - for standard input. Several files are read
-    as one text in the order given, those of a folder in the order of their names. Files that end
-    in .gz, .xz or .bz2 are decompressed.
+    as one text, in the order given; the files of a folder are sorted by name. Files that end in
+    .gz, .xz or .bz2 are decompressed.
 
     The checkpoint contains the whole run. Run the same command again to resume an interrupted
     run; if the run is complete, the command does nothing.

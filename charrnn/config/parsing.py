@@ -82,7 +82,7 @@ def whole_power(text: str) -> int:
 def check_spelling(text: str, pattern: re.Pattern[str], what: str) -> None:
     """Raise UsageError unless ``text`` is spelled like a number and not too long for one."""
     if len(text) > MAX_VALUE:
-        raise UsageError(f"a number has at most {MAX_VALUE} characters; this has {len(text):,}")
+        raise UsageError(f"a number has at most {MAX_VALUE} characters; this one has {len(text):,}")
     if not pattern.fullmatch(text):
         raise UsageError(f"{quoted(text)} is not a {what}")
 

@@ -52,8 +52,8 @@ class Config:
         help="Encoding of the text files, such as latin-1, cp1252 or utf-16.")
     errors: str = setting(
         "strict", "Text", choices=("strict", "replace", "skip"),
-        help="Undecodable bytes: report an error, replace them with U+FFFD, or skip them. For "
-        "texts with little damage.")
+        help="Undecodable bytes: report an error, replace them with U+FFFD, or skip them. The "
+        "last two are for slightly damaged texts.")
     val_fraction: float | None = setting(
         None, "Text", low=0, below=1, rule="0.1, at most 1,000,000 characters",
         help="Share of the text, taken from its end, used for validation.")
@@ -86,7 +86,7 @@ class Config:
 
     batch_size: int = setting(
         64, "Batches", low=1,
-        help="Sequences of the batch, read in parallel.")
+        help="Sequences per batch, read in parallel.")
     seq_length: int = setting(
         32, "Batches", low=1,
         help="Characters per window. Gradients flow back through one window.")
@@ -102,7 +102,7 @@ class Config:
         help="How the learning rate falls from its peak: cosine to 0, exponential to 1%.")
     warmup: int = setting(
         100, "Optimization", low=0,
-        help="Steps in which the learning rate rises from 0; at most a tenth of the run.")
+        help="Steps over which the learning rate rises from 0; at most a tenth of the run.")
     clip_norm: float = setting(
         1.0, "Optimization", low=0,
         help="Largest norm of the gradient of all parameters; 0 disables clipping.")

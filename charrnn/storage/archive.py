@@ -185,7 +185,7 @@ def reading(path: Path) -> Iterator[Reader]:
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder, not a checkpoint") from None
     except NotRegularError:
-        raise UsageError(f"{path} is not a regular file, so not a checkpoint") from None
+        raise UsageError(f"{path} is not a regular file, so it is not a checkpoint") from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a seek to a position before the file
             raise CheckpointError(f"{path} was not written by charrnn: it contains a position "

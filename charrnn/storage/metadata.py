@@ -132,7 +132,8 @@ def _check_consistent(found: Metadata) -> None:
     """Raise ValueError for values that exclude each other."""
     settings, explicit = found.settings, found.explicit
     if found.undecodable and settings["errors"] == "strict":
-        raise ValueError(f"errors strict excludes {found.undecodable:,} undecodable byte sequences")
+        raise ValueError(
+            f"it has {found.undecodable:,} undecodable byte sequences, but errors is strict")
     if explicit is None:  # an older file
         return
     missing = [key for key in DERIVED if key != "val_fraction" and settings[key] is None]

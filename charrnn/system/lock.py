@@ -24,7 +24,7 @@ def check_writable(path: Path) -> None:
         if kind is not None and stat.S_ISDIR(kind):
             raise UsageError(f"{path} is a folder; name a file in it with -o")
         if kind is not None and not stat.S_ISREG(kind):  # a FIFO, a device, a link to itself
-            raise UsageError(f"{path} is not a regular file; name another with -o")
+            raise UsageError(f"{path} is not a regular file; name another file with -o")
         folder = path.parent
         while not folder.exists():
             folder = folder.parent

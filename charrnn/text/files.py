@@ -164,7 +164,7 @@ def left_out_notes(paths: Iterable[str]) -> list[str]:
     files_of(paths, left_out)
     named = [path for path in paths if path != "-" and is_output(path)]
     return [
-        *[f"not read, because charrnn wrote them: {display_list(left_out)}"] * bool(left_out),
+        *[f"not read, because written by charrnn: {display_list(left_out)}"] * bool(left_out),
         *[f"read as text, but probably written by charrnn: {display_list(named)}"] * bool(named),
     ]
 

@@ -188,7 +188,7 @@ class Source:
             if "BOM" in str(error):  # of utf-16 and utf-32; Pythons differ in the type of error
                 raise CorpusError(
                     f"{display_path(path)} is not {self.encoding}, or lacks the byte order mark: "
-                    f"name the order with --encoding {self.encoding}-le or {self.encoding}-be"
+                    f"name the byte order with --encoding {self.encoding}-le or {self.encoding}-be"
                 ) from None
             if not isinstance(error, UnicodeDecodeError):
                 raise CorpusError(f"{display_path(path)} is not {self.encoding} ({error}): "

@@ -38,7 +38,7 @@ def set_budget(run: Run, step: TrainingStep | None = None) -> None:
     if run.resumed and before != progress.steps > progress.step:
         run.notes.append(
             f"the budget was {before:,} steps and is now {progress.steps:,}: the learning rate "
-            "follows the schedule of the new total, so the result is not that of one long run"
+            "follows the schedule of the new total, so the result differs from that of one long run"
         )
 
 

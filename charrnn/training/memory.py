@@ -64,7 +64,7 @@ class Demand:
         few = dataclasses.replace(arch, vocabulary_size=min(MANY_SYMBOLS, arch.vocabulary_size))
         half = self.bytes / 2
         if dataclasses.replace(self, arch=few).bytes < half:
-            options.append(f"a higher --min-count (the text has {arch.vocabulary_size:,} different "
+            options.append(f"a higher --min-count (the text has {arch.vocabulary_size:,} distinct "
                            "characters)")
         if dataclasses.replace(self, threads=1).bytes < half:
             options.append(f"fewer --threads (now {self.threads})")

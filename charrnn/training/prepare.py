@@ -236,7 +236,7 @@ def _check_memory(demand: Demand, processes: int) -> None:
     if available is not None and needed > available:
         raise UsageError(
             f"{demand.arch.size:,} parameters need about {needed / 1e9:,.1f} GB of memory, but "
-            f"only {available / 1e9:,.1f} GB are free: choose {demand.remedies()}"
+            f"only {available / 1e9:,.1f} GB is free: choose {demand.remedies()}"
         )
 
 

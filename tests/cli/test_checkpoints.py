@@ -135,7 +135,7 @@ def test_the_name_of_a_checkpoint_and_of_a_folder_with_checkpoints_is_refused(ho
     for name in ("checkpoints/runs.npz", "runs/a.npz"):
         shutil.copy(home / "checkpoints/corpus.npz", tmp_path / name)
     line = one_line(run_charrnn("sample", "-m", "runs", cwd=tmp_path), 2)
-    assert "folder runs/" in line and "there is checkpoints/runs.npz" in line
+    assert "folder runs/" in line and "or the file checkpoints/runs.npz" in line
     os.remove(tmp_path / "runs/a.npz")
     result = run_charrnn("sample", "-m", "runs", "--length", "3", cwd=tmp_path)
     assert result.stderr.startswith(b"checkpoints/runs.npz, seed "), "a folder of texts"

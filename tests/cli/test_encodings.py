@@ -309,5 +309,5 @@ def test_a_log_in_the_folder_of_texts_is_not_read_by_the_next_run(tmp_path):
     result = shell("charrnn train texts --hidden-size 8 --steps 5 -o a.npz", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     said = result.stderr.decode()
-    assert "note: not read, because charrnn wrote them: texts/run.jsonl, texts/run.log\n" in said
+    assert "note: not read, because written by charrnn: texts/run.jsonl, texts/run.log\n" in said
     assert "already trained" in said

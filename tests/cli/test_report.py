@@ -131,7 +131,7 @@ def test_a_report_in_the_folder_of_texts_is_not_read_the_next_time(home, tmp_pat
     page = (tmp_path / "texts/new.html").read_bytes()
     again = run_charrnn(*command, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert b"note: not read, because charrnn wrote them: texts/new.html\n" in again.stderr
+    assert b"note: not read, because written by charrnn: texts/new.html\n" in again.stderr
     assert (tmp_path / "texts/new.html").read_bytes() == page
 
 

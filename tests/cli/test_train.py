@@ -367,7 +367,7 @@ def test_output_of_charrnn_next_to_the_text_does_not_become_part_of_it(tmp_path)
     names = ["eval.json", "info.json", "lines.json", "run.log", "sample.json", "train.json"]
     start = json.loads((tmp_path / "again.json").read_text().splitlines()[0])
     assert start["chars"] == len(TEXT) and start["step"] == 2
-    assert "not read, because charrnn wrote them: ./eval.json, " in str(start["notes"])
+    assert "not read, because written by charrnn: ./eval.json, " in str(start["notes"])
     for name in names:
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / name).rename(tmp_path / "texts" / name)

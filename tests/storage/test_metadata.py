@@ -94,7 +94,7 @@ def test_a_file_with_an_unknown_setting_is_by_a_newer_version(path, written, for
 
 
 CONTRADICTIONS = {
-    "errors strict": (put("settings", "errors", "strict"), "excludes 5 undecodable"),
+    "errors strict": (put("settings", "errors", "strict"), "5 undecodable byte sequences, but"),
     "dropout": (put("settings", "dropout", None), "dropout has no value"),
     "weight_decay": (put("settings", "weight_decay", None), "weight_decay has no value"),
     "steps": (put("settings", "steps", None), "steps has no value"),

@@ -197,7 +197,7 @@ def test_what_charrnn_wrote_into_a_folder_is_left_out_and_noted(tmp_path, conten
     assert files.files_of([str(tmp_path)], left_out) == expected
     assert left_out == [str(tmp_path / "deep/any name.txt")]
     assert files.left_out_notes([str(tmp_path)]) == [
-        f"not read, because charrnn wrote them: {tmp_path / 'deep/any name.txt'}"]
+        f"not read, because written by charrnn: {tmp_path / 'deep/any name.txt'}"]
     assert files.files_of(left_out) == left_out, "a file that is named is read"
     assert files.left_out_notes(left_out + expected) == [
         f"read as text, but probably written by charrnn: {tmp_path / 'deep/any name.txt'}"]

@@ -148,7 +148,7 @@ def test_refused_files_are_named(tmp_path, encoding, data):
 
 def test_utf_16_without_a_byte_order_mark_is_refused_with_replace_too(tmp_path):
     (tmp_path / "a").write_bytes(b"no mark at all")
-    with pytest.raises(CorpusError, match="name the order with --encoding utf-16-le or utf-16-be"):
+    with pytest.raises(CorpusError, match="byte order with --encoding utf-16-le or utf-16-be"):
         list(Source([str(tmp_path / "a")], "char", "utf-16", "replace"))
 
 

@@ -89,7 +89,7 @@ def test_a_process_needs_memory_only_for_its_own_sequences():
 
 @pytest.mark.parametrize(("characters", "settings", "named", "other"), [
     (30, {"hidden_size": 2000}, "choose a smaller --hidden-size", "--threads"),
-    (5000, {"hidden_size": 64}, "a higher --min-count (the text has 5,000 different characters)",
+    (5000, {"hidden_size": 64}, "a higher --min-count (the text has 5,000 distinct characters)",
      "--threads"),
     (30, {"hidden_size": 64, "threads": 64, "batch_size": 512}, "fewer --threads (now 64)",
      "--min-count"),

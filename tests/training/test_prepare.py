@@ -213,7 +213,7 @@ def test_processes_on_one_machine_need_the_memory_of_all_of_them(
     monkeypatch.setattr(prepare, "available_memory", lambda: int(1.5 * needed))
     again = prepared_in(ProcessGroup(Alone()), shared_corpus, tmp_path / "a.npz").memory
     assert again == needed
-    assert "GB are free" in refused(2, shared_corpus, tmp_path / "a.npz")
+    assert "GB is free" in refused(2, shared_corpus, tmp_path / "a.npz")
 
 
 def test_patience_without_validation_gets_a_note(corpus, tmp_path):
