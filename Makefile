@@ -139,5 +139,7 @@ corpora/reber.txt: ## strings of the Reber grammar
 	$(PYTHON) corpora/make.py reber $@
 corpora/embedded_reber.txt: ## strings of the embedded Reber grammar
 	$(PYTHON) corpora/make.py embedded_reber $@
+corpora/recall.txt: ## strings whose last character repeats the first
+	$(PYTHON) corpora/make.py recall $@
 corpora/shakespeare.txt: ## 1.1 MB of Shakespeare (requires a network connection)
 	$(PYTHON) corpora/make.py shakespeare $@ '$(SHAKESPEARE_URL)'

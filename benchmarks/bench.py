@@ -38,9 +38,12 @@ def row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def flops(L: int, H: int, V: int) -> int:
+BLOCKS = {"rnn": 1, "gru": 3, "lstm": 4}  # blocks of H columns in the matrices of a cell
+
+
+def flops(L: int, H: int, V: int, cell: str = "rnn") -> int:
     """FLOPs of training on one character: 6 per weight, except the first W_xh, a look-up."""
-    return 6 * (L * H * H + (L - 1) * H * H + L * H * V)
+    return 6 * (BLOCKS[cell] * (2 * L - 1) * H * H + L * H * V)
 
 
 def bound(threads: int) -> float:
@@ -82,6 +85,40 @@ def train(threads: int, repeat: int) -> None:
     speed = median(ours) * flops(2, 256, V) / 1e9
     row("the defaults: 2 x 256, 64, 32, 65, with dropout and weight decay",
         f"{median(ours):,.0f}", f"{speed:.0f}", f"{speed / limit:.0%}", "", "", "", "")
+
+
+def gates(threads: int, repeat: int) -> None:
+    """Gated cells: training steps, and sampling one sequence"""
+    torch = with_torch()
+    limit = bound(threads)
+    print(f"Bound: the fastest matrix product, {limit:.0f} GFLOP/s.\n")
+    table("cell", "layers x H, B, T", "charrnn, chars/s", "GFLOP/s", "share of the bound",
+          "PyTorch, chars/s", "ratio")
+    for cell in ("gru", "lstm"):
+        for H in (256, 512):
+            work = {"threads": threads, "L": 1, "H": H, "B": 64, "T": 64, "V": V, "cell": cell}
+            rates = measure.alternate(
+                dict.fromkeys(["charrnn", *["torch"] * torch], ("train", work)), repeat)
+            ours, theirs = rates["charrnn"], rates.get("torch")
+            speed = median(ours) * flops(1, H, V, cell) / 1e9
+            row(cell, f"1 x {H}, 64, 64", f"{median(ours):,.0f}", f"{speed:.0f}",
+                f"{speed / limit:.0%}",
+                *([f"{median(theirs):,.0f}", ratio(ours, theirs)] if theirs else ["", ""]))
+    print()
+    table("cell", "layers x H", "charrnn, chars/s", "PyTorch (modules)", "ratio",
+          "PyTorch (cells)", "ratio")
+    for cell in ("gru", "lstm"):
+        work = {"threads": threads, "L": 2, "H": 256, "V": V, "streams": 1, "cell": cell}
+        rates = measure.alternate({"charrnn": ("sample", work)} | ({
+            "torch": ("sample", work | {"cells": False}),
+            "torch cells": ("sample", work | {"cells": True}),
+        } if torch else {}), repeat)
+        cells = [cell, "2 x 256", f"{median(rates['charrnn']):,.0f}"]
+        for name in ("torch", "torch cells"):
+            theirs = rates.get(name)
+            cells += ([f"{median(theirs):,.0f}", ratio(rates["charrnn"], theirs)] if theirs
+                      else ["", ""])
+        row(*cells)
 
 
 def products(threads: int, repeat: int) -> None:
@@ -248,8 +285,8 @@ def flat(threads: int, repeat: int) -> None:
 
 
 SECTIONS = {
-    "train": train, "products": products, "whole": whole, "sample": sample, "eval": score,
-    "start": start, "read": read, "memory": memory, "flat": flat,
+    "train": train, "gates": gates, "products": products, "whole": whole, "sample": sample,
+    "eval": score, "start": start, "read": read, "memory": memory, "flat": flat,
 }
 
 

@@ -34,12 +34,12 @@ def text_of(symbols: int, length: int) -> str:
 
 
 def train(
-    threads: int, L: int, H: int, B: int, T: int, V: int,
+    threads: int, L: int, H: int, B: int, T: int, V: int, cell: str = "rnn",
     dropout: float = 0.0, weight_decay: float = 0.0, chars: int = 300_000,
 ) -> Work:
     """Complete training steps: window, forward, backward, clipping, Adam."""
     settings = dataclasses.replace(
-        Config(), layers=L, hidden_size=H, batch_size=B, seq_length=T, dropout=dropout,
+        Config(), cell=cell, layers=L, hidden_size=H, batch_size=B, seq_length=T, dropout=dropout,
         weight_decay=weight_decay, threads=threads, val_fraction=0.0, learning_rate=1e-4,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -60,8 +60,8 @@ def train(
     return step
 
 
-def model(L: int, H: int, V: int):
-    return initialize(Architecture(V, H, L), np.random.default_rng(SEED))
+def model(L: int, H: int, V: int, cell: str = "rnn"):
+    return initialize(Architecture(V, H, L, cell_type=cell), np.random.default_rng(SEED))
 
 
 def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work:
@@ -75,9 +75,11 @@ def evaluate(threads: int, L: int, H: int, V: int, chars: int = 111_540) -> Work
     return score
 
 
-def sample(threads: int, L: int, H: int, V: int, streams: int, length: int = 1000) -> Work:
+def sample(
+    threads: int, L: int, H: int, V: int, streams: int, cell: str = "rnn", length: int = 1000
+) -> Work:
     """Generate ``streams`` samples at once."""
-    params = model(L, H, V)
+    params = model(L, H, V, cell)
 
     def generate() -> int:
         chunks = sampling.samples(params, np.array([0]), count=streams, length=length, seed=SEED,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import random
 import sys
 import sysconfig
@@ -27,6 +28,10 @@ REBER: dict[int, list[tuple[str, int]]] = {
     4: [("P", 3), ("V", 5)],
 }
 REBER_END = 5
+
+# Strings to recall: a cue, so many random letters, a colon, and the cue again.
+DISTANCES = (20, 50, 100)
+CUES, LETTERS = "ABCDEFGHIJKLMNOP", "abcdefgh"
 
 
 def python_library() -> bytes:
@@ -85,6 +90,20 @@ def strings(embedded: bool, count: int, seed: int) -> Iterator[str]:
         yield embedded_string(rng) if embedded else reber_string(rng)
 
 
+def recall_strings(count: int, seed: int) -> Iterator[str]:
+    """``count`` strings that end with their first character, the same for the same seed."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        cue, distance = rng.choice(CUES), rng.choice(DISTANCES)
+        yield f"{cue}{''.join(rng.choices(LETTERS, k=distance))}:{cue}"
+
+
+def recall_bits(string: str) -> float:
+    """-log2 of the string's probability: of the cue, the distance and the letters between."""
+    letters = len(string) - 3
+    return math.log2(len(CUES)) + math.log2(len(DISTANCES)) + letters * math.log2(len(LETTERS))
+
+
 def shakespeare(url: str) -> bytes:
     """The text at ``url``; exits if it is not the expected one."""
     try:
@@ -102,7 +121,8 @@ def shakespeare(url: str) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=["python", "reber", "embedded_reber", "shakespeare"])
+    parser.add_argument(
+        "name", choices=["python", "reber", "embedded_reber", "recall", "shakespeare"])
     parser.add_argument("file", type=Path)
     parser.add_argument("url", nargs="?", default="", help="location of shakespeare")
     parser.add_argument("--count", type=int, default=20_000, help="of strings (default 20,000)")
@@ -114,12 +134,17 @@ def main() -> None:
     elif args.name == "shakespeare":
         text = shakespeare(args.url)
     else:
-        embedded = args.name == "embedded_reber"
         if args.count < 1:
             sys.exit(f"make: --count is {args.count}; it must be at least 1")
-        lines = list(strings(embedded, args.count, args.seed))
+        if args.name == "recall":
+            lines = list(recall_strings(args.count, args.seed))
+            total = sum(map(recall_bits, lines))
+        else:
+            embedded = args.name == "embedded_reber"
+            lines = list(strings(embedded, args.count, args.seed))
+            total = sum(bits(line, embedded) for line in lines)
         text = "".join(f"{line}\n" for line in lines).encode()
-        entropy = sum(bits(line, embedded) for line in lines) / max(1, len(text))
+        entropy = total / max(1, len(text))
         note = f", {entropy:.5f} bits/char by the grammar itself"
     args.file.parent.mkdir(parents=True, exist_ok=True)
     aside = args.file.with_name(args.file.name + ".part")

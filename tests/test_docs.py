@@ -27,8 +27,9 @@ from charrnn.storage import checkpoint
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = Path(charrnn.__file__).parent
-QUOTED = ("nn/parameters.py", "nn/cells/rnn.py", "nn/network.py", "nn/loss.py", "nn/optimizers.py",
-          "training/step.py", "training/loop.py")  # by docs/derivation.md
+QUOTED = ("nn/parameters.py", "nn/cells/rnn.py", "nn/cells/gru.py", "nn/cells/lstm.py",
+          "nn/network.py", "nn/loss.py", "nn/optimizers.py", "training/step.py",
+          "training/loop.py")  # by docs/derivation.md
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "corpora/README.md"])
 
 
@@ -158,19 +159,23 @@ def test_the_code_that_the_derivation_quotes_is_the_code():
         assert squeezed(line) in source, line
 
 
-def test_the_model_in_a_dozen_lines_of_numpy_computes_what_charrnn_does(tmp_path):
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_the_model_in_a_few_lines_of_numpy_computes_what_charrnn_does(tmp_path, cell):
     corpus = tmp_path / "a.txt"
     corpus.write_text("to be or not to be\n" * 20)
     path, text = str(tmp_path / "a.npz"), "not to"
-    settings = ["--steps", "30", "--hidden-size", "12", "--layers", "3", "--quiet"]
+    settings = ["--cell", cell, "--steps", "30", "--hidden-size", "12", "--layers", "3", "--quiet"]
     command = [sys.executable, "-m", "charrnn", "train", str(corpus), "-o", path, *settings]
     subprocess.run(command, check=True)
-    document = (ROOT / "docs/checkpoint.md").read_text()
-    examples = [block for block in blocks(document, "python") if "np.load" in block]
-    (example,) = examples
+    examples = blocks((ROOT / "docs/checkpoint.md").read_text(), "python")
+    (example,) = [block for block in examples if "np.load" in block]
     code = "\n".join(line for line in example.splitlines()
                      if not re.match(r"(path|text)\s*=", line))
-    assert len([line for line in code.splitlines() if line and not line.startswith("#")]) <= 20
+    (step,) = re.findall(r"def step.*?\n\n", code, re.DOTALL)
+    others = [block for block in examples if f"# cell {cell}" in block and block != example]
+    (own,) = others or [step]
+    code = code.replace(step, f"{own}\n")
+    assert len([line for line in code.splitlines() if line and not line.startswith("#")]) <= 22
     names = {"path": path, "text": text}
     exec(compile(code, "docs/checkpoint.md", "exec"), names)
     run = checkpoint.load(Path(path))

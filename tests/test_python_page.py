@@ -76,14 +76,15 @@ def test_the_page_shows_every_name_and_every_argument():
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize(("cell", "activation"), [
+    ("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_pytorch_computes_the_same_logits(dtype, tolerance, activation, layers):
+def test_pytorch_computes_the_same_logits(dtype, tolerance, cell, activation, layers):
     torch = pytest.importorskip("torch")
     Path("poem.txt").write_text("Row, row, row your boat,\ngently down the stream.\n" * 200)
     model = charrnn.train(
         "poem.txt", out="a.npz", hidden_size=32, layers=layers, steps=100, dtype=dtype,
-        activation=activation, learning_rate=1e-3, progress=False)
+        cell=cell, activation=activation, learning_rate=1e-3, progress=False)
     names = run(BLOCKS[LAST:], {"model": model, "np": np})
     params, T, B = model._model.parameters, 50, 3
     ids = np.random.default_rng(1).integers(len(model.vocabulary), size=(T, B))

@@ -41,6 +41,7 @@ def page(
 def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
     """Facts about the run, from the checkpoint alone."""
     progress, arch = checkpoint.progress, checkpoint.best.arch
+    units = arch.activation if arch.cell_type == "rnn" else arch.cell_type.upper()
     changed = [(key, checkpoint.settings[key]) for key in checkpoint.changed]
     values = [(key, printable_name(shown(value))) for key, value in changed]
     options = [as_option(key, shlex.quote(value)) for key, value in values]
@@ -61,7 +62,7 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
             ("text", printable_name(checkpoint.corpus)),
             ("SHA-256 of the text", checkpoint.origin["corpus"]),
             ("vocabulary", f"{len(checkpoint.vocabulary):,} {checkpoint.settings['level']}s"),
-            ("network", f"{arch.layers} x {arch.hidden_size} {arch.activation} units, "
+            ("network", f"{arch.layers} x {arch.hidden_size} {units} units, "
                         f"{arch.size:,} parameters"),
             ("steps", f"{progress.step:,} of {progress.steps:,}"),
             # Older files do not record the values of computed defaults.

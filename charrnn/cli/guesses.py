@@ -39,7 +39,7 @@ OPTIONS = {
 }
 RESUMES = ("continue", "load_from", "restart", "resume", "resume_from")
 DEVICES = ("cpu", "cuda", "device", "gpu", "gpu_id", "gpus")
-KINDS_OF_MODEL = ("arch", "architecture", "cell", "cell_type", "model", "model_type", "rnn_type")
+KINDS_OF_MODEL = ("arch", "architecture", "cell_type", "model", "model_type", "rnn_type")
 NARROW = 66  # up to this width, the help has more room for its second column
 
 
@@ -135,8 +135,8 @@ def unknown_option(name: str, args: Iterable[str], command: click.Command) -> st
     word, known = name.lstrip("-").replace("-", "_").lower(), names(command)
     if word in KINDS_OF_MODEL and "--hidden-size" in known:
         out = "; -o names the checkpoint" if word == "model" else ""
-        return (f"No such option: {name}; there is only one kind of model: --hidden-size and "
-                f"--layers set its size{out}")
+        return (f"No such option: {name}; --cell chooses rnn, gru or lstm, and --hidden-size and "
+                f"--layers set the size{out}")
     if word in DEVICES:
         return f"No such option: {name}; charrnn always runs on the CPU"
     if word in RESUMES and "--hidden-size" in known:

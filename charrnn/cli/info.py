@@ -132,11 +132,12 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
     versions = facts["versions"] or {}
     written = ", ".join(f"{name} {printable_name(each)}" for name, each in versions.items())
     model, text = facts["model"], facts["text"]
+    kind = f"RNN ({model['activation']})" if model["cell"] == "rnn" else model["cell"].upper()
     yield f"{printable_name(facts['file'])}: {facts['bytes'] / 1000:,.0f} kB"
     yield from table({
         "digest": facts["digest"],
         "written by": f"{written or NOT_RECORDED}; format {facts['format_version']}",
-        "model": f"{model['cell'].upper()} ({model['activation']}), {model['layers']} x "
+        "model": f"{kind}, {model['layers']} x "
                  f"{model['hidden_size']:,} units, {model['parameters']:,} parameters, "
                  f"{model['dtype']}",
         "text": printable_name(text["name"]),

@@ -164,7 +164,7 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
             given = {key: value for key, value in given.items() if key not in BUDGETS}
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
-    check_bytes(config)
+    check_consistent(config)
     if config.learning_rate * config.decay >= 1:
         raise UsageError(
             f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
@@ -173,8 +173,11 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
     return config
 
 
-def check_bytes(config: Config) -> None:
-    """Raise UsageError for settings about characters at byte level."""
+def check_consistent(config: Config) -> None:
+    """Raise UsageError for settings that do not go together."""
+    if config.cell != "rnn" and config.activation != "tanh":
+        raise UsageError(f"activation {config.activation} is for cell rnn: the equations of "
+                         f"{config.cell} have tanh; leave it out")
     if config.level == "byte" and config.errors != "strict":
         raise UsageError(f"errors {config.errors} has no effect at byte level, where nothing is "
                          "decoded: leave it out")

@@ -65,6 +65,9 @@ class Config:
         "ignore", "Text", choices=("ignore", "reset"),
         help="What to do with the state where a file begins: keep it, or reset it to zero.")
 
+    cell: str = setting(
+        "rnn", "Model", choices=("rnn", "gru", "lstm"),
+        help="Kind of recurrent cell. gru and lstm have gates: slower, with a longer memory.")
     hidden_size: int = setting(
         256, "Model", low=1,
         help="Units per layer. Twice as many take four times as long.")
@@ -73,7 +76,7 @@ class Config:
         help="Recurrent layers. The output layer reads all of them.")
     activation: str = setting(
         "tanh", "Model", choices=("tanh", "relu"),
-        help="Activation of the hidden units. relu needs a lower learning rate.")
+        help="Activation of the units of cell rnn. relu needs a lower learning rate.")
     dropout: float | None = setting(
         None, "Model", low=0, below=1, rule="20,000 / training characters, at most 0.3",
         help="Share of hidden states dropped in training. Raise it if the model overfits.")

@@ -119,7 +119,5 @@ NOT_SETTINGS = {
     "data": "is not a setting: name the text after charrnn train",
     "input": "is not a setting: name the text after charrnn train",
     "data_dir": "is not a setting: name the text after charrnn train",
-    "model": "is not a setting: there is only one kind of model; hidden_size and layers set its "
-             "size",
-    "cell": "is not a setting: there is only one kind of cell; hidden_size and layers set the size",
+    "model": "is not a setting: cell chooses rnn, gru or lstm; hidden_size and layers set the size",
 }

@@ -11,10 +11,14 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.nn.cells.cell import Cell
+from charrnn.nn.cells.gru import Gru
+from charrnn.nn.cells.lstm import Lstm
 from charrnn.nn.cells.rnn import Rnn
 
-# Each entry makes a cell from the name of its activation.
-CELLS: dict[str, Callable[[str], Cell]] = {"rnn": Rnn}
+# Each entry makes a cell from the name of its activation, of which the gated cells have no choice.
+CELLS: dict[str, Callable[[str], Cell]] = {
+    "rnn": Rnn, "gru": lambda activation: Gru(), "lstm": lambda activation: Lstm(),
+}
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def architecture(settings: Mapping[str, Any], vocabulary_size: int) -> Architect
         layers=settings["layers"],
         activation=settings["activation"],
         dtype=settings["dtype"],
+        cell_type=settings["cell"],
     )
 
 

@@ -33,7 +33,7 @@ DIGEST = re.compile("[0-9a-f]{64}")
 # The values of settings that a file lacks because it was written before they existed.
 ABSENT: dict[str, Value] = {
     "weight_decay": 0.0, "deterministic": False, "min_count": 1, "borders": "ignore",
-    "errors": "strict",
+    "errors": "strict", "cell": "rnn",
 }
 PROGRAMS = ("charrnn", "numpy", "python")
 ORIGINS = ("corpus", "val", "init_from")

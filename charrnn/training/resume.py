@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config.parsing import check_bytes
+from charrnn.config.parsing import check_consistent
 from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name, shown
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
@@ -23,7 +23,7 @@ from charrnn.text.files import OWN, files_of
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.run import Request
 
-INHERITED = ("level", "hidden_size", "layers", "activation", "dtype")
+INHERITED = ("level", "cell", "hidden_size", "layers", "activation", "dtype")
 
 
 def check_inputs_survive(request: Request) -> None:
@@ -53,7 +53,7 @@ def inherit_architecture(request: Request, init_from: Checkpoint) -> Config:
             )
     inherited: dict[str, Any] = {key: init_from.settings[key] for key in INHERITED}
     config = dataclasses.replace(request.config, **inherited)
-    check_bytes(config)
+    check_consistent(config)
     return config
 
 

@@ -88,10 +88,10 @@ def test_a_word_that_is_not_similar_gets_no_hint():
         assert message("train", name, "a.txt") == f"No such option: {name}"
 
 
-def test_train_has_no_option_for_the_kind_of_model():
-    for name in ("--model", "--cell", "--rnn-type"):
+def test_other_names_of_the_kind_of_model_lead_to_cell():
+    for name in ("--model", "--arch", "--rnn-type"):
         found = message("train", "a.txt", name, "lstm")
-        assert "there is only one kind of model" in found and "--hidden-size" in found
+        assert "--cell chooses rnn, gru or lstm" in found and "--hidden-size" in found
         assert ("-o names the checkpoint" in found) == (name == "--model")
 
 

@@ -244,6 +244,13 @@ def test_an_unset_budget_conflicts_with_nothing():
     assert resolve({"epochs": 2.0}, {"steps": None}) == Config(epochs=2.0)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gated_cells_have_no_choice_of_activation(cell):
+    assert resolve({}, {"cell": cell, "activation": "tanh"}).cell == cell
+    with pytest.raises(UsageError, match=f"activation relu is for cell rnn: .* {cell} have"):
+        resolve({"activation": "relu"}, {"cell": cell})
+
+
 def test_a_decay_that_erases_the_weights_is_refused_with_the_numbers():
     resolve({}, {"learning_rate": 0.5, "weight_decay": 1.5})
     with pytest.raises(UsageError, match=r"learning_rate 0\.5 times weight_decay 2 is 1 or more"):

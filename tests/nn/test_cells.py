@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gated_cells import Gru, Lstm
 from nn_case import B, H, T, V, central_differences
 
 from charrnn.api import loaded as api
 from charrnn.config.parsing import resolve
 from charrnn.inference import dynamic, scoring
-from charrnn.nn.cells.rnn import Rnn
 from charrnn.nn.loss import cross_entropy
 from charrnn.nn.network import Activations, backward, forward
 from charrnn.nn.parameters import CELLS, Architecture, Parameters, initialize
@@ -22,19 +20,23 @@ from charrnn.training.loop import train
 from charrnn.training.prepare import prepare
 from charrnn.training.run import Request
 
-KINDS = {"rnn": Rnn, "gru": Gru, "lstm": Lstm}
+
+@pytest.fixture(params=list(CELLS))
+def kind(request):
+    """The name of each cell in turn."""
+    return request.param
 
 
-@pytest.fixture(params=KINDS)
-def cell(request, monkeypatch):
-    """Each cell in turn, under the name "rnn" that the settings use."""
-    monkeypatch.setitem(CELLS, "rnn", KINDS[request.param])
-    return KINDS[request.param]("tanh")
+@pytest.fixture
+def cell(kind):
+    """The cell of that name."""
+    return CELLS[kind]("tanh")
 
 
-def network(layers, seed=7):
+def network(kind, layers, seed=7):
     """A network with nonzero parameters, a window, and a state to start from."""
-    rng, arch = np.random.default_rng(seed), Architecture(V, H, layers, dtype="float64")
+    rng, arch = np.random.default_rng(seed), Architecture(
+        V, H, layers, dtype="float64", cell_type=kind)
     params = initialize(arch, rng)
     params.flat += rng.normal(0, 0.3, arch.size)
     x, y = rng.integers(0, V, (2, T, B))
@@ -44,8 +46,8 @@ def network(layers, seed=7):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("resetting", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_every_gradient_equals_its_central_difference(cell, layers, resetting, masked):
-    params, x, y, state = network(layers)
+def test_every_gradient_equals_its_central_difference(kind, cell, layers, resetting, masked):
+    params, x, y, state = network(kind, layers)
     arch, rng = params.arch, np.random.default_rng(3)
     mask = (rng.random((B, arch.output_size)) > 0.3) / 0.7 if masked else None
     reset = np.zeros((T, B), bool) if resetting else None
@@ -70,8 +72,8 @@ def test_every_gradient_equals_its_central_difference(cell, layers, resetting, m
         assert not dstate[1].any(), "no gradient flows to before the reset"
 
 
-def test_the_sizes_of_arrays_follow_from_the_cell(cell):
-    arch = Architecture(V, H, 2)
+def test_the_sizes_of_arrays_follow_from_the_cell(kind, cell):
+    arch = Architecture(V, H, 2, cell_type=kind)
     shapes = arch.shapes()
     kH = cell.n_blocks * H
     assert (shapes["W_xh0"], shapes["W_xh1"], shapes["W_hh1"]) == ((V, kH), (H, kH), (H, kH))
@@ -82,8 +84,8 @@ def test_the_sizes_of_arrays_follow_from_the_cell(cell):
     assert numbers == Activations.entries(arch, T, B)
 
 
-def test_two_windows_equal_one_of_twice_the_length(cell):
-    params, x, y, state = network(2)
+def test_two_windows_equal_one_of_twice_the_length(kind):
+    params, x, y, state = network(kind, 2)
     both, activations = np.concatenate([x, y]), Activations(params.arch, 2 * T, B)
     expected, last = forward(params, both, state, activations)
     expected = expected.copy()
@@ -95,16 +97,16 @@ def test_two_windows_equal_one_of_twice_the_length(cell):
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_stepper_equals_forward(cell, layers):
-    params, x, _, state = network(layers)
+def test_the_stepper_equals_forward(kind, cell, layers):
+    params, x, _, state = network(kind, layers)
     expected, _ = forward(params, x, state, Activations(params.arch, T, B))
     step = Stepper(params, state)
     logits = np.concatenate([step(row).copy() for row in x])
     np.testing.assert_allclose(logits, expected, rtol=1e-12)
 
 
-def test_scoring_in_segments_is_close_to_one_pass(cell):
-    params, *_ = network(2)
+def test_scoring_in_segments_is_close_to_one_pass(kind):
+    params, *_ = network(kind, 2)
     ids = np.random.default_rng(1).integers(0, V, 3000)
     part = Split(ids, ids[:1], DocumentStarts(np.array([700, 1500]), 0))
     x = np.concatenate([ids[:1], ids])[:, None]
@@ -116,11 +118,11 @@ def test_scoring_in_segments_is_close_to_one_pass(cell):
     assert len(list(dynamic.evaluate(params, Split(ids[:50], ids[:1])))) == 4
 
 
-def test_a_run_trains_saves_resumes_samples_and_reports(cell, tmp_path):
+def test_a_run_trains_saves_resumes_samples_and_reports(kind, cell, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog; and again.\n" * 40)
-    given = {"hidden_size": 6, "layers": 2, "batch_size": 8, "seq_length": 8, "dropout": 0.1,
-             "steps": 40, "eval_every": 10, "learning_rate": 0.02, "min_count": 2}
+    given = {"cell": kind, "hidden_size": 6, "layers": 2, "batch_size": 8, "seq_length": 8,
+             "dropout": 0.1, "steps": 40, "eval_every": 10, "learning_rate": 0.02, "min_count": 2}
 
     def run(name, stop_after=None, **more):
         config = resolve({}, given | more)
@@ -148,4 +150,5 @@ def test_a_run_trains_saves_resumes_samples_and_reports(cell, tmp_path):
     model = api.load(tmp_path / "whole.npz")
     pieces = list(model.sample([model.encode_prime("the ")], count=3, length=20, seed=1))
     assert sum(len(piece.ids) for piece in pieces if not piece.is_prime) == 60
-    assert "2 x 6 tanh units" in model.report([str(text)])
+    units = {"rnn": "tanh", "gru": "GRU", "lstm": "LSTM"}[kind]
+    assert f"2 x 6 {units} units" in model.report([str(text)])

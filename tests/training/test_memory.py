@@ -64,6 +64,8 @@ def measured(tmp_path_factory):
     (60, 1_500_000, "--threads 2"),
     (60, 1_500_000, "--threads 2 --val-fraction 0"),
     (60, 1_500_000, "--threads 64 --batch-size 512"),
+    (60, 60_000, "--cell lstm --hidden-size 512 --threads 2"),
+    (60, 60_000, "--cell gru --hidden-size 384 --batch-size 256 --threads 1"),
     (2_000, 200_000, "--threads 16 --hidden-size 64 --layers 1"),
     (20_000, 200_000, "--threads 2 --hidden-size 64"),
     (20_000, 150_000, "--threads 16 --hidden-size 8 --layers 1 --batch-size 8 --seq-length 4"),

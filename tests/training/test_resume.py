@@ -380,6 +380,20 @@ def test_weights_of_another_run_refuse_another_architecture(corpus, tmp_path):
         prepared(corpus, tmp_path / "new.npz", init_from=tmp_path / "old.npz", hidden_size=9)
 
 
+def test_the_cell_comes_with_the_weights(corpus, tmp_path):
+    train(corpus, tmp_path / "old.npz", cell="lstm")
+    run = prepared(corpus, tmp_path / "new.npz", init_from=tmp_path / "old.npz")
+    assert run.config.cell == "lstm"
+    old = checkpoint.load(tmp_path / "old.npz").best
+    for name in old.named:
+        np.testing.assert_array_equal(run.checkpoint.last.named[name], old.named[name])
+    with pytest.raises(UsageError, match="has cell lstm, not gru"):
+        prepared(corpus, tmp_path / "new.npz", init_from=tmp_path / "old.npz", cell="gru")
+    train(corpus, tmp_path / "relu.npz", activation="relu")
+    with pytest.raises(UsageError, match="has cell rnn, not gru"):
+        prepared(corpus, tmp_path / "new.npz", init_from=tmp_path / "relu.npz", cell="gru")
+
+
 def test_the_output_is_never_one_of_the_inputs(corpus, tmp_path):
     before = corpus.read_text()
     with pytest.raises(UsageError, match="would be replaced"):

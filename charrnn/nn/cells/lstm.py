@@ -1,0 +1,137 @@
+"""The LSTM (Hochreiter & Schmidhuber 1997) with forget gate (Gers et al. 2000), no peepholes.
+
+    T  time steps of a window     B  sequences of the batch     H  hidden units of a layer
+
+    forward     [i f g o]_t = (x_t W_xh + b_h) + h_(t-1) W_hh   before sigmoid (g: tanh), which
+                i, f, g, o from here on are past
+                c_t = f_t * c_(t-1) + i_t * g_t                 h_t = o_t * tanh(c_t)
+    backward    dc_t = dh_t * o_t * (1 - tanh(c_t)^2) + dc_(t+1) * f_(t+1)
+                da_t = [dc_t * g_t * i_t * (1 - i_t)            dc_t * c_(t-1) * f_t * (1 - f_t)
+                        dc_t * i_t * (1 - g_t^2)                dh_t * tanh(c_t) * o_t * (1 - o_t)]
+                dh_t = (from outside the loop) + da_(t+1) W_hh'
+
+``cell`` describes the arrays and who may overwrite which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from charrnn.nn.cells.gates import blocks, gate_scale, initialize_gates, sigmoid_from_tanh
+from charrnn.nn.matmul import repeated_product
+
+
+class Lstm:
+    """h_t and c_t through input, forget and output gates; the blocks are i, f, g, o."""
+
+    n_blocks, n_states, n_saved = 4, 2, 5  # saved: i, f, g, o and tanh(c)
+
+    def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter of a layer that reads rows of ``inputs`` numbers."""
+        return {"W_xh": (inputs, 4 * H), "W_hh": (H, 4 * H), "b_h": (4 * H,)}
+
+    def initialize(
+        self, W_xh: ndarray, W_hh: ndarray, b_h: ndarray, rng: np.random.Generator, one_hot: bool
+    ) -> None:
+        """Fill the parameters of a layer; the forget gate starts with a bias of 1.
+
+        So a cell forgets little before it has learned what to forget (Jozefowicz et al. 2015).
+        """
+        initialize_gates(W_xh, W_hh, b_h, rng, one_hot)
+        b_h[len(W_hh) : 2 * len(W_hh)] = 1
+
+    def forward(
+        self, state: ndarray, a: ndarray, W_hh: ndarray, saved: ndarray,
+        reset: ndarray | None = None,
+    ) -> None:
+        """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
+        (h, c), H = state, len(W_hh)
+        scale = gate_scale(H, "ifgo", a.dtype)
+        recurrent = repeated_product(W_hh * scale, B=a.shape[1])
+        a *= scale
+        for t, (a_t, saved_t) in enumerate(zip(a, saved, strict=True)):
+            gates, tanh_c, c_t = saved_t[:, : 4 * H], saved_t[:, 4 * H :], c[t + 1]
+            product = recurrent(h[t])
+            if reset is not None:
+                product[reset[t]] = 0
+            product += a_t
+            np.tanh(product, out=gates)
+            sigmoid_from_tanh(gates[:, : 2 * H])
+            sigmoid_from_tanh(gates[:, 3 * H :])
+            i, f, g, o = blocks(gates, 4)
+            np.multiply(f, c[t], out=c_t)
+            if reset is not None:
+                c_t[reset[t]] = 0
+            np.multiply(i, g, out=tanh_c)
+            c_t += tanh_c
+            np.tanh(c_t, out=tanh_c)
+            np.multiply(o, tanh_c, out=h[t + 1])
+
+    def backward(
+        self, state: ndarray, dh: ndarray, W_hh: ndarray, saved: ndarray, da: ndarray,
+        scratch: ndarray, reset: ndarray | None = None,
+    ) -> tuple[ndarray, ndarray]:
+        """The same time steps from the last to the first; fills ``da``.
+
+        Returns the gradient of the recurrent product, (T, B, kH), here ``da`` itself, and that
+        of the carried state, (S, B, H). After the last step no gradient is carried.
+        """
+        _, c = state
+        carried, dc = np.zeros((2, *dh[0].shape), dh.dtype)
+        slope, of_c = np.empty_like(dc), np.empty_like(dc)
+        to_before = repeated_product(W_hh.T, B=len(dc))
+        for t in reversed(range(len(da))):
+            i, f, g, o, tanh_c = blocks(saved[t], 5)
+            di, df, dg, do = blocks(da[t], 4)
+            carried += dh[t]
+            # dc += carried * o * (1 - tanh_c^2), with o * tanh_c needed for both factors
+            np.multiply(carried, o, out=of_c)
+            np.multiply(of_c, tanh_c, out=do)
+            np.multiply(do, tanh_c, out=slope)
+            of_c -= slope
+            dc += of_c
+            np.subtract(1, o, out=slope)
+            do *= slope
+            times_slope_of_sigmoid(np.multiply(dc, g, out=di), i, slope)
+            times_slope_of_sigmoid(np.multiply(dc, c[t], out=df), f, slope)
+            np.multiply(dc, i, out=dg)
+            np.multiply(g, g, out=slope)
+            np.subtract(1, slope, out=slope)
+            dg *= slope
+            dc *= f
+            if reset is not None:
+                df[reset[t]] = 0
+                dc[reset[t]] = 0
+            carried = to_before(da[t])
+            if reset is not None:
+                carried[reset[t]] = 0
+        return da, np.stack([carried, dc])
+
+    def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
+        """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
+
+        ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
+        overwritten.
+        """
+        (h, c), H = state, len(state[0][0])
+        np.add(a, product, a)
+        np.multiply(a, gate_scale(H, "ifgo", a.dtype), a)
+        np.tanh(a, a)
+        sigmoid_from_tanh(a[:, : 2 * H])
+        sigmoid_from_tanh(a[:, 3 * H :])
+        i, f, g, o = blocks(a, 4)
+        np.multiply(c, f, c)
+        np.multiply(i, g, i)
+        np.add(c, i, c)
+        np.tanh(c, g)
+        np.multiply(o, g, h)
+
+
+def times_slope_of_sigmoid(d: ndarray, gate: ndarray, scratch: ndarray) -> None:
+    """Multiply ``d`` by the derivative of the sigmoid where its value is ``gate``."""
+    np.subtract(1, gate, out=scratch)
+    scratch *= gate
+    d *= scratch
