@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,24 @@ def test_grammar_strings_are_valid_and_as_uncertain_as_computed(tmp_path, embedd
     own = total / sum(len(line) + 1 for line in lines)
     assert own == pytest.approx(per_char, abs=0.01)
     assert f"{own:.5f} bits/char by the grammar itself" in run.stderr
+
+
+def test_recall_strings_repeat_their_cue_and_are_as_uncertain_as_computed(tmp_path):
+    run = made("recall", tmp_path / "a.txt")
+    assert run.returncode == 0
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    assert len(lines) == 20_000
+    for line in lines:
+        assert re.fullmatch(r"([A-P])([a-h]{20}|[a-h]{50}|[a-h]{100}):\1", line)
+    for counts in (Counter(len(line) - 3 for line in lines), Counter(line[0] for line in lines),
+                   Counter("".join(line[1:-2] for line in lines))):
+        mean = sum(counts.values()) / len(counts)
+        assert all(count == pytest.approx(mean, rel=0.1) for count in counts.values())
+    # Per string: log2 16 for the cue, log2 3 for the length, 3 bits for each of 170/3 letters.
+    mean_length = 170 / 3
+    entropy = (4 + math.log2(3) + 3 * mean_length) / (mean_length + 4)
+    (shown,) = re.findall(r"(\d\.\d{5}) bits/char", run.stderr)
+    assert float(shown) == pytest.approx(entropy, abs=0.002)
 
 
 def test_grammar_strings_depend_on_count_and_seed_alone(tmp_path):
