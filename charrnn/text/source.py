@@ -83,9 +83,7 @@ class Decoder:
             end = len(data) - held
             try:
                 text = self._decoder.decode(data[:end], final=final)
-            except UnicodeDecodeError:
-                raise
-            except UnicodeError as error:
+            except UnicodeError as error:  # from Python 3.12 on, a UnicodeDecodeError
                 if "overflow" not in str(error) or held == min(HELD, len(data)):
                     raise
                 self._decoder.setstate(state)
