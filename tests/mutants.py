@@ -163,6 +163,8 @@ EQUIVALENT: dict[str, str] = {
         "nn/stepper.Stepper: 1 one more, in carried = state.reshape(B, cell.n_states, "
         "-1).swapaxes(0, 1)"
     ): "NumPy infers a dimension for any negative size",
+    "nn/cells/gates.blocks: -1 another sign, in H = array.shape[-1] // k":
+        "all arrays have two dimensions, so axis 1 is the last one",
     "training/step.epoch_offset: 1 one more, in @functools.lru_cache(maxsize=1)":
         "a larger cache gives the same results",
     "nn/network.backward: 0 one more, in dstate: ndarray = np.empty_like(states[:, 0])":

@@ -113,7 +113,8 @@ class Gru:
         ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
         overwritten.
         """
-        (h,), H = state, len(state[0][0])
+        (h,) = state
+        H = h.shape[1]
         gates, n = a[:, : 2 * H], a[:, 2 * H :]
         np.add(gates, product[:, : 2 * H], gates)
         np.multiply(gates, 0.5, gates)

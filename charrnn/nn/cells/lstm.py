@@ -116,7 +116,8 @@ class Lstm:
         ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
         overwritten.
         """
-        (h, c), H = state, len(state[0][0])
+        h, c = state
+        H = h.shape[1]
         np.add(a, product, a)
         np.multiply(a, gate_scale(H, "ifgo", a.dtype), a)
         np.tanh(a, a)
