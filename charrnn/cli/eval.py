@@ -228,9 +228,9 @@ def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
 
     The lines of a pipe are scored as they arrive, and also when a signal ends the wait for more.
     """
-    from charrnn.cli.format import counted, line_row
+    from charrnn.cli.format import line_row
     from charrnn.system.signals import listening, until_stopped
-    from charrnn.text.display import quoted
+    from charrnn.text.display import count, quoted
 
     rows = 0
     with listening() as signals:
@@ -251,7 +251,7 @@ def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
                 raise
             silence_stdout()
         if signals.stop is not None:
-            say(f"interrupted after {counted(rows, 'line')}")
+            say(f"interrupted after {count(rows, 'line')}")
             raise SystemExit(128 + signals.stop)
     output.note(*notes_on(stream))
 

@@ -17,6 +17,7 @@ from charrnn.cli.console import fitted
 from charrnn.inference.scoring import Score, Scored
 from charrnn.text.corpus import Text
 from charrnn.text.display import characters, quoted
+from charrnn.text.display import count as counted
 from charrnn.text.reader import TextStream
 from charrnn.text.vocabulary import Vocabulary
 
@@ -147,11 +148,6 @@ def bits_text(nats: float, level: str, digits: int = 4, sign: str = "") -> str:
 def symbol(level: str) -> str:
     """What people call a symbol of a model: a character or a byte."""
     return "byte" if level == "byte" else "character"
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: 1 step, 6,000 steps."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def json_line(value: Any) -> bytes:

@@ -158,7 +158,7 @@ def encoded(
 def left_out_of(stream: TextStream) -> Iterator[str]:
     """The note on the unknown characters of a prime that has been read, if there were any."""
     if stream.unknown:
-        from charrnn.cli.format import counted
+        from charrnn.text.display import count as counted
 
         yield (f"{counted(stream.unknown, 'unknown character')} of the prime "
                f"{'was' if stream.unknown == 1 else 'were'} "
