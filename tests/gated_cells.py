@@ -42,33 +42,34 @@ class Gru(Gated):
     n_blocks, n_states, n_saved = 3, 1, 4  # r, z, n, and the recurrent product of n
 
     def forward(self, state, a, W_hh, saved, reset=None):
-        (h,), H = state, len(W_hh)
-        for t in range(len(a)):
+        (h,) = state
+        for t in range(a.shape[1]):
             before = unless(reset, t, h[t])
-            product = before @ W_hh
-            r, z = np.split(sigmoid(a[t] + product)[:, : 2 * H], 2, axis=1)
-            n = np.tanh(a[t][:, 2 * H :] + r * product[:, 2 * H :])
+            product_r, product_z, product_n = (before @ W for W in W_hh)
+            r, z = sigmoid(a[0, t] + product_r), sigmoid(a[1, t] + product_z)
+            n = np.tanh(a[2, t] + r * product_n)
             h[t + 1] = (1 - z) * n + z * before
-            saved[t] = np.hstack([r, z, n, product[:, 2 * H :]])
+            saved[:, t] = r, z, n, product_n
 
     def backward(self, state, dh, W_hh, saved, da, scratch, reset=None):
-        (h,), H = state, len(W_hh)
-        dproduct, carried = saved[..., : 3 * H], np.zeros_like(h[0])
-        for t in reversed(range(len(da))):
+        (h,) = state
+        dproduct, carried = np.empty_like(da), np.zeros_like(h[0])
+        for t in reversed(range(da.shape[1])):
             dh_t = dh[t] + carried
-            r, z, n, product = np.split(saved[t].copy(), 4, axis=1)
+            r, z, n, product = saved[:, t]
             dn = (1 - z) * dh_t * (1 - n * n)
             dz = (unless(reset, t, h[t]) - n) * dh_t * z * (1 - z)
             dr = dn * product * r * (1 - r)
-            da[t] = np.hstack([dr, dz, dn])
-            dproduct[t] = np.hstack([dr, dz, dn * r])
-            carried = unless(reset, t, dproduct[t] @ W_hh.T + dh_t * z)
+            da[:, t] = dr, dz, dn
+            dproduct[:, t] = dr, dz, dn * r
+            before = sum(d @ W.T for d, W in zip(dproduct[:, t], W_hh, strict=True))
+            carried = unless(reset, t, before + dh_t * z)
         return dproduct, carried[None]
 
     def step(self, state, a, product):
-        (h,), H = state, len(product[0]) // 3
-        r, z = np.split(sigmoid(a + product)[:, : 2 * H], 2, axis=1)
-        n = np.tanh(a[:, 2 * H :] + r * product[:, 2 * H :])
+        (h,) = state
+        r, z = sigmoid(a[0] + product[0]), sigmoid(a[1] + product[1])
+        n = np.tanh(a[2] + r * product[2])
         h[:] = (1 - z) * n + z * h
 
 
@@ -77,32 +78,33 @@ class Lstm(Gated):
 
     def forward(self, state, a, W_hh, saved, reset=None):
         h, c = state
-        for t in range(len(a)):
-            gates = a[t] + unless(reset, t, h[t]) @ W_hh
-            i, f, g, o = np.split(gates, 4, axis=1)
+        for t in range(a.shape[1]):
+            before = unless(reset, t, h[t])
+            i, f, g, o = (a_t + before @ W for a_t, W in zip(a[:, t], W_hh, strict=True))
             i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
             c[t + 1] = f * unless(reset, t, c[t]) + i * g
             h[t + 1] = o * np.tanh(c[t + 1])
-            saved[t] = np.hstack([i, f, g, o, np.tanh(c[t + 1])])
+            saved[:, t] = i, f, g, o, np.tanh(c[t + 1])
 
     def backward(self, state, dh, W_hh, saved, da, scratch, reset=None):
         h, c = state
         carried, dc = np.zeros_like(h[0]), np.zeros_like(c[0])
-        for t in reversed(range(len(da))):
-            i, f, g, o, tanh_c = np.split(saved[t], 5, axis=1)
+        for t in reversed(range(da.shape[1])):
+            i, f, g, o, tanh_c = saved[:, t]
             dh_t = dh[t] + carried
             dc = dc + dh_t * o * (1 - tanh_c * tanh_c)
-            da[t] = np.hstack([
+            da[:, t] = (
                 dc * g * i * (1 - i),
                 dc * unless(reset, t, c[t]) * f * (1 - f),
                 dc * i * (1 - g * g),
                 dh_t * tanh_c * o * (1 - o),
-            ])
-            carried, dc = unless(reset, t, da[t] @ W_hh.T), unless(reset, t, dc * f)
+            )
+            before = sum(d @ W.T for d, W in zip(da[:, t], W_hh, strict=True))
+            carried, dc = unless(reset, t, before), unless(reset, t, dc * f)
         return da, np.stack([carried, dc])
 
     def step(self, state, a, product):
         h, c = state
-        i, f, g, o = np.split(a + product, 4, axis=1)
+        i, f, g, o = a + product
         c[:] = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h[:] = sigmoid(o) * np.tanh(c)

@@ -39,7 +39,7 @@ TARGETS = {
         ["slope_of_tanh", "relu", "slope_of_relu", "Rnn", "orthogonal"],
         ["nn/test_rnn.py", "nn/test_network.py", "nn/test_cells.py", "nn", "training"],
     ),
-    "nn/cells/gates": (["initialize_gates", "blocks", "gate_scale", "sigmoid_from_tanh"],
+    "nn/cells/gates": (["initialize_gates", "scales", "sigmoid_from_tanh"],
                        ["nn/test_gates.py"]),
     "nn/cells/gru": (["Gru"], ["nn/test_gates.py", "nn/test_cells.py"]),
     "nn/cells/lstm": (["Lstm", "times_slope_of_sigmoid"],
@@ -163,18 +163,16 @@ EQUIVALENT: dict[str, str] = {
         "nn/stepper.Stepper: 1 one more, in carried = state.reshape(B, cell.n_states, "
         "-1).swapaxes(0, 1)"
     ): "NumPy infers a dimension for any negative size",
-    "nn/cells/gates.blocks: -1 another sign, in H = array.shape[-1] // k":
-        "all arrays have two dimensions, so axis 1 is the last one",
     "training/step.epoch_offset: 1 one more, in @functools.lru_cache(maxsize=1)":
         "a larger cache gives the same results",
     "nn/network.backward: 0 one more, in dstate: ndarray = np.empty_like(states[:, 0])":
         "every row has the same shape",
     (
-        "nn/network.add_by_symbol: len(out) <= 128 another comparison, in if len(out) <= 128:"
+        "nn/network.add_by_symbol: V <= 128 another comparison, in if V <= 128:"
         "  # a small product is faster than sorting; measured at B*T = 2048"
     ): "both branches give the same result; the threshold only saves time",
     (
-        "nn/network.add_by_symbol: 128 one more, in if len(out) <= 128:  # a small product is"
+        "nn/network.add_by_symbol: 128 one more, in if V <= 128:  # a small product is"
         " faster than sorting; measured at B*T = 2048"
     ): "both branches give the same result; the threshold only saves time",
     (

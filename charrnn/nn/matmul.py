@@ -27,56 +27,48 @@ REGISTER = 16  # float32 in one register of AVX-512
 def repeated_product(W: ndarray, B: int) -> Callable[[ndarray], ndarray]:
     """A function that maps ``h`` (B, H) to ``h W`` (B, K); ``W`` is (H, K).
 
-    ``W`` is read here, not when the function is called. Every call overwrites and returns the
-    same array.
+    If ``W`` is a stack of k matrices, (k, H, K), so is the product: (k, B, K), of ``h`` with each
+    of them, or of k different ``h``, (k, B, H). ``W`` is read here, not when the function is
+    called. Every call overwrites and returns the same array.
     """
-    H, K = W.shape
-    if H > K and H * K * B > SMALL and small_products_are_fast():
-        return sum_of_products(W, B)
+    *k, H, K = W.shape
     width = block_width(B, H, K)
-    if width == K:  # dot is half a microsecond faster than matmul
+    if width == K and not k:  # dot is half a microsecond faster than matmul
         whole, out = np.ascontiguousarray(W), np.empty((B, K), W.dtype)
         return lambda h: np.dot(h, whole, out=out)
     blocks = -(-K // width)
-    split = np.zeros((blocks, H, width), W.dtype)
+    split = np.zeros((*k, blocks, H, width), W.dtype)
     for i in range(blocks):
-        columns = W[:, i * width : (i + 1) * width]
-        split[i, :, : columns.shape[1]] = columns
-    out = np.empty((B, blocks * width), W.dtype)
-    parts, product = out.reshape(B, blocks, width).swapaxes(0, 1), out[:, :K]
+        columns = W[..., i * width : (i + 1) * width]
+        split[..., i, :, : columns.shape[-1]] = columns
+    out = np.empty((*k, B, blocks * width), W.dtype)
+    parts, product = out.reshape(*k, B, blocks, width).swapaxes(-3, -2), out[..., :K]
 
     def multiply(h: ndarray) -> ndarray:
-        np.matmul(h, split, out=parts)
+        np.matmul(h[..., None, :, :], split, out=parts)
         return product
 
     return multiply
 
 
 def sum_of_products(W: ndarray, B: int) -> Callable[[ndarray], ndarray]:
-    """``repeated_product`` of a matrix with more rows than columns, as gates have on the way back.
+    """A function that maps ``h`` (k, B, H) to the sum of ``h[j] W[j]``, (B, K); W is (k, H, K).
 
-    It is cut into parts of at most K rows, and few enough for blocks of columns that are two
-    registers wide; each part has its product, and the products are summed.
+    Otherwise like ``repeated_product``. Since the products are summed in any case, each of them
+    may be a sum of ``parts``: of fewer rows of W, whose blocks can then be two registers wide.
     """
-    H, K = W.shape
-    parts = next(n for n in range(-(-H // K), H + 1)
-                 if (H % n == 0 and SMALL // (B * (H // n)) >= 2 * REGISTER) or n == H)
-    inner = H // parts
-    width = block_width(B, inner, K)
-    blocks = -(-K // width)
-    cut = np.zeros((parts, blocks, inner, width), W.dtype)
-    for i in range(blocks):
-        columns = W[:, i * width : (i + 1) * width]
-        cut[:, i, :, : columns.shape[1]] = columns.reshape(parts, inner, -1)
-    products = np.empty((parts, B, blocks * width), W.dtype)
-    by_block = products.reshape(parts, B, blocks, width).swapaxes(1, 2)
-    out = np.empty((B, blocks * width), W.dtype)
-    product = out[:, :K]
+    k, H, K = W.shape
+    parts = 1
+    if block_width(B, H, K) < K:
+        parts = next(n for n in range(1, H + 1)
+                     if H % n == 0 and (SMALL // (B * H // n) >= 2 * REGISTER or n == H))
+    products = repeated_product(W.reshape(k, parts, H // parts, K), B)
+    out = np.empty((B, K), W.dtype)
 
     def multiply(h: ndarray) -> ndarray:
-        np.matmul(h.reshape(B, parts, 1, inner).transpose(1, 2, 0, 3), cut, out=by_block)
-        np.add.reduce(products, axis=0, out=out)
-        return product
+        in_parts = h.reshape(k, B, parts, H // parts).swapaxes(1, 2)
+        np.add.reduce(products(in_parts), axis=(0, 1), out=out)
+        return out
 
     return multiply
 

@@ -31,6 +31,7 @@ import math
 import numpy as np
 from numpy import ndarray
 
+from charrnn.nn.cells.cell import by_block
 from charrnn.nn.loss import quiet_overflow
 from charrnn.nn.parameters import Architecture, Parameters
 
@@ -82,9 +83,9 @@ class Activations:
 
         self.states = view("states", cell.n_states, T + 1, B, LH)
         self.hs = self.states[0]
-        self.saved = view("saved", L, T, B, cell.n_saved * H)
+        self.saved = view("saved", L, cell.n_saved, T, B, H)
         self.out, self.dh = view("out", T, B, LH), view("dh", T, B, LH)
-        self.a, self.scratch = view("a", T, B, cell.n_blocks * H), view("scratch", T, B, H)
+        self.a, self.scratch = view("a", cell.n_blocks, T, B, H), view("scratch", T, B, H)
         self.logits = view("logits", T, B, arch.vocabulary_size)
 
     def state(self, t: int) -> ndarray:
@@ -109,7 +110,7 @@ def forward(
     ``reset`` (T, B) is true, a document starts, and the symbol is read from the zero state.
     Returns the logits (T*B, V), a view into ``activations``, and a copy of the final state.
     """
-    arch, cell, (T, B) = params.arch, params.arch.cell, x.shape
+    arch, cell, k, (T, B) = params.arch, params.arch.cell, params.arch.cell.n_blocks, x.shape
     activations.lay_out(T, B)
     states, hs, a = activations.states, activations.hs, activations.a
     out = hs[1:] if mask is None else activations.out
@@ -118,13 +119,14 @@ def forward(
         mine = arch.columns(layer)
         if layer == 0:
             # A one-hot row times a matrix is one row of the matrix; the bias is already added.
-            np.take(params.W_xh[0] + params.b_h[0], x, axis=0, out=a, mode="clip")
+            table = by_block(params.W_xh[0] + params.b_h[0], k)
+            np.take(table, x, axis=1, out=a, mode="clip")
         else:
             below = rows(out)[:, arch.columns(layer - 1)]
-            np.matmul(below, params.W_xh[layer], out=rows(a))
-            a += params.b_h[layer]
-        saved = activations.saved[layer]
-        cell.forward(states[..., mine], a, params.W_hh[layer], saved, reset)
+            np.matmul(below, by_block(params.W_xh[layer], k), out=blocks(a))
+            a += params.b_h[layer].reshape(k, 1, 1, -1)
+        W_hh, saved = by_block(params.W_hh[layer], k), activations.saved[layer]
+        cell.forward(states[..., mine], a, W_hh, saved, reset)
         if mask is not None:
             np.multiply(hs[1:, :, mine], mask[..., mine], out=out[..., mine])
     logits = rows(activations.logits)
@@ -150,7 +152,7 @@ def backward(
     carried state, (B, S*L*H). Training does not pass it on to the previous window (truncated
     BPTT: Werbos 1990, Williams & Peng 1990).
     """
-    arch, cell, (T, B) = params.arch, params.arch.cell, x.shape
+    arch, cell, k, (T, B) = params.arch, params.arch.cell, params.arch.cell.n_blocks, x.shape
     states, hs, da, dh = activations.states, activations.hs, activations.a, activations.dh
     out = hs[1:] if mask is None else activations.out
     dstate: ndarray = np.empty_like(states[:, 0])
@@ -163,40 +165,49 @@ def backward(
         mine, scratch = arch.columns(layer), activations.scratch
         if layer < arch.layers - 1:
             # The gradient from the layer above, whose da is still in the buffer.
-            rows(dh)[:, mine] += np.matmul(rows(da), params.W_xh[layer + 1].T, out=rows(scratch))
+            for block, W_xh in zip(blocks(da), by_block(params.W_xh[layer + 1], k), strict=True):
+                rows(dh)[:, mine] += np.matmul(block, W_xh.T, out=rows(scratch))
         if mask is not None:
             dh[..., mine] *= mask[..., mine]
-        saved = activations.saved[layer]
+        W_hh, saved = by_block(params.W_hh[layer], k), activations.saved[layer]
         dproduct, dstate[..., mine] = cell.backward(
-            states[..., mine], dh[..., mine], params.W_hh[layer], saved, da, scratch, reset
+            states[..., mine], dh[..., mine], W_hh, saved, da, scratch, reset
         )
-        np.matmul(ones, rows(da), out=grad.b_h[layer])
+        np.matmul(ones, blocks(da), out=grad.b_h[layer].reshape(k, -1))
         before = rows(hs)[: T * B, mine]
         if reset is not None:
             before = np.where(reset.reshape(-1, 1), 0, before)
-        np.matmul(before.T, rows(dproduct), out=grad.W_hh[layer])
+        np.matmul(before.T, blocks(dproduct), out=by_block(grad.W_hh[layer], k))
         if layer > 0:
             below = rows(out)[:, arch.columns(layer - 1)]
-            np.matmul(below.T, rows(da), out=grad.W_xh[layer])
+            np.matmul(below.T, blocks(da), out=by_block(grad.W_xh[layer], k))
         else:
-            add_by_symbol(x.ravel(), rows(da), out=grad.W_xh[0])
+            add_by_symbol(x.ravel(), blocks(da), out=by_block(grad.W_xh[0], k))
     return dstate.swapaxes(0, 1).reshape(B, -1)
 
 
 def add_by_symbol(x: ndarray, da: ndarray, out: ndarray) -> None:
-    """``out[v]`` = sum of the rows of ``da`` where ``x`` is v: onehot(x)' da.
+    """Row v of each block of ``out`` = sum of the rows of ``da`` where ``x`` is v: onehot(x)' da.
 
-    ``x`` is (N,), ``da`` (N, kH), ``out`` (V, kH).
+    ``x`` is (N,), ``da`` (k, N, H), ``out`` (k, V, H).
     """
-    if len(out) <= 128:  # a small product is faster than sorting; measured at B*T = 2048
-        onehot = np.zeros((len(x), len(out)), da.dtype)
+    V = out.shape[1]
+    if V <= 128:  # a small product is faster than sorting; measured at B*T = 2048
+        onehot = np.zeros((len(x), V), da.dtype)
         onehot[np.arange(len(x)), x] = 1
         np.matmul(onehot.T, da, out=out)
     else:
         order = np.argsort(x, kind="stable")
         symbols, starts = np.unique(x[order], return_index=True)
         out[:] = 0
-        out[symbols] = np.add.reduceat(da[order], starts, axis=0)
+        for block, rows_of_da in zip(out, da, strict=True):
+            block[symbols] = np.add.reduceat(rows_of_da[order], starts, axis=0)
+
+
+def blocks(array: ndarray) -> ndarray:
+    """A view of (k, T, B, H) as (k, T*B, H): one product for each block."""
+    k, _, _, H = array.shape
+    return array.reshape(k, -1, H)
 
 
 def rows(array: ndarray) -> ndarray:

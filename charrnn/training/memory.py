@@ -79,9 +79,11 @@ class Demand:
 
     def _pass(self, N: int) -> int:
         """Numbers in the temporary buffers of one forward and backward pass over N symbols: the
-        sum of W_xh and the biases, a copy of W_hh, and the sorted or one-hot input gradient."""
+        sum of W_xh and the biases, which is copied block by block if there are several, copies
+        of W_hh, and the sorted or one-hot input gradient."""
         H, kH, V = self.arch.hidden_size, self._block, self.arch.vocabulary_size
-        return max(V * kH, H * kH + N * (kH + V * (V <= 128)))
+        copies = min(2, self.arch.cell.n_blocks)
+        return max(copies * V * kH, copies * H * kH + N * (kH + V * (V <= 128)))
 
     def _scoring(self) -> int:
         """Numbers that validation takes: activations and scores, for each thread with a block."""

@@ -8,7 +8,8 @@ import gated_cells
 import numpy as np
 import pytest
 
-from charrnn.nn.cells.gates import gate_scale, sigmoid_from_tanh
+from charrnn.nn.cells.cell import by_block
+from charrnn.nn.cells.gates import scales, sigmoid_from_tanh
 from charrnn.nn.cells.gru import Gru
 from charrnn.nn.cells.lstm import Lstm
 from charrnn.nn.cells.rnn import orthogonal
@@ -27,11 +28,11 @@ class Layer:
 
     def __init__(self, cell, T, resetting, B=B, H=H, seed=5):
         rng = np.random.default_rng(seed)
-        kH = cell.n_blocks * H
+        k = cell.n_blocks
         self.state = rng.normal(size=(cell.n_states, T + 1, B, H))
-        self.a, self.da = rng.normal(size=(2, T, B, kH))
-        self.W_hh, self.dh = rng.normal(size=(H, kH)), rng.normal(size=(T, B, H))
-        self.saved, self.scratch = np.empty((T, B, cell.n_saved * H)), np.empty((T, B, H))
+        self.a, self.da = rng.normal(size=(2, k, T, B, H))
+        self.W_hh, self.dh = by_block(rng.normal(size=(H, k * H)), k), rng.normal(size=(T, B, H))
+        self.saved, self.scratch = np.empty((cell.n_saved, T, B, H)), np.empty((T, B, H))
         self.reset = rng.random((T, B)) < 0.4 if resetting else None
 
     def forward(self, cell):
@@ -57,7 +58,7 @@ def test_time_loops_agree_with_one_gate_and_one_step_at_a_time(kernel, cell, nai
 @each_cell
 def test_a_single_step_agrees_with_one_gate_at_a_time(cell, naive):
     rng = np.random.default_rng(2)
-    a, product = rng.normal(size=(2, B, cell.n_blocks * H))
+    a, product = rng.normal(size=(2, cell.n_blocks, B, H))
     state, expected = np.tile(rng.normal(size=(cell.n_states, B, H)), (2, 1, 1, 1))
     cell.step(list(state), a.copy(), product.copy())
     naive.step(list(expected), a, product)
@@ -75,7 +76,7 @@ def test_the_loops_over_time_allocate_nothing(cell, naive):
     layer.backward(cell)
     backward_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    one_step = layer.a[0].nbytes
+    one_step = layer.a[:, 0].nbytes
     # The matrix in the order of the products, what it is multiplied into, and a few (B, H).
     assert forward_peak < layer.W_hh.nbytes * 2 + 2 * one_step
     assert backward_peak < layer.W_hh.nbytes * 2 + 4 * one_step
@@ -130,7 +131,7 @@ def test_the_sigmoid_is_exact_at_both_ends_and_in_the_middle():
     half = np.tanh(x / 2)
     sigmoid_from_tanh(half)
     np.testing.assert_allclose(half, 1 / (1 + np.exp(-np.clip(x, -700, 700))), atol=1e-16)
-    np.testing.assert_array_equal(gate_scale(2, "ifgo", "float64"), [0.5] * 4 + [1, 1] + [0.5] * 2)
+    np.testing.assert_array_equal(scales("ifgo", "float64").ravel(), [0.5, 0.5, 1, 0.5])
 
 
 def test_orthogonal_is_orthogonal():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.nn import matmul
-from charrnn.nn.matmul import REGISTER, SMALL, block_width, repeated_product
+from charrnn.nn.matmul import REGISTER, SMALL, block_width, repeated_product, sum_of_products
 
 
 @pytest.fixture(params=[True, False], ids=["in blocks", "whole"])
@@ -30,6 +30,41 @@ def test_a_repeated_product_equals_the_product(kernel, B, H, K, dtype):
         assert product.shape == (B, K)
         assert product.dtype == dtype
         np.testing.assert_allclose(product, h @ W, rtol=0, atol=H * np.finfo(dtype).eps * 10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("k", "B", "H", "K"), [
+    (3, 1, 3, 5), (4, 25, 64, 64), (3, 32, 256, 256), (3, 32, 320, 320), (4, 64, 512, 512),
+    (2, 7, 331, 2000), (4, 64, 331, 331), (1, 32, 256, 256), (3, 2000, 40, 40),
+])
+def test_a_stack_of_matrices_gives_a_stack_of_products(kernel, k, B, H, K, dtype):
+    rng = np.random.default_rng(B)
+    W = rng.normal(size=(k, H, K)).astype(dtype)
+    multiply, summed = repeated_product(W, B), sum_of_products(W.swapaxes(1, 2), B)
+    close = {"rtol": 0, "atol": k * max(H, K) * np.finfo(dtype).eps * 10}
+    for _ in range(2):
+        h, d = rng.normal(size=(B, H)).astype(dtype), rng.normal(size=(k, B, K)).astype(dtype)
+        product = multiply(h)
+        assert product.shape == (k, B, K)
+        assert product.dtype == dtype
+        np.testing.assert_allclose(product, h @ W, **close)
+        expected = sum(d[j] @ W[j].T for j in range(k))
+        assert summed(d).shape == (B, H)
+        assert summed(d).dtype == dtype
+        np.testing.assert_allclose(summed(d), expected, **close)
+    each = rng.normal(size=(k, B, H)).astype(dtype)
+    np.testing.assert_allclose(multiply(each), each @ W, **close)
+
+
+@pytest.mark.parametrize(("B", "H", "parts"), [
+    (32, 256, 1), (64, 512, 2), (64, 500, 2), (64, 331, 1),
+])
+def test_a_sum_is_cut_into_parts_whose_blocks_are_two_registers_wide(monkeypatch, B, H, parts):
+    monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)
+    shapes = []
+    monkeypatch.setattr(matmul, "repeated_product", lambda W, B: shapes.append(W.shape))
+    matmul.sum_of_products(np.zeros((3, H, H), np.float32), B)
+    assert shapes == [(3, parts, H // parts, H)]
 
 
 def test_transposed_matrices_and_rows_with_gaps_are_accepted(kernel):

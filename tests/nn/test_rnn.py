@@ -12,9 +12,9 @@ from charrnn.nn.cells.rnn import Rnn
 def test_the_loops_over_time_allocate_nothing():
     T, B, H = 50, 32, 64
     rng, cell = np.random.default_rng(0), Rnn("tanh")
-    state, a = rng.normal(size=(1, T + 1, B, H)), rng.normal(size=(T, B, H))
-    W_hh, one_step = rng.normal(size=(H, H)), a[0].nbytes
-    saved, scratch = np.empty((T, B, 0)), np.empty((T, B, H))
+    state, a = rng.normal(size=(1, T + 1, B, H)), rng.normal(size=(1, T, B, H))
+    W_hh, one_step = rng.normal(size=(1, H, H)), a[0, 0].nbytes
+    saved, scratch = np.empty((0, T, B, H)), np.empty((T, B, H))
     cell.forward(state, a, W_hh, saved)
     tracemalloc.start()
     cell.forward(state, a, W_hh, saved)

@@ -7,17 +7,22 @@ computes it for all time steps in one product and passes it in. The cell compute
 product h_(t-1) W_hh itself. They are separate because a GRU multiplies one block of the
 recurrent product by its reset gate before it adds the input part.
 
+The parameters hold the k blocks of a layer side by side, (.., kH). The arrays of the loop over
+time hold them one after the other, (k, .., H), since NumPy is twice as fast where a block of a
+step is contiguous. ``by_block`` turns the former into the latter.
+
 The arrays of ``forward`` and ``backward`` belong to ``network``, which allocates them once:
 
     state   (S, T+1, B, H)  [:, 0] is carried in, step t of forward fills [:, t+1]; strided, since
                             the layers are stored side by side: index it, never reshape it
-    a       (T, B, kH)      the input part; forward may overwrite it
-    saved   (T, B, n_saved*H)  forward fills it, backward may overwrite it: in a GRU the gradients
+    a       (k, T, B, H)    the input part; forward may overwrite it
+    W_hh    (k, H, H)       a view of the parameter: its rows have gaps
+    saved   (n_saved, T, B, H)  forward fills it, backward may overwrite it: in a GRU the gradients
                             of the input part and of the recurrent product differ, and the
                             latter can overwrite the gates
     dh      (T, B, H)       the gradient of each h from the layers above and the output layer;
                             also strided; backward may overwrite it
-    da      (T, B, kH)      backward fills it: the gradient of the input part; shares memory with a
+    da      (k, T, B, H)    backward fills it: the gradient of the input part; shares memory with a
     scratch (T, B, H)       backward may use it
     reset   (T, B) or None  where true, step t starts from zero in all S states, and no gradient
                             flows to the step before; state[:, t] is not changed, since it is
@@ -74,13 +79,19 @@ class Cell(Protocol):
     ) -> tuple[ndarray, ndarray]:
         """The same time steps from the last to the first; fills ``da``.
 
-        Returns the gradient of the recurrent product, (T, B, kH), which may be ``da`` itself, and
+        Returns the gradient of the recurrent product, (k, T, B, H), which may be ``da`` itself, and
         that of the carried state, (S, B, H). The gradient from beyond the last step is zero.
         """
 
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """``forward`` for T = 1: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part and ``product`` (B, kH) is h W_hh; both may be
+        ``a`` (k, B, H) is the input part and ``product`` (k, B, H) is h W_hh; both may be
         overwritten.
         """
+
+
+def by_block(array: ndarray, k: int) -> ndarray:
+    """A view of ``array`` (.., kH), k blocks of H columns, as (k, .., H)."""
+    *others, kH = array.shape
+    return np.moveaxis(array.reshape(*others, k, kH // k), -2, 0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from charrnn.nn.cells.cell import by_block
 from charrnn.nn.cells.rnn import orthogonal
 
 
@@ -20,27 +21,20 @@ def initialize_gates(
     """Gaussian W_xh, W_hh with an orthogonal block for each gate, zero biases."""
     H = len(W_hh)
     W_xh[:] = rng.normal(0.0, 1.0 if one_hot else len(W_xh) ** -0.5, W_xh.shape)
-    for block in blocks(W_hh, W_hh.shape[1] // H):
+    for block in by_block(W_hh, W_hh.shape[1] // H):
         block[:] = orthogonal(H, rng)
     b_h[:] = 0
 
 
-def blocks(array: ndarray, k: int) -> list[ndarray]:
-    """The k blocks of H columns of ``array`` (.., kH), as views."""
-    H = array.shape[-1] // k
-    return [array[..., j * H : (j + 1) * H] for j in range(k)]
-
-
 @functools.cache
-def gate_scale(H: int, gates: str, dtype: Any) -> ndarray:
-    """(kH,) 1 in the columns of a tanh block, "g" or "n", and 1/2 in those of a sigmoid.
+def scales(gates: str, dtype: Any) -> ndarray:
+    """(k, 1, 1), 1 for a tanh block, "g" or "n", and 1/2 for a sigmoid.
 
     Since sigmoid(x) = (1 + tanh(x/2)) / 2, one call of tanh then serves all blocks of a step.
     """
-    halves = [1.0 if gate in "gn" else 0.5 for gate in gates]
-    scale = np.repeat(np.array(halves, dtype), H)
-    scale.flags.writeable = False
-    return scale
+    found = np.array([1.0 if gate in "gn" else 0.5 for gate in gates], dtype)[:, None, None]
+    found.flags.writeable = False
+    return found
 
 
 def sigmoid_from_tanh(x: ndarray) -> None:

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy import ndarray
 
-from charrnn.nn.cells.gates import blocks, initialize_gates, sigmoid_from_tanh
-from charrnn.nn.matmul import repeated_product
+from charrnn.nn.cells.gates import initialize_gates, scales, sigmoid_from_tanh
+from charrnn.nn.matmul import repeated_product, sum_of_products
 
 
 class Gru:
@@ -46,21 +46,20 @@ class Gru:
         reset: ndarray | None = None,
     ) -> None:
         """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
-        (h,), H = state, len(W_hh)
-        recurrent = repeated_product(W_hh, B=a.shape[1])
-        for t, (a_t, saved_t) in enumerate(zip(a, saved, strict=True)):
-            r, z, n, p_n = blocks(saved_t, 4)
-            gates, h_t = saved_t[:, : 2 * H], h[t + 1]
+        (h,), scale = state, scales("rzn", a.dtype)
+        recurrent = repeated_product(W_hh * scale, B=a.shape[2])
+        a *= scale[..., None]
+        for t in range(a.shape[1]):
+            gates, (r, z, n, p_n), h_t = saved[:2, t], saved[:, t], h[t + 1]
             product = recurrent(h[t])
             if reset is not None:
-                product[reset[t]] = 0
-            np.add(product[:, : 2 * H], a_t[:, : 2 * H], out=gates)
-            gates *= 0.5
+                product[:, reset[t]] = 0
+            np.add(product[:2], a[:2, t], out=gates)
             np.tanh(gates, out=gates)
             sigmoid_from_tanh(gates)
-            p_n[:] = product[:, 2 * H :]
+            p_n[:] = product[2]
             np.multiply(r, p_n, out=n)
-            n += a_t[:, 2 * H :]
+            n += a[2, t]
             np.tanh(n, out=n)
             np.subtract(h[t], n, out=h_t)
             if reset is not None:
@@ -74,17 +73,15 @@ class Gru:
     ) -> tuple[ndarray, ndarray]:
         """The same time steps from the last to the first; fills ``da``.
 
-        Returns the gradient of the recurrent product, (T, B, kH), in the place of the gates, and
+        Returns the gradient of the recurrent product, (k, T, B, H), in the place of the gates, and
         that of the carried state, (S, B, H). After the last step no gradient is carried.
         """
-        (h,), H = state, len(W_hh)
-        dproduct = saved[..., : 3 * H]
+        (h,), dproduct = state, saved[:3]
         carried: ndarray = np.zeros_like(dh[0])
         slope, kept = np.empty_like(carried), np.empty_like(carried)
-        to_before = repeated_product(W_hh.T, B=len(carried))
-        for t in reversed(range(len(da))):
-            r, z, n, p_n = blocks(saved[t], 4)
-            dr, dz, dn = blocks(da[t], 3)
+        to_before = sum_of_products(W_hh.swapaxes(1, 2), B=len(carried))
+        for t in reversed(range(da.shape[1])):
+            (r, z, n, p_n), (dr, dz, dn) = saved[:, t], da[:, t]
             carried += dh[t]
             np.multiply(carried, z, out=kept)  # what passes by the candidate
             np.subtract(h[t], n, out=dz)
@@ -101,7 +98,7 @@ class Gru:
             np.subtract(1, r, out=slope)
             dr *= slope
             r[:], z[:] = dr, dz
-            carried = to_before(dproduct[t])
+            carried = to_before(dproduct[:, t])
             carried += kept
             if reset is not None:
                 carried[reset[t]] = 0
@@ -110,18 +107,15 @@ class Gru:
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
+        ``a`` (k, B, H) is the input part, ``product`` (k, B, H) that of h and W_hh; both may be
         overwritten.
         """
-        (h,) = state
-        H = h.shape[1]
-        gates, n = a[:, : 2 * H], a[:, 2 * H :]
-        np.add(gates, product[:, : 2 * H], gates)
+        (h,), gates, (r, z, n) = state, a[:2], a
+        np.add(gates, product[:2], gates)
         np.multiply(gates, 0.5, gates)
         np.tanh(gates, gates)
         sigmoid_from_tanh(gates)
-        r, z = blocks(gates, 2)
-        np.multiply(r, product[:, 2 * H :], r)
+        np.multiply(r, product[2], r)
         np.add(n, r, n)
         np.tanh(n, n)
         np.subtract(h, n, h)

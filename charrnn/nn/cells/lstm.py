@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy import ndarray
 
-from charrnn.nn.cells.gates import blocks, gate_scale, initialize_gates, sigmoid_from_tanh
-from charrnn.nn.matmul import repeated_product
+from charrnn.nn.cells.gates import initialize_gates, scales, sigmoid_from_tanh
+from charrnn.nn.matmul import repeated_product, sum_of_products
 
 
 class Lstm:
@@ -48,20 +48,18 @@ class Lstm:
         reset: ndarray | None = None,
     ) -> None:
         """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
-        (h, c), H = state, len(W_hh)
-        scale = gate_scale(H, "ifgo", a.dtype)
-        recurrent = repeated_product(W_hh * scale, B=a.shape[1])
-        a *= scale
-        for t, (a_t, saved_t) in enumerate(zip(a, saved, strict=True)):
-            gates, tanh_c, c_t = saved_t[:, : 4 * H], saved_t[:, 4 * H :], c[t + 1]
+        (h, c), scale = state, scales("ifgo", a.dtype)
+        recurrent = repeated_product(W_hh * scale, B=a.shape[2])
+        a *= scale[..., None]
+        for t in range(a.shape[1]):
+            (i, f, g, o, tanh_c), c_t = saved[:, t], c[t + 1]
             product = recurrent(h[t])
             if reset is not None:
-                product[reset[t]] = 0
-            product += a_t
-            np.tanh(product, out=gates)
-            sigmoid_from_tanh(gates[:, : 2 * H])
-            sigmoid_from_tanh(gates[:, 3 * H :])
-            i, f, g, o = blocks(gates, 4)
+                product[:, reset[t]] = 0
+            product += a[:, t]
+            np.tanh(product, out=saved[:4, t])
+            sigmoid_from_tanh(saved[:2, t])
+            sigmoid_from_tanh(o)
             np.multiply(f, c[t], out=c_t)
             if reset is not None:
                 c_t[reset[t]] = 0
@@ -76,16 +74,15 @@ class Lstm:
     ) -> tuple[ndarray, ndarray]:
         """The same time steps from the last to the first; fills ``da``.
 
-        Returns the gradient of the recurrent product, (T, B, kH), here ``da`` itself, and that
+        Returns the gradient of the recurrent product, (k, T, B, H), here ``da`` itself, and that
         of the carried state, (S, B, H). After the last step no gradient is carried.
         """
         _, c = state
         carried, dc = np.zeros((2, *dh[0].shape), dh.dtype)
         slope, of_c = np.empty_like(dc), np.empty_like(dc)
-        to_before = repeated_product(W_hh.T, B=len(dc))
-        for t in reversed(range(len(da))):
-            i, f, g, o, tanh_c = blocks(saved[t], 5)
-            di, df, dg, do = blocks(da[t], 4)
+        to_before = sum_of_products(W_hh.swapaxes(1, 2), B=len(dc))
+        for t in reversed(range(da.shape[1])):
+            (i, f, g, o, tanh_c), (di, df, dg, do) = saved[:, t], da[:, t]
             carried += dh[t]
             # dc += carried * o * (1 - tanh_c^2), with o * tanh_c needed for both factors
             np.multiply(carried, o, out=of_c)
@@ -105,7 +102,7 @@ class Lstm:
             if reset is not None:
                 df[reset[t]] = 0
                 dc[reset[t]] = 0
-            carried = to_before(da[t])
+            carried = to_before(da[:, t])
             if reset is not None:
                 carried[reset[t]] = 0
         return da, np.stack([carried, dc])
@@ -113,17 +110,15 @@ class Lstm:
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part, ``product`` (B, kH) that of h and W_hh; both may be
+        ``a`` (k, B, H) is the input part, ``product`` (k, B, H) that of h and W_hh; both may be
         overwritten.
         """
-        h, c = state
-        H = h.shape[1]
+        (h, c), (i, f, g, o) = state, a
         np.add(a, product, a)
-        np.multiply(a, gate_scale(H, "ifgo", a.dtype), a)
+        np.multiply(a, scales("ifgo", a.dtype), a)
         np.tanh(a, a)
-        sigmoid_from_tanh(a[:, : 2 * H])
-        sigmoid_from_tanh(a[:, 3 * H :])
-        i, f, g, o = blocks(a, 4)
+        sigmoid_from_tanh(a[:2])
+        sigmoid_from_tanh(o)
         np.multiply(c, f, c)
         np.multiply(i, g, i)
         np.add(c, i, c)

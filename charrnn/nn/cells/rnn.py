@@ -73,7 +73,7 @@ class Rnn:
         reset: ndarray | None = None,
     ) -> None:
         """Fill ``state[:, 1:]`` from ``state[:, 0]``, time step by time step."""
-        (h,) = state
+        (h,), (a,), (W_hh,) = state, a, W_hh
         recurrent = repeated_product(W_hh, B=a.shape[1])
         for t, (a_t, before, after) in enumerate(zip(a, h[:-1], h[1:], strict=True)):
             product = recurrent(before)
@@ -88,14 +88,14 @@ class Rnn:
     ) -> tuple[ndarray, ndarray]:
         """The same time steps from the last to the first; fills ``da``.
 
-        Returns the gradient of the recurrent product, (T, B, kH), here ``da`` itself, and that
+        Returns the gradient of the recurrent product, (k, T, B, H), here ``da`` itself, and that
         of the carried state, (S, B, H). The gradient from beyond the last step is zero.
         """
-        (h,) = state
+        (h,), (W_hh,) = state, W_hh
         self.slope(h[1:], out=scratch)  # of the activation
         carried: ndarray = np.zeros_like(dh[0])
         to_before = repeated_product(W_hh.T, B=len(carried))
-        steps = zip(da[::-1], dh[::-1], scratch[::-1], strict=True)
+        steps = zip(da[0, ::-1], dh[::-1], scratch[::-1], strict=True)
         for t, (da_t, dh_t, slope_t) in enumerate(steps):
             carried += dh_t
             np.multiply(carried, slope_t, out=da_t)
@@ -107,10 +107,10 @@ class Rnn:
     def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
         """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
 
-        ``a`` (B, kH) is the input part and ``product`` (B, kH) is h W_hh; both may be
+        ``a`` (k, B, H) is the input part and ``product`` (k, B, H) is h W_hh; both may be
         overwritten.
         """
-        (h,) = state
+        (h,), (a,), (product,) = state, a, product
         np.add(a, product, h)  # positional: a keyword would add a tenth to the call's time
         self.activate(h, h)
 
