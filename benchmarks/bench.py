@@ -105,15 +105,21 @@ def gates(threads: int, repeat: int) -> None:
                 f"{speed / limit:.0%}",
                 *([f"{median(theirs):,.0f}", ratio(ours, theirs)] if theirs else ["", ""]))
     print()
-    table("cell", "layers x H", "charrnn, chars/s", "PyTorch (modules)", "ratio",
-          "PyTorch (cells)", "ratio")
-    for cell in ("gru", "lstm"):
-        work = {"threads": threads, "L": 2, "H": 256, "V": V, "streams": 1, "cell": cell}
-        rates = measure.alternate({"charrnn": ("sample", work)} | ({
+    table("cell", "layers x H", "charrnn, chars/s", "its products alone", "share",
+          "PyTorch (modules)", "ratio", "PyTorch (cells)", "ratio")
+    for cell in BLOCKS:
+        model = {"threads": threads, "L": 2, "H": 256, "V": V, "cell": cell}
+        work = model | {"streams": 1}
+        rates = measure.alternate({
+            "charrnn": ("sample", work), "charrnn products": ("products", model),
+        } | ({
             "torch": ("sample", work | {"cells": False}),
             "torch cells": ("sample", work | {"cells": True}),
         } if torch else {}), repeat)
-        cells = [cell, "2 x 256", f"{median(rates['charrnn']):,.0f}"]
+        alone = rates["charrnn products"]
+        share = median(a / b for a, b in zip(rates["charrnn"], alone, strict=True))
+        cells = [cell, "2 x 256", f"{median(rates['charrnn']):,.0f}", f"{median(alone):,.0f}",
+                 f"{share:.0%}"]
         for name in ("torch", "torch cells"):
             theirs = rates.get(name)
             cells += ([f"{median(theirs):,.0f}", ratio(rates["charrnn"], theirs)] if theirs

@@ -16,6 +16,7 @@ from worker import Work, serve  # noqa: E402
 from charrnn.config.settings import Config  # noqa: E402
 from charrnn.inference import sampling, scoring  # noqa: E402
 from charrnn.nn.parameters import Architecture, initialize  # noqa: E402
+from charrnn.nn.stepper import Stepper  # noqa: E402
 from charrnn.text import corpus  # noqa: E402
 from charrnn.text.split import Split  # noqa: E402
 from charrnn.training.prepare import prepare  # noqa: E402
@@ -89,6 +90,19 @@ def sample(
     return generate
 
 
+def read_weights(threads: int, L: int, H: int, V: int, cell: str = "rnn") -> Work:
+    """Only the matrix products of sampling one text, which read every weight once."""
+    params = model(L, H, V, cell)
+    layers = Stepper(params, params.zero_state(1)).layers
+
+    def multiply() -> int:
+        for times, padded, *_ in layers:
+            times(padded)
+        return 1
+
+    return multiply
+
+
 def read(path: str) -> Work:
     """Read a file and encode it. Counts bytes, not characters."""
     size = Path(path).stat().st_size
@@ -101,4 +115,5 @@ def read(path: str) -> Work:
 
 
 if __name__ == "__main__":
-    serve({"train": train, "evaluate": evaluate, "sample": sample, "read": read})
+    serve({"train": train, "evaluate": evaluate, "sample": sample, "products": read_weights,
+           "read": read})

@@ -26,6 +26,7 @@ def measure(monkeypatch):
                           "dropout": 0.1, "weight_decay": 0.1}),
     ("charrnn", "evaluate", {"threads": 2, "L": 1, "H": 8, "V": 65, "chars": 3000}),
     ("charrnn", "sample", {"threads": 2, "L": 1, "H": 8, "V": 65, "streams": 40, "length": 5}),
+    ("charrnn", "products", {"threads": 2, "L": 1, "H": 8, "V": 65, "cell": "gru"}),
     ("charrnn", "read", {"path": __file__}),
     ("loop", "train", SMALL),
     ("blas", "product", {"threads": 2, "rows": 99, "inner": 99, "columns": 99, "blocks": 2}),
