@@ -65,8 +65,9 @@ TARGETS = {
     ),
     "inference/sampling": (["choose", "PrimeReader"], ["inference/test_sampling.py"]),
     "analysis/diagnostics": (
-        ["trace", "most_likely", "reach", "hardest", "worst"], ["analysis/test_diagnostics.py"],
+        ["trace", "most_likely", "hardest", "worst"], ["analysis/test_diagnostics.py"],
     ),
+    "analysis/reach": (["reach"], ["analysis/test_reach.py"]),
     "inference/dynamic": (
         ["evaluate", "update"], ["inference/test_dynamic.py", "nn/test_cells.py"],
     ),
@@ -138,11 +139,11 @@ EQUIVALENT: dict[str, str] = {
         "apart: int = 40) -> list[int]:"
     ): "how much is shown is a choice",
     (
-        "analysis/diagnostics.reach: params.arch.vocabulary_size > LARGE another comparison, "
+        "analysis/reach.reach: params.arch.vocabulary_size > LARGE another comparison, "
         "in narrow = params.arch.vocabulary_size > LARGE"
     ): "both branches give the same result; the threshold only saves memory",
     (
-        "analysis/diagnostics.reach: 1 one more, in forward(params, passages[:-1], "
+        "analysis/reach.reach: 1 one more, in forward(params, passages[:-1], "
         "params.zero_state(PLACES), activations)"
     ): "the state after the last step is not used",
     "nn/network.Activations: 0 one more, in self.arch, self._shape = arch, (0, 0)":

@@ -1,11 +1,10 @@
-"""Diagnostics: what a network predicts, what its units respond to, how far back it looks.
+"""Diagnostics: what a network predicts, what its units respond to, how its gates stand.
 
 ``trace`` reads a text once, from the zero state, and keeps what the report page shows.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy import ndarray
 
 from charrnn.errors import overflowed
 from charrnn.nn.loss import quiet_overflow, surprisal
-from charrnn.nn.network import WINDOW, Activations, backward, forward
+from charrnn.nn.network import WINDOW, Activations, forward
 from charrnn.nn.parameters import Parameters
 from charrnn.text.split import Split
 
@@ -25,8 +24,7 @@ PASSAGE = 1_000  # the first of them, which are shown
 AT_ONCE = 1 << 24  # logits that are in memory at once: 64 MB
 LARGE = 4_096  # symbols of a vocabulary; with a larger one, fewer symbols are analyzed
 MOST_LIKELY = 5  # symbols that are shown as predictions
-REACH = 64  # steps back that gradients are followed
-PLACES = 32  # positions of the text from which they are followed
+OPEN, CLOSED = 0.9, 0.1  # a gate above or below is counted, as in Karpathy et al. 2015
 SATURATED = 0.97  # |h| beyond which the slope of tanh is below 6 % of its maximum
 
 
@@ -40,6 +38,8 @@ class Trace:
     probabilities: ndarray  # (PASSAGE, MOST_LIKELY) their p
     prediction: ndarray  # (N,) the most likely symbol
     states: ndarray  # (N, L*H) h after the symbol
+    cells: ndarray | None  # (N, L*H) in an LSTM tanh(c) after the symbol
+    gates: ndarray  # (G, L, 2, H) the share of symbols at which a unit's gate is OPEN, and CLOSED
 
 
 def looked_at(V: int) -> int:
@@ -57,7 +57,8 @@ def trace(params: Parameters, part: Split) -> Trace:
     ids = part.ids[: looked_at(arch.vocabulary_size)].astype(np.intp)
     text = np.concatenate([part.context, ids]).astype(np.intp)
     activations, state = Activations(arch, WINDOW, 1), params.zero_state(1)
-    states = np.empty((len(ids), arch.output_size), arch.dtype)
+    states = np.empty((arch.cell.n_states, len(ids), arch.output_size), arch.dtype)
+    gates = np.zeros((len(arch.cell.gates), arch.layers, 2, arch.hidden_size))
     summaries = []  # of up to ``rows`` rows of logits each
     rows = max(WINDOW, AT_ONCE // arch.vocabulary_size)
     logits, filled = np.empty((min(rows, len(ids)), arch.vocabulary_size), arch.dtype), 0
@@ -67,8 +68,13 @@ def trace(params: Parameters, part: Split) -> Trace:
             reset = part.resets.apply(x, t + 1 - first + np.arange(len(x))[:, None])
         z, state = forward(params, x, state, activations, reset=reset)
         # Reading symbol i of the part gives state i and the logits of symbol i + 1.
-        states[max(0, t - first) : max(0, t - first + len(x))] = (
-            activations.hs[1:, 0][max(0, first - t) :])
+        read = slice(max(0, first - t), None)
+        states[:, max(0, t - first) : max(0, t - first + len(x))] = (
+            activations.states[:, 1:, 0][:, read])
+        for counts, block in zip(gates, arch.cell.gates.values(), strict=True):
+            gate = activations.saved[:, block, read, 0]  # (L, T, H)
+            counts[:, 0] += (gate > OPEN).sum(axis=1)
+            counts[:, 1] += (gate < CLOSED).sum(axis=1)
         z = z[max(0, first - 1 - t) : len(text) - 1 - t]
         if filled + len(z) > len(logits):
             summaries.append(_summarize(logits[:filled], ids, max(0, t + 1 - first) - filled))
@@ -77,7 +83,9 @@ def trace(params: Parameters, part: Split) -> Trace:
         filled += len(z)
     summaries.append(_summarize(logits[:filled], ids, len(ids) - filled))
     nats, prediction, order, p = map(np.concatenate, zip(*summaries, strict=True))
-    return Trace(ids, nats / math.log(2), order, p, prediction, states)
+    h, *c = states
+    cells = np.tanh(c[0]) if c else None
+    return Trace(ids, nats / math.log(2), order, p, prediction, h, cells, gates / len(ids))
 
 
 def _summarize(z: ndarray, ids: ndarray, start: int) -> tuple[ndarray, ...]:
@@ -218,73 +226,3 @@ def saturation(states: ndarray, layers: int) -> list[dict[str, Any]]:
             "histogram": (counts / counts.sum()).tolist(),
         })
     return found
-
-
-@quiet_overflow
-def reach(params: Parameters, ids: ndarray) -> list[list[float]]:
-    """How strongly a loss depends on the state k steps before it, for k = 1 .. REACH, per layer.
-
-    Row k is the norm of dL_t/dh_(t-k), as root mean square over PLACES positions of ``ids``
-    (N,), relative to row 1: it shows vanishing gradients. Empty if the text is too short.
-    """
-    context = REACH
-    if len(ids) < context + REACH + 2:
-        return []
-    ends = np.linspace(context + REACH, len(ids) - 2, PLACES).astype(np.intp)
-    passages = np.stack([ids[end - context - REACH : end + 1] for end in ends], axis=1)
-    narrow = params.arch.vocabulary_size > LARGE
-    if narrow:
-        params, passages = _narrowed(params, passages)
-    arch = params.arch
-    activations, grad = Activations(arch, context + REACH, PLACES), Parameters(arch)
-    forward(params, passages[:-1], params.zero_state(PLACES), activations)
-    states = [activations.state(t) for t in range(context, context + REACH)]
-    norms = []
-    for k in range(1, REACH + 1):
-        x = passages[-1 - k : -1]
-        logits, _ = forward(params, x, states[-k], activations)
-        last = logits[-PLACES:]
-        if narrow:
-            last[:] = np.eye(PLACES, arch.vocabulary_size)
-        else:
-            _to_gradient(last, passages[-1])
-        logits[:-PLACES] = 0  # only the loss of the last step counts
-        dstate = backward(params, x, logits, activations, grad)
-        norms.append([math.sqrt(float((dstate[:, arch.columns(layer)] ** 2).sum(axis=1).mean()))
-                      for layer in range(arch.layers)])
-    if not np.isfinite(norms).all():
-        return []
-    first = [max(norm, 1e-30) for norm in norms[0]]
-    return [[norm / one for norm, one in zip(row, first, strict=True)] for row in norms]
-
-
-def _to_gradient(logits: ndarray, y: ndarray) -> None:
-    """Overwrite ``logits`` (N, V) with p - onehot(y), the gradient of each row's loss."""
-    _, totals = surprisal(logits, y)
-    logits /= totals[:, None]
-    logits[np.arange(len(y)), y] -= 1
-
-
-def _narrowed(params: Parameters, passages: ndarray) -> tuple[Parameters, ndarray]:
-    """A network with a small vocabulary and the same gradients, to save memory in ``reach``.
-
-    Its vocabulary is the symbols in ``passages`` (T+1, B), renumbered. The loss is that of the
-    last step, so its gradient with respect to the last h, (B, L*H), is computed here: row b
-    becomes column b of the new W_hy. The backward pass then starts from a 1 in that column.
-    """
-    T, B = len(passages) - 1, passages.shape[1]
-    found, x = np.unique(passages[:-1], return_inverse=True)
-    arch = dataclasses.replace(params.arch, vocabulary_size=max(len(found), B))
-    narrowed = Parameters(arch)
-    for name, new in narrowed.named.items():
-        if name == "W_xh0":
-            new[: len(found)] = params.W_xh[0][found]
-        elif name not in ("W_hy", "b_y"):
-            new[:] = params.named[name]
-    x = x.reshape(T, B)
-    activations = Activations(arch, T, B)
-    forward(narrowed, x, narrowed.zero_state(B), activations)
-    logits = activations.hs[-1] @ params.W_hy + params.b_y
-    _to_gradient(logits, passages[-1])
-    narrowed.W_hy[:, :B] = (logits @ params.W_hy.T).T
-    return narrowed, np.concatenate([x, np.zeros((1, B), x.dtype)])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import charrnn
-from charrnn.analysis import diagnostics
+from charrnn.analysis import diagnostics, reach
 from charrnn.config.settings import as_option, shown
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.text.display import as_strings, printable, printable_name
@@ -73,7 +73,7 @@ def about(checkpoint: Checkpoint, path: Path) -> dict[str, Any]:
         ],
         "history": checkpoint.history,
         "samples": [(step, printable(text)) for step, text in checkpoint.samples],
-        "activation": arch.activation,
+        "activation": arch.activation if arch.cell_type == "rnn" else "",
         "bytes": checkpoint.vocabulary.level == "byte",
         "symbols": as_shown(checkpoint.vocabulary.decode(np.arange(len(checkpoint.vocabulary)))),
     }
@@ -94,12 +94,16 @@ def analyzed(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
     characters, symbols = as_strings(text), as_shown(text)
     around = [c if c == "\r" else printable(c) for c in characters]
     features = diagnostics.features("".join(characters))
-    correlated = diagnostics.correlated_units(trace.states, features)
+    parts = [trace.states] if trace.cells is None else [trace.states, trace.cells]
+    states = np.concatenate(parts, axis=1)
+    correlated = diagnostics.correlated_units(states, features)
     first = [unit for _, unit, _ in correlated]
-    units = list(dict.fromkeys([*first, *range(arch.output_size)]))[:UNITS]
-    if arch.output_size <= UNITS:
+    every, most = range(states.shape[1]), UNITS * len(parts)
+    units = list(dict.fromkeys([*first, *every]))[:most]
+    if len(every) <= most:
         units.sort()
-    packed, scale = diagnostics.packed(trace.states[: diagnostics.PASSAGE, units])
+    shape = len(parts), arch.layers, arch.hidden_size
+    packed, scale = diagnostics.packed(states[: diagnostics.PASSAGE, units])
     return {
         "looked_at": len(trace.ids),
         "text": symbols[: diagnostics.PASSAGE],
@@ -108,7 +112,8 @@ def analyzed(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
                 zip(trace.most_likely.tolist(), trace.probabilities.tolist(), strict=True)],
         "units": {
             "count": len(units),
-            "which": [divmod(unit, arch.hidden_size) for unit in units],
+            # Of h and tanh(c), the layer, and the unit in it.
+            "which": [[int(i) for i in np.unravel_index(unit, shape)] for unit in units],
             "correlated": [(name, units.index(unit), round(r, 3)) for name, unit, r in correlated
                            if unit in units],
             "packed": base64.b64encode(packed).decode(),
@@ -122,7 +127,14 @@ def analyzed(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
              int(trace.prediction[place]))
             for place in diagnostics.worst(trace)
         ],
+        "gates": [
+            {"name": name, "open": np.round(gate[:, 0], 3).tolist(),
+             "closed": np.round(gate[:, 1], 3).tolist()}
+            for name, gate in zip(arch.cell.gates, trace.gates, strict=True)
+        ],
+        "open": diagnostics.OPEN,
+        "closed": diagnostics.CLOSED,
         "saturated": diagnostics.SATURATED,
         "saturation": diagnostics.saturation(trace.states, arch.layers),
-        "reach": diagnostics.reach(checkpoint.best, trace.ids),
+        "reach": reach.reach(checkpoint.best, trace.ids),
     }

@@ -79,57 +79,12 @@ def test_the_most_likely_symbols_are_those_of_a_stable_sort_also_with_ties():
     assert diagnostics.most_likely(p[:, :3])[0].shape == (200, 3)
 
 
-@pytest.mark.parametrize("V", [6, 50, 5000])
-def test_reach_is_the_same_with_the_vocabulary_narrowed(monkeypatch, V):
-    made = initialize(Architecture(V, 7, 2, "tanh", "float64"), np.random.default_rng(5))
-    ids = np.random.default_rng(1).integers(0, V, 600)
-    monkeypatch.setattr(diagnostics, "LARGE", V)
-    expected = diagnostics.reach(made, ids)
-    monkeypatch.setattr(diagnostics, "LARGE", V - 1)
-    np.testing.assert_allclose(diagnostics.reach(made, ids), expected, rtol=1e-9)
-
-
 def test_a_document_inside_a_text_is_read_from_the_zero_state(params):
     ids, resets = symbols(150), DocumentStarts(np.array([80]), 3)
     whole = diagnostics.trace(params, Split(ids, symbols(70, seed=1), resets))
     alone = diagnostics.trace(params, Split(ids[80:], np.array([3])))
     np.testing.assert_allclose(whole.bits[80:], alone.bits, rtol=1e-10)
     np.testing.assert_allclose(whole.states[80:], alone.states, rtol=1e-10)
-
-
-def test_reach_equals_the_norms_of_numerical_gradients(params, monkeypatch):
-    monkeypatch.setattr(diagnostics, "REACH", 5)
-    monkeypatch.setattr(diagnostics, "PLACES", 1)
-    ids = symbols(40).astype(np.intp)
-    found = diagnostics.reach(params, ids)
-    end, epsilon = 2 * diagnostics.REACH, 1e-6
-    x = ids[end - 2 * diagnostics.REACH : end + 1]
-    norms = []
-    for k in range(1, 6):
-        state = params.zero_state(1)
-        for symbol in x[: len(x) - 1 - k]:
-            _, state = step(params, np.array([symbol]), state)
-
-        def loss(state, k=k):
-            for symbol in x[len(x) - 1 - k : -1]:
-                z, state = step(params, np.array([symbol]), state)
-            return np.log(np.exp(z[0]).sum()) - z[0, x[-1]]
-
-        gradient = [(loss(state + epsilon * e) - loss(state - epsilon * e)) / (2 * epsilon)
-                    for e in np.eye(10)[:, None]]
-        norms.append([np.linalg.norm(gradient[:5]), np.linalg.norm(gradient[5:])])
-    np.testing.assert_allclose(found, np.array(norms) / norms[0], rtol=1e-5)
-    assert diagnostics.reach(params, ids[:8]) == []
-
-
-def test_the_shortest_text_with_a_reach_has_one_position(params, monkeypatch):
-    monkeypatch.setattr(diagnostics, "REACH", 5)
-    ids = symbols(40).astype(np.intp)
-    shortest = diagnostics.reach(params, ids[:12])
-    monkeypatch.setattr(diagnostics, "PLACES", 1)
-    assert len(shortest) == 5
-    np.testing.assert_allclose(shortest, diagnostics.reach(params, ids), rtol=1e-9)
-    assert diagnostics.reach(params, ids[:11]) == []
 
 
 def test_features_describe_what_a_reader_sees():
@@ -169,7 +124,8 @@ def test_confusions_hardest_symbols_and_worst_positions_are_exact():
     trace = diagnostics.Trace(
         ids=np.array([0, 0, 1, 2, 0]), bits=np.array([1.0, 2.0, 8.0, 0.5, 3.0]),
         most_likely=np.zeros((0, 3)), probabilities=np.zeros((0, 3)),
-        prediction=np.array([1, 1, 1, 0, 0]), states=np.zeros((5, 1)),
+        prediction=np.array([1, 1, 1, 0, 0]), states=np.zeros((5, 1)), cells=None,
+        gates=np.zeros((0, 1, 2, 1)),
     )
     assert diagnostics.confusions(trace) == [(0, 1, 2), (2, 0, 1)]
     assert diagnostics.hardest(trace) == [(1, 8.0, 1), (0, 2.0, 3), (2, 0.5, 1)]
@@ -183,3 +139,48 @@ def test_saturation_is_computed_for_each_layer():
     assert (one["share"], two["share"]) == (0.75, 0.0)
     assert one["histogram"][0] == 0.25 and one["histogram"][-1] == 0.75
     assert two["histogram"][10] == 1.0
+
+
+NAIVE_GATES = {"gru": {"reset": 0, "update": 1}, "lstm": {"input": 0, "forget": 1, "output": 3}}
+
+
+@pytest.mark.parametrize("kind", NAIVE_GATES)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_gates_are_counted_as_open_and_closed_symbol_by_symbol(kind, layers):
+    arch = Architecture(6, 4, layers, dtype="float64", cell_type=kind)
+    params = initialize(arch, np.random.default_rng(2))
+    params.flat[:] *= 3
+    ids, context = symbols(150), symbols(70, seed=1)
+    starts = DocumentStarts(np.array([80]), 3)
+    found = diagnostics.trace(params, Split(ids, context, starts))
+    parts = arch.cell.n_states
+    states = np.zeros((parts, layers, 4))
+    counts = np.zeros((len(NAIVE_GATES[kind]), layers, 2, 4))
+    text = np.concatenate([context, ids])
+    for t, symbol in enumerate(text):
+        at = t - len(context)
+        if at == 79:  # the document that follows is read from the zero state and its symbol 3
+            states[:], symbol = 0, 3
+        below = np.eye(6)[symbol]
+        for layer in range(layers):
+            a = np.split(below @ params.W_xh[layer] + params.b_h[layer], arch.cell.n_blocks)
+            product = np.split(states[0, layer] @ params.W_hh[layer], arch.cell.n_blocks)
+            if at >= 0:
+                for gate, block in enumerate(NAIVE_GATES[kind].values()):
+                    value = 1 / (1 + np.exp(-a[block] - product[block]))
+                    counts[gate, layer, 0] += value > 0.9
+                    counts[gate, layer, 1] += value < 0.1
+            one = [part[None] for part in states[:, layer]]
+            arch.cell.step(one, np.array(a)[:, None], np.array(product)[:, None])
+            below = states[0, layer]
+        if at >= 0:
+            np.testing.assert_allclose(found.states[at], states[0].ravel(), rtol=1e-9)
+            if kind == "lstm":
+                np.testing.assert_allclose(found.cells[at], np.tanh(states[1].ravel()), rtol=1e-9)
+    np.testing.assert_allclose(found.gates, counts / 150)
+    assert found.gates.any(axis=(0, 3)).all(), "both kinds occur in every layer"
+    assert (found.cells is None) == (kind == "gru")
+
+
+def test_the_vanilla_cell_has_no_gates(params):
+    assert diagnostics.trace(params, Split(symbols(20), symbols(1))).gates.size == 0

@@ -100,3 +100,19 @@ def test_the_most_correlated_units_of_a_large_network_can_be_selected(monkeypatc
     units = page.analyzed(checkpoint, Split(ids, np.array([0])))["units"]
     assert units["count"] == 4
     assert all(0 <= unit < 4 for _, unit, _ in units["correlated"][:4])
+
+
+@pytest.mark.parametrize(("cell", "names", "parts"), [
+    ("rnn", [], 1), ("gru", ["reset", "update"], 1), ("lstm", ["input", "forget", "output"], 2),
+])
+def test_gates_and_the_cell_state_are_on_the_page(cell, names, parts):
+    checkpoint = a_checkpoint("\nabcdef gh", cell=cell, hidden_size=6, layers=2)
+    ids = np.random.default_rng(0).integers(0, 10, 400).astype(np.uint8)
+    data = data_of(page.page(checkpoint, Path("a.npz"), Split(ids, np.array([0])), "A text.", []))
+    assert [gate["name"] for gate in data["gates"]] == names
+    for gate in data["gates"]:
+        assert np.shape(gate["open"]) == np.shape(gate["closed"]) == (2, 6)
+    units = data["units"]
+    assert units["which"] == [[part, layer, unit] for part in range(parts) for layer in range(2)
+                              for unit in range(6)]
+    assert len(base64.b64decode(units["packed"])) == 200 * units["count"]

@@ -31,7 +31,7 @@ The arrays of ``forward`` and ``backward`` belong to ``network``, which allocate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +55,10 @@ class Cell(Protocol):
     def n_saved(self) -> int:
         """Blocks of H numbers that ``forward`` saves at each step for ``backward``: 0 in the
         vanilla cell, where the slope of tanh follows from h; in the others, the gates."""
+
+    @property
+    def gates(self) -> Mapping[str, int]:
+        """Each gate's name, and which of the ``n_saved`` blocks it is; none in the vanilla cell."""
 
     def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
         """Shapes of W_xh, W_hh and b_h in a layer that reads rows of ``inputs`` numbers.

@@ -17,7 +17,8 @@ three blocks. ``cell`` describes the arrays and who may overwrite which.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy import ndarray
@@ -30,6 +31,7 @@ class Gru:
     """h_t between h_(t-1) and a candidate n_t; the blocks are r (reset), z (update), n."""
 
     n_blocks, n_states, n_saved = 3, 1, 4  # saved: r, z, n and the product of block n
+    gates: Mapping[str, int] = MappingProxyType({"reset": 0, "update": 1})
 
     def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter of a layer that reads rows of ``inputs`` numbers."""

@@ -15,7 +15,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy import ndarray
@@ -28,6 +29,7 @@ class Lstm:
     """h_t and c_t through input, forget and output gates; the blocks are i, f, g, o."""
 
     n_blocks, n_states, n_saved = 4, 2, 5  # saved: i, f, g, o and tanh(c)
+    gates: Mapping[str, int] = MappingProxyType({"input": 0, "forget": 1, "output": 3})
 
     def shapes(self, inputs: int, H: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter of a layer that reads rows of ``inputs`` numbers."""

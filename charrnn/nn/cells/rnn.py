@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class Rnn:
     """h_t = activation(x_t W_xh + b_h + h_(t-1) W_hh), with tanh or relu as ``activation``."""
 
     n_blocks, n_states, n_saved = 1, 1, 0
+    gates: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, activation: str) -> None:
         self.activate, self.slope = ACTIVATIONS[activation]
