@@ -20,15 +20,19 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
+def report_of(folder, *options):
+    """The page of a small model trained with these options."""
     charrnn = [sys.executable, "-m", "charrnn"]
     text = str(ROOT / "corpora" / "tide_clock.txt")
     subprocess.run([*charrnn, "train", text, "-o", "a.npz", "--hidden-size", "32", "--steps", "300",
-                    "--eval-every", "50", "--quiet"], cwd=folder, check=True)
+                    "--eval-every", "50", "--quiet", *options], cwd=folder, check=True)
     subprocess.run([*charrnn, "report", text, "-m", "a.npz"], cwd=folder, check=True)
     return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return report_of(tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(params=["desktop", "phone"])
@@ -68,6 +72,38 @@ def test_every_section_is_drawn_and_nothing_is_wider_than_the_screen(browser):
         assert chart.size["width"] > 100 and chart.size["height"] > 50
     wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
     assert wide <= 0
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("gru", 2), ("lstm", 3)])
+def test_the_gates_are_drawn_and_every_mark_is_inside_its_frame(browser, tmp_path, cell, gates):
+    from selenium.webdriver.support.select import Select
+
+    browser.get(report_of(tmp_path, "--cell", cell, "--steps", "50").as_uri())
+    assert texts(browser, "h2")[-2:] == ["Gates", "Gradient reach"]
+    assert len(browser.find_elements("css selector", "section[aria-labelledby=gates] svg")) == gates
+    marks = browser.execute_script("""
+      return [...document.querySelectorAll("section[aria-labelledby=gates] circle")].map(mark =>
+        [+mark.getAttribute("cx"), +mark.getAttribute("cy")])""")
+    assert len(marks) == gates * 2 * 32
+    assert all(40 <= x <= 228 and 12 <= y <= 200 for x, y in marks)
+    groups = browser.execute_script(
+      "return [...document.querySelectorAll('select optgroup')].map(group => group.label)")
+    parts = ["layer 1", "layer 2"] if cell == "gru" else [
+        f"layer {layer}, {part}" for part in ("h", "tanh(c)") for layer in (1, 2)]
+    assert groups[-len(parts):] == parts
+    Select(browser.find_element("css selector", "select")).select_by_visible_text(
+        "layer 2, unit 32" + (", tanh(c)" if cell == "lstm" else ""))
+    browser.find_element("id", "units").click()
+    assert "layer 2, unit 32" in texts(browser, "#units-panel")[0]
+
+
+def test_lines_of_gradient_reach_stay_inside_the_chart(browser):
+    outside = browser.execute_script("""
+      const chart = [...document.querySelectorAll("section")].at(-1).querySelector("figure:last-child svg");
+      const [, , , height] = chart.getAttribute("viewBox").split(" ").map(Number);
+      return [...chart.querySelectorAll("path")].flatMap(path => [...path.getAttribute("d").matchAll(/,([-.0-9]+)/g)])
+        .map(found => +found[1]).filter(y => y < 10 || y > height - 28)""")
+    assert outside == []
 
 
 def test_pointing_at_a_character_shows_what_was_predicted(browser):
