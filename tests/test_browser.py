@@ -99,9 +99,11 @@ def test_the_gates_are_drawn_and_every_mark_is_inside_its_frame(browser, tmp_pat
 
 def test_lines_of_gradient_reach_stay_inside_the_chart(browser):
     outside = browser.execute_script("""
-      const chart = [...document.querySelectorAll("section")].at(-1).querySelector("figure:last-child svg");
+      const charts = [...document.querySelectorAll("section")].at(-1).querySelectorAll("svg");
+      const chart = charts[charts.length - 1];
       const [, , , height] = chart.getAttribute("viewBox").split(" ").map(Number);
-      return [...chart.querySelectorAll("path")].flatMap(path => [...path.getAttribute("d").matchAll(/,([-.0-9]+)/g)])
+      return [...chart.querySelectorAll("path")]
+        .flatMap(path => [...path.getAttribute("d").matchAll(/,([-.0-9]+)/g)])
         .map(found => +found[1]).filter(y => y < 10 || y > height - 28)""")
     assert outside == []
 
