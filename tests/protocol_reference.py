@@ -47,32 +47,93 @@ def batches(C, N_train, seq_length, batch_size):
 # The model.
 
 
-def initial(C, seed, V, H, L):
+BLOCKS = {"rnn": 1, "gru": 3, "lstm": 4}  # k
+
+
+def initial(C, seed, V, H, L, cell):
     """All parameters by name."""
-    rng, p = random(seed, C["nn.rng.Purpose.PARAMETERS"]), {}
+    rng, p, k = random(seed, C["nn.rng.Purpose.PARAMETERS"]), {}, BLOCKS[cell]
     for layer in range(L):
         rows, deviation = (H, H**-0.5) if layer else (V, 1)
-        p[f"W_xh{layer}"] = deviation * rng.standard_normal((rows, H))
-        Q, R = np.linalg.qr(rng.standard_normal((H, H)))
-        p[f"W_hh{layer}"] = Q * np.sign(np.diag(R))[None, :]
-        p[f"b_h{layer}"] = np.zeros(H)
+        p[f"W_xh{layer}"] = deviation * rng.standard_normal((rows, k * H))
+        blocks = []
+        for _ in range(k):
+            Q, R = np.linalg.qr(rng.standard_normal((H, H)))
+            blocks.append(Q * np.sign(np.diag(R))[None, :])
+        p[f"W_hh{layer}"] = np.hstack(blocks)
+        p[f"b_h{layer}"] = np.zeros(k * H)
+        if cell == "lstm":
+            p[f"b_h{layer}"][H : 2 * H] = 1
     p["W_hy"] = (L * H) ** -0.5 * rng.standard_normal((L * H, V))
     p["b_y"] = np.zeros(V)
     return p
 
 
-def forward(p, x, h, mask=1.0):
-    """Read the symbols ``x`` (B,) from the states ``h`` (B, L, H).
+def zero_state(p, B, L):
+    """The states (B, L, H) before a text; in an lstm (B, L, 2H), h and then c."""
+    H, kH = p["W_hh0"].shape
+    return np.zeros((B, L, 2 * H if kH == 4 * H else H))
 
-    Returns the logits (B, V), the new states, and what dropout leaves of them.
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def layer_step(a, W_hh, before):
+    """One layer from its input part ``a`` (B, kH) and its states ``before``.
+
+    Returns the new states, and what ``layer_back`` needs.
     """
-    new, kept = np.empty_like(h), np.empty_like(h)
-    below, masks = np.eye(len(p["b_y"]))[x], np.broadcast_to(mask, h.shape)
-    for layer in range(h.shape[1]):
-        a = below @ p[f"W_xh{layer}"] + p[f"b_h{layer}"] + h[:, layer] @ p[f"W_hh{layer}"]
-        new[:, layer] = np.tanh(a)
-        below = kept[:, layer] = new[:, layer] * masks[:, layer]
-    return kept.reshape(len(x), -1) @ p["W_hy"] + p["b_y"], new, kept
+    H = len(W_hh)
+    h, product = before[:, :H], before[:, :H] @ W_hh
+    if W_hh.shape[1] == H:
+        new = np.tanh(a + product)
+        return new, (new,)
+    if W_hh.shape[1] == 3 * H:
+        r, z = np.split(sigmoid((a + product)[:, : 2 * H]), 2, axis=1)
+        n = np.tanh(a[:, 2 * H :] + r * product[:, 2 * H :])
+        return (1 - z) * n + z * h, (r, z, n, product[:, 2 * H :], h)
+    i, f, g, o = np.split(a + product, 4, axis=1)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c = f * before[:, H:] + i * g
+    return np.hstack([o * np.tanh(c), c]), (i, f, g, o, c, before[:, H:])
+
+
+def layer_back(dnew, W_hh, saved):
+    """Derivatives of ``layer_step``: by a, by the product with W_hh, by the states before."""
+    if len(saved) == 1:
+        da = dnew * (1 - saved[0] ** 2)
+        return da, da, da @ W_hh.T
+    if len(saved) == 5:
+        r, z, n, product, h = saved
+        dn = dnew * (1 - z) * (1 - n**2)
+        dz, dr = dnew * (h - n) * z * (1 - z), dn * product * r * (1 - r)
+        dproduct = np.hstack([dr, dz, dn * r])
+        return np.hstack([dr, dz, dn]), dproduct, dproduct @ W_hh.T + dnew * z
+    i, f, g, o, c, c_before = saved
+    dh, dc = np.split(dnew, 2, axis=1)
+    dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+    da = np.hstack([dc * g * i * (1 - i), dc * c_before * f * (1 - f), dc * i * (1 - g**2),
+                    dh * np.tanh(c) * o * (1 - o)])
+    return da, da, np.hstack([da @ W_hh.T, dc * f])
+
+
+def forward(p, x, h, mask=1.0, trace=None):
+    """Read the symbols ``x`` (B,) from the states ``h``, as ``zero_state`` has them.
+
+    Returns the logits (B, V), the new states, and what dropout leaves of the outputs (B, L, H).
+    Appends what ``layer_back`` needs of each layer to ``trace``.
+    """
+    B, L, H = *h.shape[:2], len(p["W_hh0"])
+    new, kept = np.empty_like(h), np.empty((B, L, H))
+    below, masks = np.eye(len(p["b_y"]))[x], np.broadcast_to(mask, kept.shape)
+    for layer in range(L):
+        a = below @ p[f"W_xh{layer}"] + p[f"b_h{layer}"]
+        new[:, layer], saved = layer_step(a, p[f"W_hh{layer}"], h[:, layer])
+        if trace is not None:
+            trace.append(saved)
+        below = kept[:, layer] = new[:, layer, :H] * masks[:, layer]
+    return kept.reshape(B, -1) @ p["W_hy"] + p["b_y"], new, kept
 
 
 def log_softmax(z):
@@ -81,31 +142,31 @@ def log_softmax(z):
 
 def gradient(p, xs, ys, h, mask=1.0, resets=None):
     """Loss and gradient of a window (T, B) from the states ``h``, and the states after it."""
-    (T, B), (_, L, H) = xs.shape, h.shape
+    (T, B), L, H = xs.shape, h.shape[1], len(p["W_hh0"])
     g, loss, steps = {name: np.zeros_like(value) for name, value in p.items()}, 0.0, []
-    masks = np.broadcast_to(mask, h.shape)
+    masks = np.broadcast_to(mask, (B, L, H))
     for t in range(T):
         if resets is not None:
             h = np.where(resets[t][:, None, None], 0, h)
-        z, new, kept = forward(p, xs[t], h, masks)
+        z, new, kept = forward(p, xs[t], h, masks, saved := [])
         logs = log_softmax(z)
         loss -= logs[np.arange(B), ys[t]].sum() / (T * B)
-        steps.append((h, new, kept, (np.exp(logs) - np.eye(z.shape[1])[ys[t]]) / (T * B)))
+        steps.append((h, saved, kept, (np.exp(logs) - np.eye(z.shape[1])[ys[t]]) / (T * B)))
         h = new
-    later = np.zeros_like(h)  # da W_hh' of the step after
+    later = np.zeros_like(h)  # the gradient of the states, from the step after
     for t in reversed(range(T)):
-        before, new, kept, dz = steps[t]
+        before, saved, kept, dz = steps[t]
         g["W_hy"] += kept.reshape(B, -1).T @ dz
         g["b_y"] += dz.sum(axis=0)
         dkept = (dz @ p["W_hy"].T).reshape(B, L, H)
         for layer in reversed(range(L)):
-            dh = dkept[:, layer] * masks[:, layer] + later[:, layer]
-            da = (1 - new[:, layer] ** 2) * dh
+            dnew = later[:, layer]
+            dnew[:, :H] += dkept[:, layer] * masks[:, layer]
+            da, dproduct, later[:, layer] = layer_back(dnew, p[f"W_hh{layer}"], saved[layer])
             below = kept[:, layer - 1] if layer else np.eye(z.shape[1])[xs[t]]
             g[f"W_xh{layer}"] += below.T @ da
-            g[f"W_hh{layer}"] += before[:, layer].T @ da
+            g[f"W_hh{layer}"] += before[:, layer, :H].T @ dproduct
             g[f"b_h{layer}"] += da.sum(axis=0)
-            later[:, layer] = da @ p[f"W_hh{layer}"].T
             if resets is not None:
                 later[resets[t], layer] = 0
             if layer:
@@ -154,11 +215,11 @@ def train(C, text, s):
     N = training_size(C, len(ids), s["val_fraction"])
     O, T, B, n, W = batches(C, N, s["seq_length"], s["batch_size"])  # noqa: E741
     H, L, seed = s["hidden_size"], s["layers"], s["seed"]
-    p, moments, rows = initial(C, seed, len(codes), H, L), {}, []
+    p, moments, rows = initial(C, seed, len(codes), H, L, s["cell"]), {}, []
     for step in range(1, s["steps"] + 1):
         epoch, window = divmod(step - 1, W)
         if window == 0:
-            h = np.zeros((B, L, H))
+            h = zero_state(p, B, L)
             offset = int(random(seed, C["nn.rng.Purpose.WINDOW_OFFSET"], epoch).integers(O + 1))
         at = offset + np.arange(B) * n + np.arange(window * T, min(n, window * T + T))[:, None]
         resets = np.isin(at + 1, s["files"])
@@ -196,7 +257,7 @@ def surprisals(p, L, start, before, ids, files=()):
     ``before`` is read first; ``files`` are positions in ``ids`` (negative: before them) at which
     the state is reset.
     """
-    h, read, found = np.zeros((1, L, len(p["b_h0"]))), [*before, *ids], []
+    h, read, found = zero_state(p, 1, L), [*before, *ids], []
     for i, (x, y) in enumerate(pairwise(read), start=1 - len(before)):
         if i in files:
             h, x = np.zeros_like(h), start
@@ -223,7 +284,7 @@ def dynamic(C, p, L, context, ids):
     every, rate = C["inference.dynamic.UPDATE_EVERY"], C["inference.dynamic.RATE"]
     p, nats = {key: value.copy() for key, value in p.items()}, []
     squares = {key: np.zeros_like(value) for key, value in p.items()}
-    h, context = np.zeros((1, L, len(p["b_h0"]))), context[-C["text.split.CONTEXT"] :]
+    h, context = zero_state(p, 1, L), context[-C["text.split.CONTEXT"] :]
     for x in context[:-1]:
         _, h, _ = forward(p, np.array([x]), h)
     inputs = [context[-1], *ids[:-1]]
@@ -300,7 +361,7 @@ def lzma_nats(C, train, text):
 def sample(C, p, L, start, prime, length, seed, number=0, **how):
     """The symbols of one sample."""
     rng, drawn = random(seed, C["nn.rng.Purpose.SAMPLING"], number), []
-    h = np.zeros((1, L, len(p["b_h0"])))
+    h = zero_state(p, 1, L)
     for x in (start, *prime):
         z, h, _ = forward(p, np.array([x]), h)
     for _ in range(length):

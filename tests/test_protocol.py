@@ -201,7 +201,7 @@ def words(count, seed):
 
 
 SETTINGS = {
-    "val_fraction": None, "seed": 5, "hidden_size": 6, "layers": 2, "seq_length": 8,
+    "val_fraction": None, "seed": 5, "cell": "rnn", "hidden_size": 6, "layers": 2, "seq_length": 8,
     "batch_size": 5, "steps": 40, "optimizer": "adam", "learning_rate": 0.02,
     "schedule": "cosine", "warmup": 3, "clip_norm": 1.0, "clip_value": 0.0,
     "weight_decay": 0.1, "dropout": 0.0, "borders": "ignore", "dtype": "float64", "threads": 1,
@@ -239,6 +239,8 @@ def loaded(folder):
     {"optimizer": "adagrad", "schedule": "constant", "weight_decay": 0.5},
     {"optimizer": "sgd", "layers": 1, "warmup": 100, "val_fraction": 0.0, "batch_size": 17},
     {"borders": "reset", "layers": 3, "threads": 2},
+    {"cell": "gru", "dropout": 0.25}, {"cell": "gru", "borders": "reset", "layers": 3},
+    {"cell": "lstm", "dropout": 0.25}, {"cell": "lstm", "borders": "reset", "layers": 3},
 ], ids=lambda changed: ",".join(map(str, changed.values())) or "adam")
 def test_steps_that_follow_the_page_are_those_of_train(tmp_path, changed):
     files = [words(90, 1), words(60, 2), words(50, 3)]
@@ -468,6 +470,27 @@ def test_a_sample_by_the_page_is_that_of_sample(folder, model, how):
         text = "the q" + "".join(chr(int(p["vocabulary"][symbol])) for symbol in drawn)
         expected += text + "\n" * (not text.endswith("\n"))
     assert result.stdout.decode() == expected
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_gated_model_is_scored_updated_and_sampled_as_on_the_page(tmp_path, cell):
+    text, C = words(700, 1), constants()
+    trained(tmp_path, text, cell=cell, val_fraction=0.4, steps=100)
+    p, (codes, start) = loaded(tmp_path), reference.vocabulary(text)
+    ids = [codes.index(ord(c)) for c in text]
+    train = reference.training_size(C, len(ids), 0.4)
+    context = [start, *ids[:train]]
+    command = ["eval", "0.txt", "-m", "run.npz", "--split", "val", "--json"]
+    (found,) = run(*command, cwd=tmp_path)
+    assert found == found | scores(reference.score(C, p, 2, start, context, ids[train:]))
+    (found,) = run(*command, "--dynamic", cwd=tmp_path)
+    expected = reference.dynamic(C, p, 2, context, ids[train:])
+    assert found["nats_per_char"] == pytest.approx(expected, rel=1e-8)
+    prime = [codes.index(ord(c)) for c in "the q"]
+    drawn = reference.sample(C, p, 2, start, prime, 120, 9)
+    options = ["--prime", "the q", "--length", 120, "--seed", 9]
+    result = run_charrnn("sample", "-m", "run.npz", *options, cwd=tmp_path)
+    assert result.stdout.decode() == "the q" + "".join(chr(codes[symbol]) for symbol in drawn)
 
 
 def test_equal_logits_are_ranked_as_documented():
