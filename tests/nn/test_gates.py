@@ -44,6 +44,26 @@ class Layer:
                              self.reset)
 
 
+def test_the_names_of_the_gates_are_those_of_their_blocks():
+    gru, reset, update = Gru(), Gru.gates["reset"], Gru.gates["update"]
+    layer = Layer(gru, 3, resetting=False)
+    n = np.tanh(layer.a[2])
+    layer.a[[reset, update]] = -1000
+    np.testing.assert_allclose(layer.forward(gru)[0, 1:], n)
+    layer = Layer(gru, 3, resetting=False)
+    layer.a[update] = 1000
+    h = layer.forward(gru)[0]
+    np.testing.assert_allclose(h[1:], np.broadcast_to(h[0], h[1:].shape))
+
+    lstm, gates = Lstm(), Lstm.gates
+    layer = Layer(lstm, 3, resetting=False)
+    layer.a[gates["input"]], layer.a[gates["forget"]] = -1000, 1000
+    layer.a[gates["output"]] = -1000
+    h, c = layer.forward(lstm)
+    np.testing.assert_allclose(c[1:], np.broadcast_to(c[0], c[1:].shape))
+    np.testing.assert_allclose(h[1:], 0, atol=1e-12)
+
+
 @each_cell
 @pytest.mark.parametrize("T", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("resetting", [False, True])
