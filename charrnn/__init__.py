@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charrnn.api.model import Model, load
-    from charrnn.api.training import train
+    from charrnn.api.training import example, train
     from charrnn.errors import (
         CharrnnError,
         CheckpointError,
@@ -27,7 +27,7 @@ else:  # a type checker would accept every name
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name.endswith("Error"):
             from charrnn import errors as module
-        elif name == "train":
+        elif name in ("train", "example"):
             from charrnn.api import training as module
         elif name == "Score":
             from charrnn.inference import scoring as module
@@ -38,7 +38,7 @@ else:  # a type checker would accept every name
 
 __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 - functions, what they return, what they raise
-    "load", "train", "Model", "Score",
+    "load", "train", "example", "Model", "Score",
     "CharrnnError", "UsageError", "CorpusError", "CheckpointError", "LockedError", "DivergedError",
     "__version__",
 ]

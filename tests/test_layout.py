@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+from charrnn.system import resources
 
 PACKAGE = Path(charrnn.__file__).parent
 # What the modules of each sub-package, and the modules outside of them, may import.
@@ -179,13 +180,16 @@ def test_the_tests_mirror_the_sub_packages():
 def test_the_wheel_contains_every_sub_package_and_every_data_file():
     setup = configparser.ConfigParser()
     setup.read(PACKAGE.parent / "setup.cfg")
-    assert setup["options"]["packages"] == "find:"
-    assert dict(setup["options.packages.find"]) == {"include": "charrnn*"}
-    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
-        assert (folder / "__init__.py").exists(), "find: does not find it"
+    packages = setup["options"]["packages"].split()
+    mapped = dict(line.split(" = ") for line in setup["options"]["package_dir"].split("\n")[1:])
+    assert mapped == {"charrnn.presets": "configs", "charrnn.texts": "corpora"}
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert {".".join(folder.relative_to(PACKAGE.parent).parts) for folder in folders} == (
+        set(packages) - set(mapped))
+    data = dict(setup["options.package_data"])
+    assert [data.pop(name) for name in mapped] == ["*.yaml", resources.example().name]
     listed = {PACKAGE.parent.joinpath(*package.split("."), name.strip())
-              for package, names in setup["options.package_data"].items()
-              for name in names.split(",")}
+              for package, names in data.items() for name in names.split(",")}
     others = {path for path in PACKAGE.rglob("*") if path.is_file()
               and path.suffix not in (".py", ".pyc")}
     assert listed == others

@@ -24,6 +24,7 @@ from charrnn.api.spelling import in_arguments
 from charrnn.config.parsing import nearest, parse, quoted, resolve
 from charrnn.config.settings import FIELDS, TYPES, Value
 from charrnn.errors import UsageError
+from charrnn.system import resources
 from charrnn.system.lock import locked
 from charrnn.system.signals import Signals
 from charrnn.training import loop
@@ -56,7 +57,7 @@ def train(
 
     ``settings`` are those that ``charrnn train --help`` lists, with underscores: ``steps=1000``,
     ``hidden_size=128``, ``learning_rate=0.002``. None means not set. They override those of
-    ``config``, a YAML file.
+    ``config``, a YAML file or the name of a preset.
 
     Shows a progress bar and notes on standard error, unless ``progress`` is false. Ctrl-C or
     the interrupt button of a notebook saves the run and then raises KeyboardInterrupt; the same
@@ -74,6 +75,11 @@ def train(
         if signals.stop is not None:
             raise KeyboardInterrupt
         return load(request.path)
+
+
+def example() -> str:
+    """The path of the example text, a short play: ``charrnn.train(charrnn.example())``."""
+    return str(resources.example())
 
 
 def _run(request: Request, signals: Signals, progress: bool) -> None:
@@ -105,9 +111,10 @@ def _request(
     folder, config_file = path("cache", cache), path("config", config)
     file: Mapping[str, Value] = {}
     if config_file is not None:
-        from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
+        from charrnn.config import yaml_file  # and with it yaml, only where needed
 
-        file = read_yaml(config_file)
+        config_file = yaml_file.config_file(config_file)
+        file = yaml_file.read_yaml(config_file)
     given = {key: _value(key, value) for key, value in settings.items() if value is not None}
     return Request(
         corpora,

@@ -21,6 +21,7 @@ COMMANDS = {
     "validate": "eval",
     "html": "report", "plot": "report", "visualize": "report",
     "describe": "info", "inspect": "info", "ls": "info", "show": "info",
+    "config": "presets", "configs": "presets", "preset": "presets", "settings": "presets",
     "version": "--version",
 }
 OPTIONS = {

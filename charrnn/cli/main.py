@@ -22,6 +22,7 @@ from charrnn.cli.eval import evaluate
 from charrnn.cli.guesses import Command, Group, unknown_command
 from charrnn.cli.info import info
 from charrnn.cli.options import quiet_option
+from charrnn.cli.presets import presets
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -76,6 +77,7 @@ for each, summary in (
     (evaluate, "Score how well a model predicts a text."),
     (report, "Write an HTML page that shows what a model has learned."),
     (info, "Show what a checkpoint contains."),
+    (presets, "List the settings files that come with charrnn."),
     (show_help, "Show this help, or the help of a command."),
 ):
     each.short_help = summary

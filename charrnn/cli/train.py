@@ -23,14 +23,16 @@ from charrnn.cli.options import (
 from charrnn.config.parsing import resolve
 from charrnn.config.settings import Value
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.system import machine
+from charrnn.system import machine, resources
 
 
 @setting_options
 @click.command(cls=GroupedCommand)
-@click.argument("corpus", nargs=-1, required=True, type=TEXTS)
+@click.argument("corpus", nargs=-1, type=TEXTS)
+@click.option("--example", is_flag=True, help="Train on the play that comes with charrnn.")
 @click.option("-c", "--config", "config_file", type=FileName(), metavar="FILE",
-              help="YAML file of settings; options override it.")
+              help="YAML file of settings, or the name of a preset (charrnn presets lists them); "
+              "options override it.")
 @click.option("-o", "--out", type=FileName(), metavar="FILE",
               help="Checkpoint to write, or a folder for it; a name without an ending gets .npz.  "
               "[default: checkpoints/CORPUS.npz]")
@@ -51,28 +53,36 @@ from charrnn.system import machine
               "prints none of them.  [default: 1]")
 @quiet_option
 def train(
-    corpus: tuple[str, ...], config_file: str | None, out: str | None, val: str | None,
-    init_from: str | None, cache: Path | None, overwrite: bool, dry_run: bool, as_json: bool,
-    json_every: int | None, quiet: bool, **options: Value,
+    corpus: tuple[str, ...], example: bool, config_file: str | None, out: str | None,
+    val: str | None, init_from: str | None, cache: Path | None, overwrite: bool, dry_run: bool,
+    as_json: bool, json_every: int | None, quiet: bool, **options: Value,
 ) -> int:
     """Train a model to predict the next character of CORPUS.
 
     CORPUS is one or more text files or folders, or - for standard input. Several files are read
     as one text, in the order given; the files of a folder are sorted by name. Files that end in
-    .gz, .xz or .bz2 are decompressed.
+    .gz, .xz or .bz2 are decompressed. Without a text of your own, use --example.
 
     The checkpoint contains the whole run. Run the same command again to resume an interrupted
     run; if the run is complete, the command does nothing.
     """
+    if example:
+        if corpus:
+            raise click.UsageError("--example is a text: name no other one")
+        corpus = (str(resources.example()),)
+    elif not corpus:
+        raise click.UsageError("Missing argument 'CORPUS...': name a text, or - for standard "
+                               "input, or try --example")
     if corpus.count("-") + (val == "-") > 1:
         raise UsageError("standard input can be read only once")
     if json_every is not None and not as_json:
         raise UsageError("--json-every can be used only with --json")
     file = {}
     if config_file:
-        from charrnn.config.yaml_file import read_yaml  # and with it yaml, only where needed
+        from charrnn.config import yaml_file  # and with it yaml, only where needed
 
-        file = read_yaml(config_file)
+        config_file = yaml_file.config_file(config_file)
+        file = yaml_file.read_yaml(config_file)
     given = {key: value for key, value in options.items() if value is not None}
     config = resolve(file, given)
     check_texts((*corpus, val), "" if config.level == "byte" else

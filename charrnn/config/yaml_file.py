@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import yaml
@@ -10,8 +11,20 @@ from charrnn.config.parsing import MAX_VALUE, nearest, normal, parse, quoted
 from charrnn.config.settings import FIELDS, TYPES, Value
 from charrnn.config.synonyms import NOT_SETTINGS, SYNONYMS
 from charrnn.errors import UsageError
+from charrnn.system.resources import presets
 
 MAX_YAML = 100_000  # characters; a config has a few dozen lines
+
+
+def config_file(name: str) -> str:
+    """The file that ``name`` means: the file of this name, else the preset."""
+    if os.path.exists(name) or not name.isidentifier():
+        return name
+    known = presets()
+    if name not in known:
+        raise UsageError(f"{name}: neither a file nor a preset{nearest(name, known)}; charrnn "
+                         "presets lists the presets")
+    return str(known[name])
 
 
 def read_yaml(path: str) -> dict[str, Value]:

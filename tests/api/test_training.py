@@ -37,6 +37,13 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_preset_and_the_example_need_no_clone():
+    model = charrnn.train(charrnn.example(), config="tiny", steps=20, progress=False)
+    assert model.path == Path("checkpoints/tide_clock.npz") and model.settings["hidden_size"] == 16
+    with pytest.raises(charrnn.UsageError, match=r"tony: neither a file nor a preset; did you "):
+        charrnn.train(charrnn.example(), config="tony")
+
+
 def train(paths, out=None, **options):
     """A short run without a bar."""
     return charrnn.train(paths, out=out, **{"progress": False} | SETTINGS | options)

@@ -120,8 +120,9 @@ def test_an_option_without_its_value_names_the_command(home):
 
 
 def test_a_missing_text_gets_the_name_of_standard_input():
-    for command in ("train", "eval"):
-        assert message(command, "-q").endswith(": name a text, or - for standard input")
+    assert message("eval", "-q").endswith(": name a text, or - for standard input")
+    assert message("train", "-q").endswith(
+        ": name a text, or - for standard input, or try --example")
 
 
 def test_only_names_without_their_endings_are_compared(home):
