@@ -133,8 +133,8 @@ class Config:
     save_every: int = setting(
         200, "Validation and saving", low=1,
         help="Steps between saves of the checkpoint; each validation saves it, too.")
-    sample_every: int = setting(
-        0, "Validation and saving", low=0,
+    sample_every: int | None = setting(
+        None, "Validation and saving", low=0, rule="at each validation",
         help="Steps between short samples to show; 0 shows none.")
 
     seed: int = setting(

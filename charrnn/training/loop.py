@@ -68,7 +68,8 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
                 yield Eval(*now(), nats, mean, progress.best_nats, progress.stale == 0, *compared)
             note_history(run, nats, update.learning_rate)
             checkpoint.remember_sample(progress.step, sample(run))
-        if config.sample_every and progress.step % config.sample_every == 0:
+        every = config.sample_every
+        if due if every is None else every and progress.step % every == 0:
             yield Sample(*now(), sample(run))
         reason = "stopped" if stop is not None and not last else spent()
         # A high loss may never recover: such a step does not replace a better one unless a save
