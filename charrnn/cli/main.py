@@ -77,7 +77,7 @@ for each, summary in (
     (evaluate, "Score how well a model predicts a text."),
     (report, "Write an HTML page that shows what a model has learned."),
     (info, "Show what a checkpoint contains."),
-    (presets, "List the settings files that come with charrnn."),
+    (presets, "List the presets, or print one."),
     (show_help, "Show this help, or the help of a command."),
 ):
     each.short_help = summary

@@ -79,10 +79,11 @@ def test_a_finished_run_is_reported_in_the_same_words_as_by_the_command(capfd):
     assert train(capfd, steps=10).err == "already trained: 20 steps are done; the budget is 10\n"
 
 
-def test_samples_are_shown_if_requested(capfd):
-    shown = train(capfd, sample_every=10).err.replace("\r", "\n")
-    assert len(re.findall(r"^  \| ", shown, re.MULTILINE)) >= 2
-    assert "\n  | " not in train(capfd, overwrite=True).err
+@pytest.mark.parametrize(("every", "least"), [(None, 1), (10, 2), (0, 0)])
+def test_samples_are_shown_at_validations_or_as_often_as_requested(capfd, every, least):
+    shown = train(capfd, sample_every=every).err.replace("\r", "\n")
+    lines = len(re.findall(r"^  \| ", shown, re.MULTILINE))
+    assert lines >= least if least else lines == 0
 
 
 def test_the_bar_is_made_when_an_interrupt_is_kept_for_the_run(monkeypatch):

@@ -102,6 +102,12 @@ def test_events_come_in_order_and_once(corpus, tmp_path):
     assert events[-1].reason == "done"
 
 
+@pytest.mark.parametrize(("every", "steps"), [(None, [7, 14, 20]), (0, [])])
+def test_samples_come_with_the_validations_unless_there_are_none(corpus, tmp_path, every, steps):
+    events = train(corpus, tmp_path / "a.npz", sample_every=every)
+    assert [event.step for event in of(Sample, events)] == steps
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_different_ones(corpus, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(corpus, tmp_path / f"{name}.npz", seed=seed, dropout=0.3)
