@@ -74,7 +74,7 @@ def show_help(context: click.Context, command: str | None, quiet: bool) -> None:
 for each, summary in (
     (train, "Train a model on text files, or resume an interrupted run."),
     (sample, "Generate text with a model."),
-    (evaluate, "Score how well a model predicts a text."),
+    (evaluate, "Score how well a model predicts text."),
     (report, "Write an HTML page that shows what a model has learned."),
     (info, "Show what a checkpoint contains."),
     (presets, "List the presets, or print one."),
