@@ -63,6 +63,8 @@ TARGETS = {
         ["score", "total", "score_blocks", "score_stream", "_score_block", "score_lines"],
         ["inference", "training", "cli"],
     ),
+    "inference/ensemble": (["Ensemble", "reader", "stepper", "log_mean"],
+                           ["inference/test_ensemble.py"]),
     "inference/sampling": (["choose", "PrimeReader"], ["inference/test_sampling.py"]),
     "analysis/diagnostics": (
         ["trace", "most_likely", "hardest", "worst"], ["analysis/test_diagnostics.py"],
@@ -80,8 +82,8 @@ EQUIVALENT: dict[str, str] = {
         "while len(self.waiting) >= WINDOW:"
     ): "finish reads the last window",
     (
-        "inference/sampling.PrimeReader: 1 one more, in self.params, self.activations = "
-        "params, Activations(params.arch, WINDOW, 1)"
+        "inference/sampling.PrimeReader: 1 one more, in self.read_window = "
+        "reader(network, WINDOW, 1)"
     ): "memory that is not used",
     "inference/sampling.choose: top_p < 1 another comparison, in if top_p < 1:":
         "at 1 the branch drops no symbol",

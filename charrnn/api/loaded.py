@@ -1,4 +1,4 @@
-"""A loaded model, and what can be done with it: read texts, score, sample, report.
+"""A loaded model, and what can be done with it: read texts, score, sample.
 
 The commands and the public ``Model`` are built on it. Since this module imports NumPy, the
 commands import it only when they run. The methods import what only some commands need, so that
@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy import ndarray
 
+from charrnn.config.settings import Value
 from charrnn.errors import CorpusError, UsageError
 from charrnn.inference import sampling
+from charrnn.inference.ensemble import Ensemble, Network
 from charrnn.storage import checkpoint as storage
 from charrnn.storage.checkpoint import Checkpoint
 from charrnn.system.encodings import canonical
 from charrnn.text import reader
 from charrnn.text.corpus import Text
-from charrnn.text.display import undecodable_note
+from charrnn.text.display import count
 from charrnn.text.reader import TextStream
 from charrnn.text.source import READ_PAST
 from charrnn.text.split import Split, split, whole
@@ -30,8 +32,6 @@ from charrnn.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
 
-REPORT_SEED = 1  # of the text that a report generates if none is given
-REPORTED = ("uniform", "1-gram", "3-gram", "5-gram", "7-gram", "lzma")  # baselines of a report
 
 
 class Decoding(NamedTuple):
@@ -52,12 +52,17 @@ class Piece(NamedTuple):
     is_prime: bool
 
 
-def load(path: Path) -> LoadedModel:
-    """The model of a checkpoint.
+def load(path: Path, *others: Path) -> LoadedModel:
+    """The model of a checkpoint; with ``others``, their probabilities are averaged.
 
-    Raises UsageError if there is no such file, CheckpointError if it is not a checkpoint.
+    Raises UsageError if there is no such file, or if models have different vocabularies;
+    CheckpointError if a file is not a checkpoint.
     """
-    return LoadedModel(path, storage.load(path))
+    return LoadedModel(path, storage.load(path), [load(other) for other in others])
+
+
+def _size(vocabulary: Vocabulary) -> str:
+    return count(len(vocabulary), "byte" if vocabulary.level == "byte" else "character")
 
 
 def same_encoding(one: str, other: str) -> bool:
@@ -66,15 +71,41 @@ def same_encoding(one: str, other: str) -> bool:
 
 
 class LoadedModel:
-    """The best weights of a checkpoint, with their vocabulary and settings."""
+    """The best weights of a checkpoint, with their vocabulary and settings.
 
-    def __init__(self, path: Path, checkpoint: Checkpoint) -> None:
+    Scores and samples average the probabilities of this model and of the ``others``. How texts
+    are read is a matter of this model alone.
+    """
+
+    def __init__(
+        self, path: Path, checkpoint: Checkpoint, others: Sequence[LoadedModel] = ()
+    ) -> None:
         self.path, self.checkpoint = path, checkpoint
         self.parameters, self.settings = checkpoint.best, checkpoint.settings
         self.vocabulary = checkpoint.vocabulary
         self.decoding = Decoding(str(self.settings["encoding"]), str(self.settings["errors"]))
         self.resets_at_borders = self.settings["borders"] == "reset"
+        self.others, self.members = others, [self, *others]
+        self.paths = [member.path for member in self.members]
+        self.network: Network = self.parameters
+        if others:
+            for other in others:
+                self._check_alike(other)
+            self.network = Ensemble([member.parameters for member in self.members])
         self.start = np.array([self.vocabulary.start], self.vocabulary.dtype)
+
+    def _check_alike(self, other: LoadedModel) -> None:
+        """Raise UsageError if the probabilities of this and another model cannot be averaged."""
+        mine, its = self.vocabulary, other.vocabulary
+        if (mine.level, mine.replaces) != (its.level, its.replaces) or not np.array_equal(
+            mine.codes, its.codes
+        ):
+            raise UsageError(f"{self.path} ({_size(mine)}) and {other.path} ({_size(its)}) have "
+                             "different vocabularies, so their probabilities cannot be averaged: "
+                             "train both on texts with the same characters")
+        if self.resets_at_borders != other.resets_at_borders:
+            raise UsageError(f"{self.path} and {other.path} were trained with different --borders, "
+                             "so they read texts differently: average models with the same")
 
     # Texts, read with the vocabulary of the model. ``decoding_of`` gives the default decoding.
 
@@ -130,6 +161,12 @@ class LoadedModel:
         """Whether a text is the corpus of the run, by its digest."""
         return text.digest == self.checkpoint.origin["corpus"]
 
+    @property
+    def parts_of(self) -> tuple[str | None, str | None, Value]:
+        """What decides which symbols are the training and the validation part of this model."""
+        origin = self.checkpoint.origin
+        return origin["corpus"], origin["val"], self.settings["val_fraction"]
+
     def part(self, text: Text, name: str = "all") -> Split:
         """A part of a text: "all" of it, or "train" or "val", which only the corpus has.
 
@@ -137,6 +174,10 @@ class LoadedModel:
         """
         if name == "all":
             return whole(text, self.resets_at_borders)
+        for other in self.others:
+            if other.parts_of != self.parts_of:
+                raise UsageError(f"{self.path} and {other.path} were trained on different texts or "
+                                 f"parts of a text, so they have no --split {name} in common")
         if not self.trained_on(text):
             if text.digest == self.checkpoint.origin["val"]:
                 raise UsageError(f"{text.name} is the validation text of the model: score it "
@@ -164,13 +205,13 @@ class LoadedModel:
         """
         from charrnn.inference import scoring
 
-        return scoring.score_blocks(self.parameters, part, threads)
+        return scoring.score_blocks(self.network, part, threads)
 
     def score_text(self, text: Text, threads: int = 1) -> Iterator[Scored]:
         """The symbols of a whole text; their scores equal those of ``score_stream`` bit by bit."""
         from charrnn.inference import scoring
 
-        return scoring.score_stream(self.parameters, text.chunks(), self.start, threads,
+        return scoring.score_stream(self.network, text.chunks(), self.start, threads,
                                     restart=self.resets_at_borders)
 
     def evaluate_dynamically(self, part: Split) -> Iterator[Scored]:
@@ -183,14 +224,14 @@ class LoadedModel:
         """The symbols of a stream scored as they are read, in constant memory."""
         from charrnn.inference import scoring
 
-        return scoring.score_stream(self.parameters, stream, self.start, threads,
+        return scoring.score_stream(self.network, stream, self.start, threads,
                                     restart=self.resets_at_borders)
 
     def score_lines(self, lines: list[ndarray]) -> list[Score]:
         """The score of each line, read from the zero state."""
         from charrnn.inference import scoring
 
-        return scoring.score_lines(self.parameters, lines, self.vocabulary.start)
+        return scoring.score_lines(self.network, lines, self.vocabulary.start)
 
     def baselines(self, train: ndarray, part: Split) -> Iterator[tuple[str, float]]:
         """The name of each baseline, and the nats per character that it needs for ``part``."""
@@ -233,7 +274,7 @@ class LoadedModel:
 
         The prime is passed on as it is read; it may have many pieces.
         """
-        prefix = sampling.PrimeReader(self.parameters)
+        prefix = sampling.PrimeReader(self.network)
         prefix.read(self.start)
         again: list[ndarray] = []  # the prime, if it is needed more than once
         for ids in prime:
@@ -242,7 +283,7 @@ class LoadedModel:
                 again.append(ids)
             prefix.read(ids)
         pieces = sampling.samples(
-            self.parameters, prefix, count=count, length=length, seed=seed,
+            self.network, prefix, count=count, length=length, seed=seed,
             temperature=temperature, top_k=top_k, top_p=top_p, stop=stop, threads=threads,
         )
         current = 0
@@ -251,45 +292,3 @@ class LoadedModel:
                 current = number
                 yield from (Piece(number, part, True) for part in again)
             yield Piece(number, ids, False)
-
-    # The report.
-
-    def report(
-        self, paths: Sequence[str], skip_unknown: bool = False, decoding: Decoding | None = None,
-        notes: list[str] | None = None,
-    ) -> str:
-        """The HTML page on how the model predicts a text; without ``paths``, one it generates.
-
-        Anything unusual in the text is added to ``notes``.
-        """
-        from charrnn.analysis.diagnostics import looked_at
-        from charrnn.analysis.page import page
-
-        if not paths:
-            pieces = sampling.samples(self.parameters, self.start, count=1,
-                                      length=looked_at(len(self.vocabulary)), seed=REPORT_SEED)
-            ids = np.concatenate([ids for _, ids in pieces])
-            source = ("The model generated this text itself; charrnn report TEXT shows how well "
-                      "it predicts another one.")
-            return page(self.checkpoint, self.path, Split(ids, self.start), source, [])
-        decoding = decoding or self.decoding_of(paths)
-        text = self.read(paths, skip_unknown, decoding)
-        if notes is not None:
-            notes += [*text.notes, *undecodable_note(text.undecodable, decoding.errors)]
-        name, part = text.name, self.part(text)
-        source, compared = f"The beginning of {name}.", []
-        validated_on = self.checkpoint.origin["val"]
-        if self.trained_on(text):
-            validation = None if validated_on else self.part(text, "val")
-            if not validation:
-                source = f"The beginning of {name}; the model was trained on all of it."
-            else:
-                part, source = validation, f"The beginning of the validation part of {name}."
-                rows = self.baselines(self.part(text, "train").ids, part)
-                compared = [(name, nats) for name, nats in rows if name in REPORTED]
-        elif text.digest == validated_on:
-            source = (f"The beginning of {name}, the validation text, which was used to choose "
-                      "the best weights.")
-        if len(part) == 0:
-            raise CorpusError(f"{text.name}: there is nothing to score")
-        return page(self.checkpoint, self.path, part, source, compared)

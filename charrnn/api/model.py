@@ -44,16 +44,18 @@ class HistoryRow(NamedTuple):
     learning_rate: float  # of this step
 
 
-def load(path: AnyPath) -> Model:
+def load(path: AnyPath, *others: AnyPath) -> Model:
     """The model of a checkpoint that ``charrnn train`` or ``charrnn.train`` wrote.
 
-    As on the command line, the ending .npz and the folder checkpoints/ may be left out. Raises
-    UsageError if there is no such file, CheckpointError if it is not a complete checkpoint.
+    With ``others``, the model that predicts the mean of their probabilities; what it *is*, such
+    as ``settings`` and ``parameters``, is that of the first. As on the command line, the ending
+    .npz and the folder checkpoints/ may be left out. Raises UsageError if there is no such file or
+    the vocabularies differ, CheckpointError if a file is not a complete checkpoint.
     """
     with in_arguments():
-        file = find_checkpoint(Path(arguments.path("path", path)),
-                               advice="; charrnn train writes one")
-        return Model(loaded.load(file))
+        files = [find_checkpoint(Path(arguments.path("path", each)),
+                                 advice="; charrnn train writes one") for each in (path, *others)]
+        return Model(loaded.load(*files))
 
 
 class Model:
@@ -71,12 +73,11 @@ class Model:
     def __repr__(self) -> str:
         run, arch = self._model.checkpoint, self._model.parameters.arch
         symbols = counted(len(self.vocabulary), "byte" if self._at_byte_level else "character")
-        score = ""
-        if self.best_bits_per_char is not None:
-            score = (f", validation {self.best_bits_per_char:.4f} bits/char at step "
-                     f"{self.best_step:,}")
-        return (f"<charrnn.Model {str(self.path)!r}: {arch.layers} x {arch.hidden_size} units, "
-                f"{arch.size:,} parameters, {symbols}; step {self.step:,} of "
+        bits, step, models = self.best_bits_per_char, self.best_step, len(self._model.members)
+        score = "" if bits is None else f", validation {bits:.4f} bits/char at step {step:,}"
+        mean = f"mean of {models} models, the first " if models > 1 else ""
+        return (f"<charrnn.Model {mean}{str(self.path)!r}: {arch.layers} x {arch.hidden_size} "
+                f"units, {arch.size:,} parameters, {symbols}; step {self.step:,} of "
                 f"{run.progress.steps:,}{score}>")
 
     # What it is.
@@ -85,6 +86,11 @@ class Model:
     def path(self) -> Path:
         """The checkpoint that the model was loaded from."""
         return self._model.path
+
+    @property
+    def members(self) -> list[Model]:
+        """The models whose probabilities are averaged; of a single model, itself."""
+        return [Model(each) for each in self._model.members] if self._model.others else [self]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -238,7 +244,7 @@ class Model:
         ``score``.
         """
         def read() -> ndarray:
-            reader = PrimeReader(self._model.parameters)
+            reader = PrimeReader(self._model.network)
             reader.read(self._model.start)
             reader.read(self._encode(text, unknown))
             logits: ndarray = reader.finish()[1][0].astype(np.float64)

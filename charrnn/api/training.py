@@ -107,6 +107,9 @@ def _request(
     val = None if val is None else arguments.text_path("val", val)
     if "-" in (*corpora, val):
         raise UsageError("charrnn.train reads files and folders, not standard input")
+    if isinstance(init_from, Model) and len(init_from.members) > 1:
+        raise UsageError("init_from is the average of several models, which has no weights: use "
+                         "one of its members")
     start = path("init_from", init_from.path if isinstance(init_from, Model) else init_from)
     folder, config_file = path("cache", cache), path("config", config)
     file: Mapping[str, Value] = {}

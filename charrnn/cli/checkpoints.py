@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,18 @@ from charrnn.errors import UsageError
 
 def checkpoint_option(command: Any) -> Any:
     return click.option(
-        "-m", "--checkpoint", type=FileName(), metavar="FILE",
+        "-m", "--checkpoint", "checkpoints", type=FileName(), metavar="FILE", multiple=True,
         help="The model's checkpoint, or a folder, to use the newest one in it; checkpoints/ and "
         ".npz may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
+    )(command)
+
+
+def checkpoints_option(command: Any) -> Any:
+    return click.option(
+        "-m", "--checkpoint", "checkpoints", type=FileName(), metavar="FILE", multiple=True,
+        help="The model's checkpoint, or a folder, to use the newest one in it; checkpoints/ and "
+        ".npz may be omitted. If given several times, the probabilities of the models are "
+        "averaged.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
     )(command)
 
 
@@ -44,6 +54,13 @@ def choose_checkpoint(*given: str | None, advice: str = "") -> Path:
         return newest_checkpoint()
     path = find_checkpoint(name, source, advice)
     return newest_checkpoint(path) if os.path.isdir(path) else path
+
+
+def choose_checkpoints(given: Sequence[str], *named: str, advice: str = "") -> list[Path]:
+    """``choose_checkpoint`` for an option that may be given several times."""
+    if named or len(given) < 2:
+        return [choose_checkpoint(*given, *named, advice=advice)]
+    return [choose_checkpoint(name) for name in given]
 
 
 def file_of_option(option: str, name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from charrnn.cli.checkpoints import checkpoint_option, choose_checkpoint
+from charrnn.cli.checkpoints import checkpoints_option, choose_checkpoints
 from charrnn.cli.console import (
     ReaderGone,
     say,
@@ -62,7 +62,7 @@ class Output(NamedTuple):
 
 @click.command("eval", cls=Command)
 @click.argument("text", nargs=-1, required=True, type=TEXTS)
-@checkpoint_option
+@checkpoints_option
 @click.option("--split", type=Choice(["all", "train", "val"]), default=None,
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")
@@ -87,7 +87,7 @@ class Output(NamedTuple):
               help="Print the result as JSON; with --per-line, an object for each line.")
 @quiet_option
 def evaluate(
-    text: tuple[str, ...], checkpoint: str | None, split: str | None, unknown: str,
+    text: tuple[str, ...], checkpoints: tuple[str, ...], split: str | None, unknown: str,
     encoding: str | None, errors: str | None, per_line: bool, dynamic: bool, surprisal: bool,
     baselines: bool, train_text: str | None, as_json: bool, quiet: bool,
 ) -> None:
@@ -98,18 +98,20 @@ def evaluate(
     or --baselines, all of it is read first.
     """
     check_texts((*text, train_text), "charrnn eval -m FILE TEXT")
-    path = choose_checkpoint(checkpoint)
+    paths = choose_checkpoints(checkpoints)
     if (*text, train_text).count("-") > 1:
         raise UsageError("standard input can be read only once")
-    check_combination(split, per_line, dynamic, surprisal, baselines, train_text, as_json)
+    check_combination(split, per_line, dynamic, surprisal, baselines, train_text, as_json,
+                      len(paths))
     threads = default_threads()
     start_numpy()
 
     from charrnn.api import loaded as api
     from charrnn.text.display import printable_name, undecodable_note
 
-    model, skip = api.load(path), unknown == "skip"
-    messages = [f"{printable_name(model.path)}, step {model.checkpoint.progress.best_step:,}"]
+    model, skip = api.load(*paths), unknown == "skip"
+    messages = [f"{printable_name(each.path)}, step {each.checkpoint.progress.best_step:,}"
+                for each in model.members]
     output = Output(as_json, quiet, messages)
     chosen = choose_decoding(model, text, encoding, errors, messages)
     if per_line:
@@ -174,14 +176,15 @@ def score_whole(
         return
     score = total(blocks)
     if not compare:
-        write(score_line(score, text, split, model.path, dynamic, output.as_json))
+        write(score_line(score, text, split, model.paths, dynamic, output.as_json))
         return
     rows = model.baselines(training_symbols(model, text, counted, output), part)
     if output.as_json:
-        write(score_line(score, text, split, model.path, dynamic, True, dict(rows)))
+        write(score_line(score, text, split, model.paths, dynamic, True, dict(rows)))
         return
-    write(score_line(score, text, split, model.path, dynamic, False))
-    for line in baseline_table(rows, printable_name(model.path.stem), score.nats_per_char,
+    write(score_line(score, text, split, model.paths, dynamic, False))
+    name = f"{len(model.paths)} models" if model.others else model.path.stem
+    for line in baseline_table(rows, printable_name(name), score.nats_per_char,
                                model.vocabulary.level):
         write(f"{line}\n".encode())
 
@@ -211,7 +214,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
                 output.note(*notes_on(stream))
                 if score.chars:
                     say("interrupted; this is the score so far")
-                    write(score_line(score, stream, "all", model.path, False, output.as_json))
+                    write(score_line(score, stream, "all", model.paths, False, output.as_json))
                 else:
                     say("interrupted before anything was scored")
             except (ReaderGone, CharrnnError):  # gone with the terminal
@@ -220,7 +223,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     if score.chars == 0:
         raise CorpusError(f"{stream.name}: there is nothing to score")
     output.note(*training_note(model, stream, score.chars), *notes_on(stream))
-    write(score_line(score, stream, "all", model.path, False, output.as_json))
+    write(score_line(score, stream, "all", model.paths, False, output.as_json))
 
 
 def score_each_line(model: Model, stream: TextStream, output: Output) -> None:

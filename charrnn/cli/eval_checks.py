@@ -14,9 +14,11 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 
 def check_combination(
     split: str | None, per_line: bool, dynamic: bool, surprisal: bool, baselines: bool,
-    train_text: str | None, as_json: bool,
+    train_text: str | None, as_json: bool, models: int,
 ) -> None:
     """Raise UsageError for options that exclude or need each other."""
+    if dynamic and models > 1:
+        raise UsageError("--dynamic trains one model: give -m once")
     if per_line and split:
         raise UsageError("--per-line scores every line; leave out --split")
     if per_line and dynamic:
@@ -36,7 +38,12 @@ def check_combination(
 
 
 def training_note(model: Model, text: Text | TextStream, size: int) -> list[str]:
-    """A note if the model was trained or validated on this text, which has ``size`` symbols."""
+    """A note if a model was trained or validated on this text, which has ``size`` symbols."""
+    notes = [note for each in model.members for note in _note(each, text, size)]
+    return list(dict.fromkeys(notes))
+
+
+def _note(model: Model, text: Text | TextStream, size: int) -> list[str]:
     from charrnn.text.split import training_size
 
     validated_on = model.checkpoint.origin["val"]

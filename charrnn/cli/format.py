@@ -161,16 +161,19 @@ def json_number(number: float) -> float | None:
 
 
 def score_line(
-    score: Score, text: Text | TextStream, split: str, path: Path, dynamic: bool, as_json: bool,
-    baselines: dict[str, float] | None = None,
+    score: Score, text: Text | TextStream, split: str, paths: Sequence[Path], dynamic: bool,
+    as_json: bool, baselines: dict[str, float] | None = None,
 ) -> bytes:
     """The result of ``eval``: for people, or as JSON with what is needed to reproduce it."""
     if not as_json:
         done = "read as U+FFFD" if text.vocabulary.replaces else "skipped"
         unknown = f", {counted(text.unknown, 'unknown character')} {done}" if text.unknown else ""
         scored = score.text(text.vocabulary.level)
-        return fitted(f"{scored}{unknown}{', dynamic evaluation' * dynamic}\n").encode()
-    result = {
+        how = ", dynamic evaluation" * dynamic
+        if len(paths) > 1:
+            how = f", mean of the probabilities of {len(paths)} models"
+        return fitted(f"{scored}{unknown}{how}\n").encode()
+    result: dict[str, Any] = {
         "text": text.name,
         "split": split,
         "dynamic": dynamic,
@@ -181,13 +184,19 @@ def score_line(
         "bits_per_char": json_number(score.bits_per_char),
         "perplexity": json_number(score.perplexity),
         "accuracy": score.accuracy,
-        "checkpoint": str(path),
+        **named(paths),
         "version": charrnn.__version__,
     }
     if baselines is not None:
         result["baselines"] = baselines  # nats per character
         result["baselines_bits_per_char"] = {name: bits(each) for name, each in baselines.items()}
     return json_line(result)
+
+
+def named(paths: Sequence[Path]) -> dict[str, str | list[str]]:
+    """The entry of a JSON object for the checkpoint, or for several averaged ones."""
+    names = [str(path) for path in paths]
+    return {"checkpoint": names[0]} if len(names) == 1 else {"checkpoints": names}
 
 
 def line_row(line: str | bytes, score: Score, unknown: int, as_json: bool) -> str | bytes:

@@ -29,12 +29,12 @@ ROWS = 5  # of the history that are shown
 @click.option("--json", "as_json", is_flag=True,
               help="Print JSON, with the complete vocabulary, history and samples.")
 @quiet_option
-def info(named: tuple[str, ...], checkpoint: str | None, as_json: bool, quiet: bool) -> None:
+def info(named: tuple[str, ...], checkpoints: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Show what a checkpoint contains: model, text, score, settings and history.
 
     FILE is the checkpoint; -m FILE means the same.
     """
-    path = choose_checkpoint(checkpoint, *named)
+    path = choose_checkpoint(*checkpoints, *named)
     start_numpy()
 
     from charrnn.api.loaded import load

@@ -37,8 +37,8 @@ NAME = "report.html"
 @errors_option("the text")
 @quiet_option
 def report(
-    text: tuple[str, ...], checkpoint: str | None, out: str, unknown: str, encoding: str | None,
-    errors: str | None, quiet: bool,
+    text: tuple[str, ...], checkpoints: tuple[str, ...], out: str, unknown: str,
+    encoding: str | None, errors: str | None, quiet: bool,
 ) -> None:
     """Write one self-contained HTML page that shows what a model has learned.
 
@@ -46,7 +46,7 @@ def report(
     on it, its validation part. Without TEXT, the model generates a text.
     """
     check_texts(text, "charrnn report -m FILE [TEXT]")
-    path = choose_checkpoint(checkpoint)
+    path = choose_checkpoint(*checkpoints)
     if text.count("-") > 1:
         raise UsageError("standard input can be read only once")
     if not text and (encoding is not None or errors is not None):
@@ -55,6 +55,7 @@ def report(
     start_numpy()
 
     from charrnn.api import loaded as api
+    from charrnn.api.report import report as report_page
     from charrnn.text.display import printable_name
 
     page_path = None if out == "-" else destination(out)
@@ -64,7 +65,7 @@ def report(
     chosen, found = None, list[str]()
     if text:
         chosen = choose_decoding(model, text, encoding, errors, messages)
-    page = model.report(text, unknown == "skip", chosen, found).encode("utf-8", "replace")
+    page = report_page(model, text, unknown == "skip", chosen, found).encode("utf-8", "replace")
     messages += [f"note: {line}" for line in found]
     if page_path is None:
         write(page)

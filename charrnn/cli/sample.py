@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choose_checkpoint
+from charrnn.cli.checkpoints import checkpoint_argument, checkpoints_option, choose_checkpoints
 from charrnn.cli.console import TextOutput, say, stdout_is_terminal, write
 from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 
 @click.command(cls=Command)
 @checkpoint_argument
-@checkpoint_option
+@checkpoints_option
 @click.option("--prime", type=Argument(), metavar="TEXT",
               help="Text that the sample starts with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE",
@@ -74,9 +74,10 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 @errors_option("--prime-file and --novelty")
 @quiet_option
 def sample(
-    named: tuple[str, ...], checkpoint: str | None, prime: str | None, prime_file: str | None,
-    seed: int | None, stop: str | None, novelty: str | None, as_json: bool, unknown: str,
-    encoding: str | None, errors: str | None, quiet: bool, count: int, **options: Any,
+    named: tuple[str, ...], checkpoints: tuple[str, ...], prime: str | None,
+    prime_file: str | None, seed: int | None, stop: str | None, novelty: str | None,
+    as_json: bool, unknown: str, encoding: str | None, errors: str | None, quiet: bool, count: int,
+    **options: Any,
 ) -> None:
     """Generate text with a model, character by character.
 
@@ -91,14 +92,14 @@ def sample(
     check_texts((prime_file, novelty), "charrnn sample -m FILE")
     words = shlex.quote(" ".join(named))
     advice = f"; to start from a text: charrnn sample --prime {words}" if named else ""
-    path = choose_checkpoint(checkpoint, *named, advice=advice)
+    paths = choose_checkpoints(checkpoints, *named, advice=advice)
     threads = default_threads()
     start_numpy()
 
     from charrnn.api import loaded as api
     from charrnn.text.display import printable_name, undecodable_note
 
-    model = api.load(path)
+    model = api.load(*paths)
     skip = unknown == "skip"
     messages: list[str] = []
     begin: Iterable[ndarray]
@@ -123,13 +124,14 @@ def sample(
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     note = notes(quiet)
-    messages.insert(0, f"{printable_name(path)}, seed {seed}")
+    messages.insert(0, f"{', '.join(map(printable_name, paths))}, seed {seed}")
     pieces = announced(messages, note, model.sample(begin, count=count, seed=seed, stop=stop_ids,
                                                 threads=threads, **options))
     if as_json:
+        from charrnn.cli.format import named as named_in_json
         from charrnn.cli.sample_json import json_samples
 
-        facts = {"seed": seed, "checkpoint": str(path)}
+        facts = {"seed": seed, **named_in_json(paths)}
         for each in json_samples(pieces, options["length"], facts, model.vocabulary, text):
             write(each)
     else:

@@ -13,11 +13,10 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import overflowed
+from charrnn.inference.ensemble import Network, reader, stepper
 from charrnn.nn.loss import quiet_overflow
-from charrnn.nn.network import WINDOW, Activations, forward
-from charrnn.nn.parameters import Parameters
+from charrnn.nn.network import WINDOW
 from charrnn.nn.rng import Purpose, generator
-from charrnn.nn.stepper import Stepper
 
 # The number of a sample, from 0, and its next symbols. A plain tuple: one is made per symbol.
 Chunk = tuple[int, ndarray]
@@ -31,9 +30,9 @@ DRAWS = 256  # random numbers drawn at once for each sample
 class PrimeReader:
     """Reads the prime, chunk by chunk, from the zero state; samples continue from its end."""
 
-    def __init__(self, params: Parameters) -> None:
-        self.params, self.activations = params, Activations(params.arch, WINDOW, 1)
-        self.state, self.logits, self.waiting = params.zero_state(1), NO_SYMBOLS, NO_SYMBOLS
+    def __init__(self, network: Network) -> None:
+        self.read_window = reader(network, WINDOW, 1)
+        self.state, self.logits, self.waiting = network.zero_state(1), NO_SYMBOLS, NO_SYMBOLS
 
     def read(self, ids: ndarray) -> None:
         """Read the next symbols, (n,)."""
@@ -50,11 +49,11 @@ class PrimeReader:
 
     def _window(self, size: int) -> None:
         x, self.waiting = self.waiting[:size, None], self.waiting[size:]
-        self.logits, self.state = forward(self.params, x, self.state, self.activations)
+        self.logits, self.state = self.read_window(x, self.state)
 
 
 def samples(
-    params: Parameters,
+    network: Network,
     prime: ndarray | PrimeReader,
     *,
     count: int,
@@ -76,15 +75,15 @@ def samples(
     """
     assert count > 0, count
     if isinstance(prime, np.ndarray):
-        reader = PrimeReader(params)
-        reader.read(prime)
-        prime = reader
+        prefix = PrimeReader(network)
+        prefix.read(prime)
+        prime = prefix
     state, logits = prime.finish()
     draw = functools.partial(choose, temperature=temperature, top_k=top_k, top_p=top_p)
 
     def batch_from(first: int) -> Iterator[Chunk]:
         numbers = range(first, min(first + SAMPLES_AT_ONCE, count))
-        return batch(params, state, logits, numbers, length, seed, draw, stop)
+        return batch(network, state, logits, numbers, length, seed, draw, stop)
 
     if count <= SAMPLES_AT_ONCE:
         yield from batch_from(0)
@@ -127,7 +126,7 @@ def in_parallel(batches: Iterator[Iterator[Chunk]], threads: int) -> Iterator[Ch
 
 
 def batch(
-    params: Parameters,
+    network: Network,
     state: ndarray,
     logits: ndarray,
     numbers: range,
@@ -141,7 +140,7 @@ def batch(
     All of them continue from ``state`` (1, S*L*H) and the ``logits`` (1, V) of its next symbol.
     """
     B, first = len(numbers), numbers[0]
-    step = Stepper(params, np.repeat(state, B, axis=0))
+    step = stepper(network, np.repeat(state, B, axis=0))
 
     @quiet_overflow
     def after(x: ndarray | None, numbers: ndarray) -> ndarray:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy import ndarray
 
 from charrnn.errors import no_threads, overflowed
+from charrnn.inference.ensemble import Network, Read, reader
 from charrnn.nn.loss import surprisal
-from charrnn.nn.network import WINDOW, Activations, forward
-from charrnn.nn.parameters import Parameters
+from charrnn.nn.network import WINDOW
 from charrnn.text.split import CONTEXT, DocumentStarts, Split
 
 SEGMENT = 1024  # characters of a segment
@@ -93,9 +93,9 @@ class Scored(NamedTuple):
         return Score(len(self.nats), nats, int(self.right.sum()))
 
 
-def score(params: Parameters, part: Split, threads: int = 1) -> Score:
+def score(network: Network, part: Split, threads: int = 1) -> Score:
     """The score of all symbols of a part; it does not depend on the number of threads."""
-    return total(score_blocks(params, part, threads))
+    return total(score_blocks(network, part, threads))
 
 
 def total(blocks: Iterable[Scored]) -> Score:
@@ -119,7 +119,7 @@ def check_finite(blocks: Iterable[Scored], name: str) -> Iterator[Scored]:
 
 
 def score_blocks(
-    params: Parameters, part: Split, threads: int = 1, share: slice = slice(None)
+    network: Network, part: Split, threads: int = 1, share: slice = slice(None)
 ) -> Iterator[Scored]:
     """Score the symbols of a part in order, in blocks of up to SEGMENTS_AT_ONCE segments.
 
@@ -136,11 +136,11 @@ def score_blocks(
         start, stop = first * SEGMENT, min(len(ids), (first + width) * SEGMENT)
         # The block's symbols, with their context in front.
         context = before if first == 0 else ids[start - CONTEXT : start]
-        steps = steps_at_once(params.arch.vocabulary_size)
-        activations = Activations(params.arch, steps, min(width, segments - first))
+        at_once = steps_at_once(network.vocabulary_size)
+        read_window = reader(network, at_once, min(width, segments - first))
         text = np.concatenate([context, ids[start:stop]])
         resets = part.resets and part.resets.shifted(start - len(context))
-        return _score_block(params, text, len(context), activations, resets)
+        return _score_block(network, text, len(context), read_window, resets)
 
     blocks = range(0, segments, width)[share]
     if threads == 1 or len(blocks) <= 1:
@@ -168,7 +168,7 @@ def shares(symbols: int) -> tuple[int, int]:
 
 
 def score_stream(
-    params: Parameters, chunks: Iterable[ndarray], start: ndarray, threads: int = 1,
+    network: Network, chunks: Iterable[ndarray], start: ndarray, threads: int = 1,
     restart: bool = False,
 ) -> Iterator[Scored]:
     """``score_blocks`` for a text of any length that arrives in chunks, in constant memory.
@@ -182,14 +182,14 @@ def score_stream(
         waiting = np.concatenate([waiting, chunk])
         ended = restart and len(chunk) == 0
         count = len(waiting) if ended else len(waiting) // size * size
-        yield from score_blocks(params, Split(waiting[:count], context), threads)
+        yield from score_blocks(network, Split(waiting[:count], context), threads)
         context = start if ended else np.concatenate([context, waiting[:count]])[-CONTEXT:]
         waiting = waiting[count:]
-    yield from score_blocks(params, Split(waiting, context), threads)
+    yield from score_blocks(network, Split(waiting, context), threads)
 
 
 def _score_block(
-    params: Parameters, text: ndarray, context: int, activations: Activations,
+    network: Network, text: ndarray, context: int, read_window: Read,
     resets: DocumentStarts | None,
 ) -> Scored:
     """Score ``text[context:]``, with its segments as the sequences of a batch."""
@@ -197,7 +197,7 @@ def _score_block(
     B = -(-length // SEGMENT)
     # at[b] is where the context of segment b begins; for the first it may be negative.
     at = context - CONTEXT + SEGMENT * np.arange(B)
-    state, at_once = params.zero_state(B), steps_at_once(params.arch.vocabulary_size)
+    state, at_once = network.zero_state(B), steps_at_once(network.vocabulary_size)
     nats = np.empty((SEGMENT, B))
     right = np.empty((SEGMENT, B), bool)
 
@@ -211,7 +211,7 @@ def _score_block(
         x, reset = window(where), None
         if resets is not None:
             reset = resets.apply(x, where + 1)
-        return forward(params, x, state, activations, reset=reset)
+        return read_window(x, state, reset)
 
     steps = np.arange(SEGMENT)[:, None]
     if B > 1:  # the first segment has its own context, below
@@ -231,16 +231,16 @@ def _score_block(
     return Scored(nats.T.ravel()[:length], right.T.ravel()[:length])
 
 
-def score_lines(params: Parameters, lines: list[ndarray], start: int) -> list[Score]:
+def score_lines(network: Network, lines: list[ndarray], start: int) -> list[Score]:
     """The score of each of ``lines``: each is read from the zero state after symbol ``start``."""
     scores = [NO_SCORE] * len(lines)
-    at_once = steps_at_once(params.arch.vocabulary_size)
-    activations = Activations(params.arch, at_once, SEGMENTS_AT_ONCE)
+    at_once = steps_at_once(network.vocabulary_size)
+    read_window = reader(network, at_once, SEGMENTS_AT_ONCE)
     # Lines of similar length form a batch, the shortest first; finished lines leave at the front.
     order = sorted((i for i in range(len(lines)) if len(lines[i])), key=lambda i: len(lines[i]))
     for first in range(0, len(order), SEGMENTS_AT_ONCE):
         group = order[first : first + SEGMENTS_AT_ONCE]
-        state = params.zero_state(len(group))
+        state = network.zero_state(len(group))
         for t in range(0, len(lines[group[-1]]), at_once):
             ended = sum(len(lines[i]) <= t for i in group)
             group, state = group[ended:], state[ended:]
@@ -250,7 +250,7 @@ def score_lines(params: Parameters, lines: list[ndarray], start: int) -> list[Sc
                 read, expected = lines[i][max(0, t - 1) : t + T - 1], lines[i][t : t + T]
                 x[(t == 0) : (t == 0) + len(read), column] = read
                 y[: len(expected), column] = expected
-            logits, state = forward(params, x, state, activations)
+            logits, state = read_window(x, state)
             right = (logits.argmax(axis=1) == y.ravel()).reshape(y.shape)
             nats = surprisal(logits, y.ravel())[0].reshape(y.shape)
             for column, i in enumerate(group):

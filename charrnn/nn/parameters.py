@@ -94,6 +94,11 @@ class Parameters:
         self.matrices = [*self.W_xh, *self.W_hh, self.W_hy]
         self.b_y = self.named["b_y"]
 
+    @property
+    def vocabulary_size(self) -> int:
+        """V, the number of symbols."""
+        return self.arch.vocabulary_size
+
     def copy(self) -> Parameters:
         """The same values over a new flat vector."""
         return Parameters(self.arch, self.flat.copy())

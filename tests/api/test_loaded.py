@@ -11,6 +11,7 @@ import pytest
 from commands import TEXT, TINY, one_line, run_charrnn
 
 from charrnn.api import loaded as api
+from charrnn.api.report import report
 from charrnn.cli.main import cli
 from charrnn.errors import CheckpointError, CorpusError, UsageError
 from charrnn.inference.scoring import total
@@ -371,7 +372,7 @@ def test_samples_are_those_of_the_command(model, printed, options, arguments, st
 def test_the_report_is_the_page_of_the_command(printed, name, on_corpus, tmp_path):
     corpus = {"rare": "rare.txt", "shelf": "shelf"}.get(name, "corpus.txt")
     paths, out = [corpus] * on_corpus, tmp_path / "page.html"
-    page = api.load(Path(f"{name}.npz")).report(paths)
+    page = report(api.load(Path(f"{name}.npz")), paths)
     assert printed("report", *paths, "-o", out, model=f"{name}.npz") == b""
     assert page == out.read_text(encoding="utf-8")
 
@@ -385,7 +386,7 @@ def test_the_report_is_the_page_of_the_command(printed, name, on_corpus, tmp_pat
     ("all.npz", ["corpus.txt"], "the model was trained on all of it.", False),
 ])
 def test_the_report_describes_its_text(name, paths, source, compared):
-    page = api.load(Path(name)).report(paths)
+    page = report(api.load(Path(name)), paths)
     assert page.startswith("<!doctype html>")
     assert source in page
     assert ('["7-gram",' in page) is compared
@@ -395,9 +396,9 @@ def test_the_report_describes_its_text(name, paths, source, compared):
 def test_a_report_on_an_empty_text_is_refused(home, model):
     (home / "nothing.txt").write_text("")
     with pytest.raises(CorpusError, match=r"nothing\.txt: there is nothing to score"):
-        model.report(["nothing.txt"])
+        report(model, ["nothing.txt"])
     with pytest.raises(UsageError, match=r"missing\.txt: no such file"):
-        model.report(["missing.txt"])
+        report(model, ["missing.txt"])
     (home / "flurry.txt").write_text("☃ sieben")
     with pytest.raises(CorpusError, match="☃"):
         model.report(["flurry.txt"])

@@ -11,7 +11,8 @@ import pytest
 from reference import step
 
 from charrnn.errors import CharrnnError, DivergedError
-from charrnn.inference import scoring
+from charrnn.inference import ensemble, scoring
+from charrnn.inference.ensemble import reader
 from charrnn.inference.scoring import (
     Score,
     Scored,
@@ -21,7 +22,7 @@ from charrnn.inference.scoring import (
     score_lines,
     score_stream,
 )
-from charrnn.nn.network import WINDOW, Activations, forward
+from charrnn.nn.network import WINDOW, forward
 from charrnn.nn.parameters import Architecture, Parameters, initialize
 from charrnn.text.split import DocumentStarts, Split
 
@@ -67,7 +68,7 @@ def test_a_short_text_has_the_bits_of_the_beginning_of_a_long_one(monkeypatch, d
         steps.append(len(x))
         return forward(params, x, *args, **options)
 
-    monkeypatch.setattr(scoring, "forward", counted)
+    monkeypatch.setattr(ensemble, "forward", counted)
     whole = joined(score_blocks(params, Split(ids, before)))
     for length in (*range(1, 200), 511, 512, 513, 1000, 1023):
         steps.clear()
@@ -165,12 +166,11 @@ def test_with_a_large_vocabulary_fewer_steps_are_read_at_once_for_the_same_score
     usual = joined(score_blocks(params, part)), score_lines(params, lines, 4)
     shapes = []
 
-    class Watched(Activations):
-        def __init__(self, arch, T, B):
-            shapes.append((T, B))
-            super().__init__(arch, T, B)
+    def watched(network, T, B):
+        shapes.append((T, B))
+        return reader(network, T, B)
 
-    monkeypatch.setattr(scoring, "Activations", Watched)
+    monkeypatch.setattr(scoring, "reader", watched)
     monkeypatch.setattr(scoring, "LARGE", large)
     np.testing.assert_allclose(joined(score_blocks(params, part)), usual[0], rtol=1e-12)
     for found, expected in zip(score_lines(params, lines, 4), usual[1], strict=True):

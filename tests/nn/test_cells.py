@@ -7,6 +7,7 @@ import pytest
 from nn_case import B, H, T, V, central_differences
 
 from charrnn.api import loaded as api
+from charrnn.api.report import report
 from charrnn.config.parsing import resolve
 from charrnn.inference import dynamic, scoring
 from charrnn.nn.loss import cross_entropy
@@ -151,4 +152,4 @@ def test_a_run_trains_saves_resumes_samples_and_reports(kind, cell, tmp_path):
     pieces = list(model.sample([model.encode_prime("the ")], count=3, length=20, seed=1))
     assert sum(len(piece.ids) for piece in pieces if not piece.is_prime) == 60
     units = {"rnn": "tanh", "gru": "GRU", "lstm": "LSTM"}[kind]
-    assert f"2 x 6 {units} units" in model.report([str(text)])
+    assert f"2 x 6 {units} units" in report(model, [str(text)])
