@@ -45,6 +45,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
     \b
     charrnn train corpus.txt       train a model
+    charrnn train --example        train on a play that comes with charrnn
     charrnn sample --prime "The "  generate text
     charrnn eval other.txt         score a text
 

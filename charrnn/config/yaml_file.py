@@ -17,8 +17,11 @@ MAX_YAML = 100_000  # characters; a config has a few dozen lines
 
 
 def config_file(name: str) -> str:
-    """The file that ``name`` means: the file of this name, else the preset."""
-    if os.path.exists(name) or not name.isidentifier():
+    """The file that ``name`` means: the file of this name, else the preset.
+
+    A folder of this name, perhaps one of texts, does not hide the preset.
+    """
+    if not name.isidentifier() or (os.path.exists(name) and not os.path.isdir(name)):
         return name
     known = presets()
     if name not in known:

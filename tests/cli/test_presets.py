@@ -52,7 +52,11 @@ def test_a_preset_gives_the_settings_of_its_file_and_options_override_it(tmp_pat
     assert b"already trained" in again.stderr
 
 
-def test_a_file_in_the_working_directory_wins(tmp_path):
+def test_a_file_in_the_working_directory_wins_but_not_a_folder(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    result = run_charrnn("train", "--example", "-c", "tiny", "--dry-run", cwd=tmp_path)
+    assert b"hidden_size 16" in result.stderr
+    (tmp_path / "tiny").rmdir()
     (tmp_path / "tiny").write_text("hidden_size: 5")
     result = run_charrnn("train", "--example", "-c", "tiny", "--dry-run", cwd=tmp_path)
     assert b"hidden_size 5" in result.stderr
