@@ -85,14 +85,23 @@ class LoadedModel:
         self.vocabulary = checkpoint.vocabulary
         self.decoding = Decoding(str(self.settings["encoding"]), str(self.settings["errors"]))
         self.resets_at_borders = self.settings["borders"] == "reset"
-        self.others, self.members = others, [self, *others]
-        self.paths = [member.path for member in self.members]
-        self.network: Network = self.parameters
-        if others:
-            for other in others:
-                self._check_alike(other)
-            self.network = Ensemble([member.parameters for member in self.members])
         self.start = np.array([self.vocabulary.start], self.vocabulary.dtype)
+        self.others = others
+        self.network: Network = self.parameters
+        for other in others:
+            self._check_alike(other)
+        if others:
+            self.network = Ensemble([member.parameters for member in self.members])
+
+    @property
+    def members(self) -> list[LoadedModel]:
+        """This model and the others."""
+        return [self, *self.others]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Their checkpoints."""
+        return [member.path for member in self.members]
 
     def _check_alike(self, other: LoadedModel) -> None:
         """Raise UsageError if the probabilities of this and another model cannot be averaged."""
