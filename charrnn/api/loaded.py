@@ -91,17 +91,12 @@ class LoadedModel:
         for other in others:
             self._check_alike(other)
         if others:
-            self.network = Ensemble([member.parameters for member in self.members])
+            self.network = Ensemble([self.parameters, *(other.parameters for other in others)])
 
     @property
     def members(self) -> list[LoadedModel]:
         """This model and the others."""
         return [self, *self.others]
-
-    @property
-    def paths(self) -> list[Path]:
-        """Their checkpoints."""
-        return [member.path for member in self.members]
 
     def _check_alike(self, other: LoadedModel) -> None:
         """Raise UsageError if the probabilities of this and another model cannot be averaged."""

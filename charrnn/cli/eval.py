@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -146,6 +147,10 @@ def evaluate(
                 surprisal=surprisal, compare=baselines, counted=counted)
 
 
+def paths_of(model: Model) -> list[Path]:
+    return [member.path for member in model.members]
+
+
 def notes_on(stream: TextStream) -> list[str]:
     """The notes on anything unusual in a text, once it has been read."""
     return [f"note: {note}" for note in stream.notes]
@@ -176,14 +181,14 @@ def score_whole(
         return
     score = total(blocks)
     if not compare:
-        write(score_line(score, text, split, model.paths, dynamic, output.as_json))
+        write(score_line(score, text, split, paths_of(model), dynamic, output.as_json))
         return
     rows = model.baselines(training_symbols(model, text, counted, output), part)
     if output.as_json:
-        write(score_line(score, text, split, model.paths, dynamic, True, dict(rows)))
+        write(score_line(score, text, split, paths_of(model), dynamic, True, dict(rows)))
         return
-    write(score_line(score, text, split, model.paths, dynamic, False))
-    name = f"{len(model.paths)} models" if model.others else model.path.stem
+    write(score_line(score, text, split, paths_of(model), dynamic, False))
+    name = f"{len(model.members)} models" if model.others else model.path.stem
     for line in baseline_table(rows, printable_name(name), score.nats_per_char,
                                model.vocabulary.level):
         write(f"{line}\n".encode())
@@ -214,7 +219,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
                 output.note(*notes_on(stream))
                 if score.chars:
                     say("interrupted; this is the score so far")
-                    write(score_line(score, stream, "all", model.paths, False, output.as_json))
+                    write(score_line(score, stream, "all", paths_of(model), False, output.as_json))
                 else:
                     say("interrupted before anything was scored")
             except (ReaderGone, CharrnnError):  # gone with the terminal
@@ -223,7 +228,7 @@ def score_stream(model: Model, stream: TextStream, threads: int, output: Output)
     if score.chars == 0:
         raise CorpusError(f"{stream.name}: there is nothing to score")
     output.note(*training_note(model, stream, score.chars), *notes_on(stream))
-    write(score_line(score, stream, "all", model.paths, False, output.as_json))
+    write(score_line(score, stream, "all", paths_of(model), False, output.as_json))
 
 
 def score_each_line(model: Model, stream: TextStream, output: Output) -> None:
