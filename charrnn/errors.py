@@ -37,9 +37,9 @@ class DivergedError(CharrnnError):
 
 
 def overflowed(where: str) -> DivergedError:
-    """The error to raise where the states of a trained model overflow, as relu units may."""
-    return DivergedError(f"the states of the model overflow {where}: train with a lower "
-                         "--learning-rate, or with --activation tanh")
+    """The error to raise where a trained model overflows, as one with relu units may."""
+    return DivergedError(f"the model overflows {where}: train with a lower --learning-rate and, "
+                         "if it has relu units, with --activation tanh")
 
 
 def no_threads(count: int) -> CharrnnError:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 
 def check_combination(
     split: str | None, per_line: bool, dynamic: bool, surprisal: bool, baselines: bool,
-    train_text: str | None, as_json: bool, models: int,
+    train_text: str | None, as_json: bool, models: int = 1,
 ) -> None:
     """Raise UsageError for options that exclude or need each other."""
     if dynamic and models > 1:

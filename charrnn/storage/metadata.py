@@ -134,6 +134,8 @@ def _check_consistent(found: Metadata) -> None:
     if found.undecodable and settings["errors"] == "strict":
         raise ValueError(
             f"it has {found.undecodable:,} undecodable byte sequences, but errors is strict")
+    if settings["cell"] != "rnn" and settings["activation"] != "tanh":
+        raise ValueError(f"cell {settings['cell']} has no activation {settings['activation']}")
     if explicit is None:  # an older file
         return
     missing = [key for key in DERIVED if key != "val_fraction" and settings[key] is None]

@@ -401,5 +401,5 @@ def test_a_report_on_an_empty_text_is_refused(home, model):
         report(model, ["missing.txt"])
     (home / "flurry.txt").write_text("☃ sieben")
     with pytest.raises(CorpusError, match="☃"):
-        model.report(["flurry.txt"])
-    assert '"The beginning of flurry.txt."' in model.report(["flurry.txt"], skip_unknown=True)
+        report(model, ["flurry.txt"])
+    assert '"The beginning of flurry.txt."' in report(model, ["flurry.txt"], skip_unknown=True)

@@ -12,6 +12,7 @@ from forging import members_of, put, refusal, with_meta, without
 
 from charrnn.config.parsing import MAX_INTEGER
 from charrnn.config.settings import DERIVED, FIELDS
+from charrnn.errors import CheckpointError
 from charrnn.storage import checkpoint
 from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES
 from charrnn.training.loop import SAMPLE_LENGTH
@@ -83,6 +84,16 @@ def test_a_file_from_before_the_setting_errors_was_strict(path, forge):
     checkpoint.save(path, a_checkpoint(errors="strict"))
     forge(path, with_meta(path.read_bytes(), without("settings", "errors")))
     assert checkpoint.load(path).settings["errors"] == "strict"
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_gated_cell_with_relu_is_refused(path, written, forge, cell):
+    def change(meta):
+        meta["settings"] |= {"cell": cell, "activation": "relu"}
+
+    forge(path, with_meta(written, change))
+    with pytest.raises(CheckpointError, match=f"cell {cell} has no activation relu"):
+        checkpoint.load(path)
 
 
 @pytest.mark.parametrize("key", ["flavor", "errors2", "x" * 10**5])

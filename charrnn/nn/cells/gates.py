@@ -18,7 +18,7 @@ from charrnn.nn.cells.rnn import orthogonal
 def initialize_gates(
     W_xh: ndarray, W_hh: ndarray, b_h: ndarray, rng: np.random.Generator, one_hot: bool
 ) -> None:
-    """Gaussian W_xh, W_hh with an orthogonal block for each gate, zero biases."""
+    """Gaussian W_xh, W_hh with orthogonal blocks, zero biases."""
     H = len(W_hh)
     W_xh[:] = rng.normal(0.0, 1.0 if one_hot else len(W_xh) ** -0.5, W_xh.shape)
     for block in by_block(W_hh, W_hh.shape[1] // H):

@@ -2,8 +2,8 @@
 
     T  time steps of a window     B  sequences of the batch     H  hidden units of a layer
 
-    forward     [i f g o]_t = (x_t W_xh + b_h) + h_(t-1) W_hh   before sigmoid (g: tanh), which
-                i, f, g, o from here on are past
+    forward     [a_i a_f a_g a_o] = (x_t W_xh + b_h) + h_(t-1) W_hh, in blocks
+                i_t, f_t, o_t = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)    g_t = tanh(a_g)
                 c_t = f_t * c_(t-1) + i_t * g_t                 h_t = o_t * tanh(c_t)
     backward    dc_t = dh_t * o_t * (1 - tanh(c_t)^2) + dc_(t+1) * f_(t+1)
                 da_t = [dc_t * g_t * i_t * (1 - i_t)            dc_t * c_(t-1) * f_t * (1 - f_t)
@@ -40,7 +40,7 @@ class Lstm:
     ) -> None:
         """Fill the parameters of a layer; the forget gate starts with a bias of 1.
 
-        So a cell forgets little before it has learned what to forget (Jozefowicz et al. 2015).
+        So a cell forgets less before it has learned what to forget (Jozefowicz et al. 2015).
         """
         initialize_gates(W_xh, W_hh, b_h, rng, one_hot)
         b_h[len(W_hh) : 2 * len(W_hh)] = 1
