@@ -23,7 +23,7 @@ from charrnn.storage.checkpoint import Checkpoint
 from charrnn.system.encodings import canonical
 from charrnn.text import reader
 from charrnn.text.corpus import Text
-from charrnn.text.display import count
+from charrnn.text.display import count, symbol
 from charrnn.text.reader import TextStream
 from charrnn.text.source import READ_PAST
 from charrnn.text.split import Split, split, whole
@@ -31,7 +31,6 @@ from charrnn.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
-
 
 
 class Decoding(NamedTuple):
@@ -59,10 +58,6 @@ def load(path: Path, *others: Path) -> LoadedModel:
     CheckpointError if a file is not a checkpoint.
     """
     return LoadedModel(path, storage.load(path), [load(other) for other in others])
-
-
-def _size(vocabulary: Vocabulary) -> str:
-    return count(len(vocabulary), "byte" if vocabulary.level == "byte" else "character")
 
 
 def same_encoding(one: str, other: str) -> bool:
@@ -104,7 +99,8 @@ class LoadedModel:
         if (mine.level, mine.replaces) != (its.level, its.replaces) or not np.array_equal(
             mine.codes, its.codes
         ):
-            raise UsageError(f"{self.path} ({_size(mine)}) and {other.path} ({_size(its)}) have "
+            sizes = [count(len(each), symbol(each.level)) for each in (mine, its)]
+            raise UsageError(f"{self.path} ({sizes[0]}) and {other.path} ({sizes[1]}) have "
                              "different vocabularies, so their probabilities cannot be averaged: "
                              "train both on texts with the same characters")
         if self.resets_at_borders != other.resets_at_borders:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy import ndarray
@@ -15,12 +15,14 @@ from numpy import ndarray
 from charrnn.api import arguments, loaded
 from charrnn.api.arguments import AnyPath, Unknown
 from charrnn.api.blas import one_blas_thread, own_threads
+from charrnn.api.history import HistoryRow
 from charrnn.api.lookup import find_checkpoint
 from charrnn.api.spelling import in_arguments
 from charrnn.errors import CorpusError, UsageError, overflowed
 from charrnn.inference.sampling import PrimeReader
 from charrnn.text.corpus import Text
 from charrnn.text.display import count as counted
+from charrnn.text.display import symbol
 
 if TYPE_CHECKING:
     from charrnn.inference.scoring import Score, Scored
@@ -30,18 +32,6 @@ if TYPE_CHECKING:
 AnyText: TypeAlias = str | Any
 LN2 = math.log(2)
 MAX_SEED = 2**63 - 1
-
-
-class HistoryRow(NamedTuple):
-    """One validation of the run, and the means over the steps since the previous one."""
-
-    step: int
-    training_bits_per_char: float  # with dropout
-    training_nats_per_char: float
-    validation_bits_per_char: float | None  # None without validation, or if it overflowed
-    validation_nats_per_char: float | None
-    grad_norm: float  # before clipping
-    learning_rate: float  # of this step
 
 
 def load(path: AnyPath, *others: AnyPath) -> Model:
@@ -72,7 +62,7 @@ class Model:
 
     def __repr__(self) -> str:
         run, arch = self._model.checkpoint, self._model.parameters.arch
-        symbols = counted(len(self.vocabulary), "byte" if self._at_byte_level else "character")
+        symbols = counted(len(self.vocabulary), symbol(self._model.vocabulary.level))
         bits, step, models = self.best_bits_per_char, self.best_step, len(self._model.members)
         score = "" if bits is None else f", validation {bits:.4f} bits/char at step {step:,}"
         mean = f"mean of {models} models, the first " if models > 1 else ""

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from charrnn.cli.console import say
-from charrnn.cli.format import bits_text, in_bits, symbol
+from charrnn.cli.format import bits_text, in_bits
 from charrnn.inference.scoring import Score, Scored
 from charrnn.system.terminal import stderr_is_terminal
 from charrnn.text.display import count as counted
+from charrnn.text.display import symbol
 
 if TYPE_CHECKING:
     from charrnn.api.live_bar import LiveBar

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,19 @@ from charrnn.cli.options import FileName
 from charrnn.errors import UsageError
 
 
-def checkpoint_option(command: Any) -> Any:
+def checkpoint_option(more: str = "") -> Callable[[Any], Any]:
+    """-m, which may be repeated; a command that needs one checkpoint refuses several."""
     return click.option(
         "-m", "--checkpoint", "checkpoints", type=FileName(), metavar="FILE", multiple=True,
         help="The model's checkpoint, or a folder, to use the newest one in it; checkpoints/ and "
-        ".npz may be omitted.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
-    )(command)
+        f".npz may be omitted.{more}  [default: $CHARRNN_CHECKPOINT, else the newest in "
+        "checkpoints/]",
+    )
 
 
-def checkpoints_option(command: Any) -> Any:
-    return click.option(
-        "-m", "--checkpoint", "checkpoints", type=FileName(), metavar="FILE", multiple=True,
-        help="The model's checkpoint, or a folder, to use the newest one in it; checkpoints/ and "
-        ".npz may be omitted. If given several times, the probabilities of the models are "
-        "averaged.  [default: $CHARRNN_CHECKPOINT, else the newest in checkpoints/]",
-    )(command)
+def averaged_checkpoints_option(command: Any) -> Any:
+    return checkpoint_option(
+        " If given several times, the probabilities of the models are averaged.")(command)
 
 
 def checkpoint_argument(command: Any) -> Any:

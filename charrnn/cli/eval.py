@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from charrnn.cli.checkpoints import checkpoints_option, choose_checkpoints
+from charrnn.cli.checkpoints import averaged_checkpoints_option, choose_checkpoints
 from charrnn.cli.console import (
     ReaderGone,
     say,
@@ -63,7 +63,7 @@ class Output(NamedTuple):
 
 @click.command("eval", cls=Command)
 @click.argument("text", nargs=-1, required=True, type=TEXTS)
-@checkpoints_option
+@averaged_checkpoints_option
 @click.option("--split", type=Choice(["all", "train", "val"]), default=None,
               help="The part to score; train and val are parts of the text that the model was "
               "trained on.  [default: all]")

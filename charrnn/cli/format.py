@@ -145,11 +145,6 @@ def bits_text(nats: float, level: str, digits: int = 4, sign: str = "") -> str:
     return f"{number if float(number) else f'{0:.{digits}f}'} bits/{level}"
 
 
-def symbol(level: str) -> str:
-    """What people call a symbol of a model: a character or a byte."""
-    return "byte" if level == "byte" else "character"
-
-
 def json_line(value: Any) -> bytes:
     """A value as a line of JSON in ASCII, without control characters."""
     return json.dumps(value).replace("\x7f", "\\u007f").encode() + b"\n"
@@ -184,7 +179,7 @@ def score_line(
         "bits_per_char": json_number(score.bits_per_char),
         "perplexity": json_number(score.perplexity),
         "accuracy": score.accuracy,
-        **named(paths),
+        **checkpoint_entry(paths),
         "version": charrnn.__version__,
     }
     if baselines is not None:
@@ -193,7 +188,7 @@ def score_line(
     return json_line(result)
 
 
-def named(paths: Sequence[Path]) -> dict[str, str | list[str]]:
+def checkpoint_entry(paths: Sequence[Path]) -> dict[str, str | list[str]]:
     """The entry of a JSON object for the checkpoint, or for several averaged ones."""
     names = [str(path) for path in paths]
     return {"checkpoint": names[0]} if len(names) == 1 else {"checkpoints": names}

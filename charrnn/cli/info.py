@@ -25,7 +25,7 @@ ROWS = 5  # of the history that are shown
 
 @click.command(cls=Command)
 @checkpoint_argument
-@checkpoint_option
+@checkpoint_option()
 @click.option("--json", "as_json", is_flag=True,
               help="Print JSON, with the complete vocabulary, history and samples.")
 @quiet_option

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.bar import PLAIN_SECONDS, live_bar
 from charrnn.cli.console import say
-from charrnn.cli.format import bits_text, in_bits, json_line, sparkline, symbol
+from charrnn.cli.format import bits_text, in_bits, json_line, sparkline
 from charrnn.config.settings import shown
 from charrnn.system.terminal import stderr_is_terminal
 from charrnn.text.display import count as counted
-from charrnn.text.display import duration, printable_name
+from charrnn.text.display import duration, printable_name, symbol
 from charrnn.training.events import End, Eval, Event, Sample, Save, Start, Step
 from charrnn.training.pace import Pace
 from charrnn.training.processes import workers

@@ -29,7 +29,7 @@ NAME = "report.html"
 
 @click.command(cls=Command)
 @click.argument("text", nargs=-1, type=TEXTS)
-@checkpoint_option
+@checkpoint_option()
 @click.option("-o", "--out", type=FileName(), default=NAME, show_default=True, metavar="FILE",
               help="The page to write; - for standard output.")
 @unknown_option

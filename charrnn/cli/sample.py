@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.checkpoints import checkpoint_argument, checkpoints_option, choose_checkpoints
+from charrnn.cli.checkpoints import (
+    averaged_checkpoints_option,
+    checkpoint_argument,
+    choose_checkpoints,
+)
 from charrnn.cli.console import TextOutput, say, stdout_is_terminal, write
 from charrnn.cli.guesses import Command, backslash_hint, check_texts
 from charrnn.cli.options import (
@@ -41,7 +45,7 @@ if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
 
 @click.command(cls=Command)
 @checkpoint_argument
-@checkpoints_option
+@averaged_checkpoints_option
 @click.option("--prime", type=Argument(), metavar="TEXT",
               help="Text that the sample starts with.")
 @click.option("--prime-file", type=TEXTS, metavar="FILE",
@@ -128,10 +132,10 @@ def sample(
     pieces = announced(messages, note, model.sample(begin, count=count, seed=seed, stop=stop_ids,
                                                 threads=threads, **options))
     if as_json:
-        from charrnn.cli.format import named as named_in_json
+        from charrnn.cli.format import checkpoint_entry
         from charrnn.cli.sample_json import json_samples
 
-        facts = {"seed": seed, **named_in_json(paths)}
+        facts = {"seed": seed, **checkpoint_entry(paths)}
         for each in json_samples(pieces, options["length"], facts, model.vocabulary, text):
             write(each)
     else:

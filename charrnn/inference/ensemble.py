@@ -25,8 +25,9 @@ class Ensemble:
     """Networks with the same V symbols; their carried states are side by side in one array."""
 
     def __init__(self, members: Sequence[Parameters]) -> None:
-        self.members = members
-        (self.vocabulary_size,) = {member.vocabulary_size for member in members}
+        self.members, self.vocabulary_size = members, members[0].vocabulary_size
+        sizes = [member.vocabulary_size for member in members]
+        assert len(set(sizes)) == 1, sizes
 
     def zero_state(self, B: int) -> ndarray:
         """The state before the first symbol, (B, sum of all S*L*H)."""

@@ -20,6 +20,7 @@ from charrnn.errors import no_threads, overflowed
 from charrnn.inference.ensemble import Network, Read, reader
 from charrnn.nn.loss import surprisal
 from charrnn.nn.network import WINDOW
+from charrnn.text.display import count, symbol
 from charrnn.text.split import CONTEXT, DocumentStarts, Split
 
 SEGMENT = 1024  # characters of a segment
@@ -53,11 +54,10 @@ class Score:
 
     def text(self, level: str) -> str:
         """The score for people; the ``level`` of the model, char or byte, names its unit."""
-        symbol = "byte" if level == "byte" else "character"
         return (
             f"{self.bits_per_char:.4f} bits/{level} ({self.nats_per_char:.4f} nats/{level}), "
             f"perplexity {self.perplexity:.3f}, accuracy {100 * self.accuracy:.2f} %, "
-            f"{self.chars:,} {symbol}{'s' * (self.chars != 1)}"
+            f"{count(self.chars, symbol(level))}"
         )
 
     @property

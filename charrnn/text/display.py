@@ -51,6 +51,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def symbol(level: str) -> str:
+    """What people call a symbol of a model that reads at this level: a character or a byte."""
+    return "byte" if level == "byte" else "character"
+
+
 def duration(seconds: float | None) -> str:
     """A time in its two largest units, such as 3 min 20 s; ? if it is not known yet."""
     if seconds is None:

@@ -67,10 +67,14 @@ def train(run: Run, signals: Signals) -> Iterator[Event]:
                 compared = compared or ngram_scores(run)
                 yield Eval(*now(), nats, mean, progress.best_nats, progress.stale == 0, *compared)
             note_history(run, nats, update.learning_rate)
-            checkpoint.remember_sample(progress.step, sample(run))
         every = config.sample_every
-        if due if every is None else every and progress.step % every == 0:
-            yield Sample(*now(), sample(run))
+        shown = due if every is None else every > 0 and progress.step % every == 0
+        if due or shown:
+            text = sample(run)
+            if due:
+                checkpoint.remember_sample(progress.step, text)
+            if shown:
+                yield Sample(*now(), text)
         reason = "stopped" if stop is not None and not last else spent()
         # A high loss may never recover: such a step does not replace a better one unless a save
         # was requested.
