@@ -134,7 +134,7 @@ def test_any_number_of_processes_trains_the_same_model_and_prints_once(folder):
         args = [*TINY, "--steps", "20", "--json", "--overwrite"]
         found[size] = events(mpi(size, args, folder))
         kinds = [event["event"] for event in found[size]]
-        assert kinds == ["start", *["step"] * 20, "eval", "save", "end"]
+        assert kinds == ["start", *["step"] * 20, "eval", "sample", "save", "end"]
         assert found[size][0]["processes"] == max(1, size)
         assert checkpoint.load(folder / "a.npz").processes == max(1, size)
     for size in (1, 2, 4):
