@@ -1,6 +1,7 @@
 """The cost and the benefit of dividing the batch among processes that MPI started.
 
     python benchmarks/scaling.py                 measure, in about five minutes
+    python benchmarks/scaling.py --cores 16      threads against processes, up to so many
     python benchmarks/scaling.py steps ...       the work of each of the processes
 
 Runs the mpiexec next to this Python with one and with two processes in turn, in several rounds. The
@@ -27,6 +28,7 @@ WORKERS = [  # processes, threads of each, deterministic
 ]
 NETWORKS = [(1, 128, 64, 64), (2, 256, 64, 32), (4, 384, 64, 64), (2, 1024, 64, 64)]  # L, H, B, T
 SIZES = [4, 200_000, 1_000_000, 8_000_000]  # parameters
+MANY_CORES = [("rnn", (2, 256, 64, 32)), ("rnn", (4, 384, 64, 32)), ("gru", (2, 256, 64, 32))]
 BATCH_SIZES = [64, 32, 16, 8, 4, 2, 1]
 SHARED = [(2, 256, 32), (2, 1024, 32)]  # L, H, T, measured with each of BATCH_SIZES
 
@@ -58,7 +60,9 @@ def timed(
     return median(times)
 
 
-def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seconds: float) -> None:
+def steps(
+    L: int, H: int, B: int, T: int, threads: int, deterministic: int, seconds: float, cell: str
+) -> None:
     """Time training steps."""
     machine.use_one_blas_thread()
     import tempfile
@@ -73,8 +77,8 @@ def steps(L: int, H: int, B: int, T: int, threads: int, deterministic: int, seco
 
     group = processes.join()
     settings = Config(
-        layers=L, hidden_size=H, batch_size=B, seq_length=T, threads=threads, val_fraction=0.0,
-        learning_rate=1e-4, dropout=0.0, deterministic=bool(deterministic))
+        cell=cell, layers=L, hidden_size=H, batch_size=B, seq_length=T, threads=threads,
+        val_fraction=0.0, learning_rate=1e-4, dropout=0.0, deterministic=bool(deterministic))
     with tempfile.TemporaryDirectory() as folder:
         ids = np.random.default_rng(1).integers(65, size=max(300_000, 4 * B * T))
         Path(folder, "text.txt").write_bytes((ids + 32).astype(np.uint8).tobytes())
@@ -127,7 +131,7 @@ def measure(repeat: int, seconds: float) -> None:
           "| 2 x 1 / 1 x 2 | 2 x 1 / 1 x 1 | 2 x 1, deterministic / 2 x 1 |")
     print("|" + "---|" * 8)
     for network in NETWORKS:
-        rounds = [[ask(n, "steps", *network, threads, int(ordered), seconds)
+        rounds = [[ask(n, "steps", *network, threads, int(ordered), seconds, "rnn")
                    for n, threads, ordered in WORKERS] for _ in range(repeat)]
         rates = [[each["chars"] / each["seconds"] for each in one] for one in rounds]
         one, two, ranks, _ = map(median, zip(*rates, strict=True))
@@ -149,20 +153,47 @@ def measure(repeat: int, seconds: float) -> None:
     for B in BATCH_SIZES:
         cells = [str(B)]
         for L, H, T in SHARED:
-            found = [ask(1, "steps", L, H, B, T, 1, 0, seconds) for _ in range(repeat)]
+            found = [ask(1, "steps", L, H, B, T, 1, 0, seconds, "rnn") for _ in range(repeat)]
             spent = median(each["seconds"] for each in found)
             cells += [f"{1e3 * spent:.2f}", f"{B * T / spent:,.0f}"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
+def measure_cores(cores: int, repeat: int, seconds: float) -> None:
+    """Print the speed of 1, 2, 4, ... threads of one process, and of as many processes."""
+    counts = [2**i for i in range(cores.bit_length()) if 2**i <= cores]
+    for cell, network in MANY_CORES:
+        L, H, B, T = network
+        rounds = []
+        for _ in range(repeat):
+            threads = [ask(1, "steps", *network, n, 0, seconds, cell) for n in counts]
+            processes = [ask(n, "steps", *network, 1, 0, seconds, cell) for n in counts]
+            rounds.append([[each["chars"] / each["seconds"] for each in kind]
+                           for kind in (threads, processes)])
+        print(f"\n{cell}, {L} x {H}, B = {B}, T = {T}\n")
+        print("| n | n threads, chars/s | compared with 1 | n processes, chars/s | compared with 1 "
+              "| processes / threads |\n" + "|---" * 6 + "|")
+        for i, n in enumerate(counts):
+            one, other = (median(r[kind][i] for r in rounds) for kind in (0, 1))
+            gains = [median(r[kind][i] / r[kind][0] for r in rounds) for kind in (0, 1)]
+            ratio = median(r[1][i] / r[0][i] for r in rounds)
+            print(f"| {n} | {one:,.0f} | {gains[0]:.2f} | {other:,.0f} | {gains[1]:.2f} "
+                  f"| {ratio:.2f} |", flush=True)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["steps"]:
-        steps(*map(int, sys.argv[2:8]), seconds=float(sys.argv[8]))
+        L, H, B, T, threads, ordered = map(int, sys.argv[2:8])
+        steps(L, H, B, T, threads, ordered, float(sys.argv[8]), sys.argv[9])
     elif sys.argv[1:2] == ["sums"]:
         sums(int(sys.argv[2]), float(sys.argv[3]))
     else:
         parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
         parser.add_argument("--repeat", type=int, default=5)
         parser.add_argument("--seconds", type=float, default=2.0)
+        parser.add_argument("--cores", type=int, help="compare 1, 2, 4, ... threads and processes")
         arguments = parser.parse_args()
-        measure(arguments.repeat, arguments.seconds)
+        if arguments.cores:
+            measure_cores(arguments.cores, arguments.repeat, arguments.seconds)
+        else:
+            measure(arguments.repeat, arguments.seconds)
