@@ -96,7 +96,7 @@ def read_weights(threads: int, L: int, H: int, V: int, cell: str = "rnn") -> Wor
     layers = Stepper(params, params.zero_state(1)).layers
 
     def multiply() -> int:
-        for times, padded, *_ in layers:
+        for _, times, padded in layers:
             times(padded)
         return 1
 

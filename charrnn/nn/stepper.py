@@ -27,7 +27,6 @@ class Stepper:
         arch, (B, _) = params.arch, state.shape
         cell, H, V, kH = arch.cell, arch.hidden_size, arch.vocabulary_size, len(params.b_h[0])
         carried = state.reshape(B, cell.n_states, -1).swapaxes(0, 1)
-        self.step = cell.step
         self.input, self.read = params.W_xh[0] + params.b_h[0], np.empty((B, kH), state.dtype)
         a = by_block(self.read, cell.n_blocks)
         self.layers, self.logits = [], []
@@ -42,7 +41,7 @@ class Stepper:
             product = times(padded)
             parts = [padded[:, :H], *carried[1:, :, mine].copy()]
             recurrent = by_block(product[:, :kH], cell.n_blocks)
-            self.layers.append((times, padded, parts, a, recurrent))
+            self.layers.append((cell.stepper(parts, a, recurrent), times, padded))
             self.logits.append(product[:, -V:])
             if layer < arch.layers - 1:
                 a = by_block(product[:, kH : 2 * kH], cell.n_blocks)
@@ -54,8 +53,8 @@ class Stepper:
         """
         # Positional arguments: a keyword would add a tenth to the time of a short call.
         self.input.take(x, 0, self.read, "clip")
-        for times, padded, state, a, recurrent in self.layers:
-            self.step(state, a, recurrent)
+        for step, times, padded in self.layers:
+            step()
             times(padded)
         logits: ndarray = functools.reduce(np.add, self.logits)
         return logits

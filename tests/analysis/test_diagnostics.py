@@ -171,7 +171,7 @@ def test_gates_are_counted_as_open_and_closed_symbol_by_symbol(kind, layers):
                     counts[gate, layer, 0] += value > 0.9
                     counts[gate, layer, 1] += value < 0.1
             one = [part[None] for part in states[:, layer]]
-            arch.cell.step(one, np.array(a)[:, None], np.array(product)[:, None])
+            arch.cell.stepper(one, np.array(a)[:, None], np.array(product)[:, None])()
             below = states[0, layer]
         if at >= 0:
             np.testing.assert_allclose(found.states[at], states[0].ravel(), rtol=1e-9)

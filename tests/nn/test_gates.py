@@ -80,7 +80,7 @@ def test_a_single_step_agrees_with_one_gate_at_a_time(cell, naive):
     rng = np.random.default_rng(2)
     a, product = rng.normal(size=(2, cell.n_blocks, B, H))
     state, expected = np.tile(rng.normal(size=(cell.n_states, B, H)), (2, 1, 1, 1))
-    cell.step(list(state), a.copy(), product.copy())
+    cell.stepper(list(state), a.copy(), product.copy())()
     naive.step(list(expected), a, product)
     np.testing.assert_allclose(state, expected, rtol=1e-13)
 

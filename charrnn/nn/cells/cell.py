@@ -31,7 +31,7 @@ The arrays of ``forward`` and ``backward`` belong to ``network``, which allocate
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -87,11 +87,13 @@ class Cell(Protocol):
         that of the carried state, (S, B, H). The gradient from beyond the last step is zero.
         """
 
-    def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
-        """``forward`` for T = 1: update the S parts of ``state``, (B, H) each, in place.
+    def stepper(
+        self, state: Sequence[ndarray], a: ndarray, product: ndarray
+    ) -> Callable[[], None]:
+        """A function that does what ``forward`` does for T = 1, in place.
 
-        ``a`` (k, B, H) is the input part and ``product`` (k, B, H) is h W_hh; both may be
-        overwritten.
+        Each call updates the S parts of ``state``, (B, H) each, from the current values of the
+        input part ``a`` (k, B, H) and of h W_hh, ``product`` (k, B, H), and may overwrite both.
         """
 
 

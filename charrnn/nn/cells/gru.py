@@ -17,7 +17,7 @@ three blocks. ``cell`` describes the arrays and who may overwrite which.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -106,20 +106,27 @@ class Gru:
                 carried[reset[t]] = 0
         return dproduct, carried[None]
 
-    def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
-        """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
+    def stepper(
+        self, state: Sequence[ndarray], a: ndarray, product: ndarray
+    ) -> Callable[[], None]:
+        """A function that does one time step in place, for sampling.
 
-        ``a`` (k, B, H) is the input part, ``product`` (k, B, H) that of h and W_hh; both may be
-        overwritten.
+        Each call updates the S parts of ``state``, (B, H) each, from the current values of the
+        input part ``a`` (k, B, H) and of h W_hh, ``product`` (k, B, H), and may overwrite both.
         """
         (h,), gates, (r, z, n) = state, a[:2], a
-        np.add(gates, product[:2], gates)
-        np.multiply(gates, 0.5, gates)
-        np.tanh(gates, gates)
-        sigmoid_from_tanh(gates)
-        np.multiply(r, product[2], r)
-        np.add(n, r, n)
-        np.tanh(n, n)
-        np.subtract(h, n, h)
-        np.multiply(h, z, h)
-        np.add(h, n, h)
+        p_gates, p_n = product[:2], product[2]
+
+        def step() -> None:
+            np.add(gates, p_gates, gates)
+            np.multiply(gates, 0.5, gates)
+            np.tanh(gates, gates)
+            sigmoid_from_tanh(gates)
+            np.multiply(r, p_n, r)
+            np.add(n, r, n)
+            np.tanh(n, n)
+            np.subtract(h, n, h)
+            np.multiply(h, z, h)
+            np.add(h, n, h)
+
+        return step

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -109,23 +109,30 @@ class Lstm:
                 carried[reset[t]] = 0
         return da, np.stack([carried, dc])
 
-    def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
-        """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
+    def stepper(
+        self, state: Sequence[ndarray], a: ndarray, product: ndarray
+    ) -> Callable[[], None]:
+        """A function that does one time step in place, for sampling.
 
-        ``a`` (k, B, H) is the input part, ``product`` (k, B, H) that of h and W_hh; both may be
-        overwritten.
+        Each call updates the S parts of ``state``, (B, H) each, from the current values of the
+        input part ``a`` (k, B, H) and of h W_hh, ``product`` (k, B, H), and may overwrite both.
         """
-        (h, c), (i, f, g, o) = state, a
-        np.add(a, product, a)
-        np.multiply(a, scales("ifgo", a.dtype), a)
-        np.tanh(a, a)
-        sigmoid_from_tanh(a[:2])
-        sigmoid_from_tanh(o)
-        np.multiply(c, f, c)
-        np.multiply(i, g, i)
-        np.add(c, i, c)
-        np.tanh(c, g)
-        np.multiply(o, g, h)
+        (h, c), (i, f, g, o), scale = state, a, scales("ifgo", a.dtype)
+        i_and_f = a[:2]
+
+        def step() -> None:
+            np.add(a, product, a)
+            np.multiply(a, scale, a)
+            np.tanh(a, a)
+            sigmoid_from_tanh(i_and_f)
+            sigmoid_from_tanh(o)
+            np.multiply(c, f, c)
+            np.multiply(i, g, i)
+            np.add(c, i, c)
+            np.tanh(c, g)
+            np.multiply(o, g, h)
+
+        return step
 
 
 def times_slope_of_sigmoid(d: ndarray, gate: ndarray, scratch: ndarray) -> None:

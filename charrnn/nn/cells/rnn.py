@@ -106,15 +106,21 @@ class Rnn:
                 carried[reset[-1 - t]] = 0
         return da, carried[None]
 
-    def step(self, state: Sequence[ndarray], a: ndarray, product: ndarray) -> None:
-        """One step for sampling: update the S parts of ``state``, (B, H) each, in place.
+    def stepper(
+        self, state: Sequence[ndarray], a: ndarray, product: ndarray
+    ) -> Callable[[], None]:
+        """A function that does one time step in place, for sampling.
 
-        ``a`` (k, B, H) is the input part and ``product`` (k, B, H) is h W_hh; both may be
-        overwritten.
+        Each call updates the S parts of ``state``, (B, H) each, from the current values of the
+        input part ``a`` (k, B, H) and of h W_hh, ``product`` (k, B, H), and may overwrite both.
         """
         (h,), (a,), (product,) = state, a, product
-        np.add(a, product, h)  # positional: a keyword would add a tenth to the call's time
-        self.activate(h, h)
+
+        def step() -> None:
+            np.add(a, product, h)  # positional: a keyword would add a tenth to the call's time
+            self.activate(h, h)
+
+        return step
 
 
 def orthogonal(H: int, rng: np.random.Generator) -> ndarray:
