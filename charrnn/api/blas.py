@@ -112,12 +112,12 @@ def _find() -> tuple[Any, Any] | None:
 one_blas_thread = OneThread()
 
 
-def own_threads() -> int:
-    """The default number of charrnn's threads: one if BLAS cannot be limited.
+def own_threads(most: int = machine.MAX_THREADS) -> int:
+    """The default number of charrnn's threads, at most ``most``: one if BLAS cannot be limited.
 
     BLAS threads inside charrnn's threads make training many times slower, not faster.
     """
-    threads = machine.default_threads()
+    threads = machine.default_threads(most)
     return 1 if may_oversubscribe(threads) else threads
 
 

@@ -128,7 +128,7 @@ def _request(
         init_from=None if start is None else find_checkpoint(Path(start)),
         overwrite=arguments.boolean("overwrite", overwrite),
         config_file=config_file,
-        default_threads=own_threads(),
+        default_threads=own_threads(machine.TRAINING_THREADS),
         cache=None if folder is None else Path(folder),
     )
 

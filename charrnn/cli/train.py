@@ -119,7 +119,7 @@ def train(
 
     request = Request(
         corpus, path, config, frozenset(file) | frozenset(given), val, inherited, overwrite,
-        config_file, group.broadcast(allowed or group.cores), cache,
+        config_file, group.broadcast(allowed or min(group.cores, machine.TRAINING_THREADS)), cache,
     )
     if dry_run:
         lock.check_writable(path)

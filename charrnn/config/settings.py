@@ -142,7 +142,7 @@ class Config:
         help="Random seed. The same seed on the same machine gives the same checkpoint.")
     threads: int = setting(
         0, "Machine", low=0, high=MAX_THREADS,
-        help="Threads per process; they share the batch. 0 uses all cores.")
+        help="Threads per process; they share the batch. 0 uses all cores, but at most 4.")
     deterministic: bool = setting(
         False, "Machine", choices=("true", "false"),
         help="Same result with any number of threads and processes; a little slower.")

@@ -16,6 +16,10 @@ BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS",
 
 MAX_THREADS = 1024
 
+# More threads compete for Python's interpreter lock and make a training step slower; processes do
+# not (docs/scaling.md).
+TRAINING_THREADS = 4
+
 
 def affinity() -> frozenset[int]:
     """The numbers of the processors that this process may use."""
@@ -33,9 +37,9 @@ def allowed_threads() -> int | None:
     return None
 
 
-def default_threads() -> int:
-    """The number from the BLAS environment variables, else one thread per core."""
-    return allowed_threads() or min(len(affinity()), MAX_THREADS)
+def default_threads(most: int = MAX_THREADS) -> int:
+    """The number from the BLAS environment variables, else one per core, but ``most`` at most."""
+    return allowed_threads() or min(len(affinity()), most)
 
 
 def use_one_blas_thread() -> None:

@@ -27,6 +27,15 @@ def test_by_default_there_is_one_thread_per_core(monkeypatch):
     assert machine.default_threads() == len(machine.affinity()) >= 1
 
 
+def test_more_threads_than_pay_off_start_only_if_asked_for(monkeypatch):
+    for variable in machine.BLAS_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(machine, "affinity", lambda: frozenset(range(16)))
+    assert (machine.default_threads(), machine.default_threads(4)) == (16, 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "12")
+    assert machine.default_threads(4) == 12
+
+
 @pytest.mark.parametrize("variable", machine.BLAS_VARIABLES)
 @pytest.mark.parametrize(("value", "threads"), [("3", 3), ("", None), ("many", None), ("²", None)])
 def test_a_blas_variable_sets_the_number_of_threads(monkeypatch, variable, value, threads):
