@@ -24,7 +24,7 @@ from charrnn.api.spelling import in_arguments
 from charrnn.config.parsing import nearest, parse, quoted, resolve
 from charrnn.config.settings import FIELDS, TYPES, Value
 from charrnn.errors import UsageError
-from charrnn.system import resources
+from charrnn.system import machine, resources
 from charrnn.system.lock import locked
 from charrnn.system.signals import Signals
 from charrnn.training import loop
