@@ -36,7 +36,7 @@ def test_the_code_of_the_page_runs(capsys):
     names = run(BLOCKS[:LAST], {})
     shown = capsys.readouterr().out
     assert "holds another run (hidden_size 32 there, 64 now" in shown
-    assert "<charrnn.Model 'checkpoints/poem.npz': 2 x 32 units" in shown
+    assert "<charrnn.Model 'checkpoints/poem.npz': 2 x 32 rnn units" in shown
     assert "☃" in shown and 'unknown="skip"' in shown
     (vocabulary,) = re.findall(r'model\.vocabulary +# "(.*?)"', PAGE)
     assert vocabulary.replace("\\n", "\n") == names["model"].vocabulary

@@ -18,7 +18,7 @@ from charrnn.text.display import as_strings, printable, printable_name
 from charrnn.text.split import Split
 
 TEMPLATE = Path(__file__).with_name("page.html")
-UNITS = 512  # units that can be selected at most: the most correlated ones, then the first
+UNITS = 512  # of h, and of tanh(c), that can be selected: the most correlated, then the first
 
 
 def page(
@@ -98,10 +98,10 @@ def analyzed(checkpoint: Checkpoint, part: Split) -> dict[str, Any]:
     states = np.concatenate(parts, axis=1)
     correlated = diagnostics.correlated_units(states, features)
     first = [unit for _, unit, _ in correlated]
-    every, most = range(states.shape[1]), UNITS * len(parts)
-    units = list(dict.fromkeys([*first, *every]))[:most]
-    if len(every) <= most:
-        units.sort()
+    units: list[int] = []
+    for j in range(len(parts)):
+        own = range(j * arch.output_size, (j + 1) * arch.output_size)
+        units += sorted(list(dict.fromkeys([*(u for u in first if u in own), *own]))[:UNITS])
     shape = len(parts), arch.layers, arch.hidden_size
     packed, scale = diagnostics.packed(states[: diagnostics.PASSAGE, units])
     return {

@@ -67,8 +67,8 @@ class Model:
         score = "" if bits is None else f", validation {bits:.4f} bits/char at step {step:,}"
         mean = f"mean of {models} models, the first " if models > 1 else ""
         return (f"<charrnn.Model {mean}{str(self.path)!r}: {arch.layers} x {arch.hidden_size} "
-                f"units, {arch.size:,} parameters, {symbols}; step {self.step:,} of "
-                f"{run.progress.steps:,}{score}>")
+                f"{arch.cell_type} units, {arch.size:,} parameters, {symbols}; "
+                f"step {self.step:,} of {run.progress.steps:,}{score}>")
 
     # What it is.
 

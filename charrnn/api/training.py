@@ -21,8 +21,9 @@ from charrnn.api.blas import may_oversubscribe, one_blas_thread, own_threads
 from charrnn.api.lookup import find_checkpoint
 from charrnn.api.model import Model, load
 from charrnn.api.spelling import in_arguments
-from charrnn.config.parsing import nearest, parse, quoted, resolve
+from charrnn.config.parsing import nearest, normal, parse, quoted, resolve
 from charrnn.config.settings import FIELDS, TYPES, Value
+from charrnn.config.synonyms import KINDS_OF_MODEL, NOT_SETTINGS
 from charrnn.errors import UsageError
 from charrnn.system import machine, resources
 from charrnn.system.lock import locked
@@ -136,6 +137,8 @@ def _request(
 def _value(key: str, value: Any) -> Value:
     """The setting ``key`` from a Python or NumPy value; UsageError if it is not allowed."""
     if key not in FIELDS:
+        if normal(key) in KINDS_OF_MODEL:
+            raise UsageError(f"{quoted(key)} {NOT_SETTINGS[normal(key)]}")
         known = [*FIELDS, *inspect.signature(train).parameters]
         raise UsageError(f"{quoted(key)} is not a setting{nearest(SYNONYMS.get(key, key), known)}")
     if key == "dtype" and isinstance(value, (type, np.dtype)):

@@ -10,6 +10,7 @@ import click
 
 from charrnn.api.lookup import SIMILAR, is_bare, is_checkpoint
 from charrnn.config.parsing import nearest
+from charrnn.config.synonyms import KINDS_OF_MODEL
 from charrnn.errors import UsageError
 
 # What other programs call commands and options. A name that may mean two options has both.
@@ -40,7 +41,6 @@ OPTIONS = {
 }
 RESUMES = ("continue", "load_from", "restart", "resume", "resume_from")
 DEVICES = ("cpu", "cuda", "device", "gpu", "gpu_id", "gpus")
-KINDS_OF_MODEL = ("arch", "architecture", "cell_type", "model", "model_type", "rnn_type")
 NARROW = 66  # up to this width, the help has more room for its second column
 
 

@@ -99,10 +99,17 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "silent": ("quiet",),
     "temp": ("temperature",),
     # choices
+    "vanilla": ("rnn",),
+    "elman": ("rnn",),
+    "simple": ("rnn",),
+    "simple_rnn": ("rnn",),
     "ignore": ("skip",),
     "valid": ("val",),
     "dev": ("val",),
 }
+# Other names for the choice of a cell.
+KINDS_OF_MODEL = ("arch", "architecture", "cell_type", "gru", "lstm", "model", "model_type",
+                  "network", "rnn", "rnn_type", "vanilla")
 # Names that are not settings, but may be expected in a YAML file, and the message for each.
 NOT_SETTINGS = {
     "out": "is not a setting: use the option -o of charrnn train",
@@ -119,5 +126,6 @@ NOT_SETTINGS = {
     "data": "is not a setting: name the text after charrnn train",
     "input": "is not a setting: name the text after charrnn train",
     "data_dir": "is not a setting: name the text after charrnn train",
-    "model": "is not a setting: cell chooses rnn, gru or lstm; hidden_size and layers set the size",
+    **dict.fromkeys(KINDS_OF_MODEL, "is not a setting: cell chooses rnn, gru or lstm; hidden_size "
+                                    "and layers set the size"),
 }

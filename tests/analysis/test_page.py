@@ -102,6 +102,14 @@ def test_the_most_correlated_units_of_a_large_network_can_be_selected(monkeypatc
     assert all(0 <= unit < 4 for _, unit, _ in units["correlated"][:4])
 
 
+def test_of_a_large_lstm_as_many_cell_states_as_states_can_be_selected(monkeypatch):
+    monkeypatch.setattr(page, "UNITS", 4)
+    checkpoint = a_checkpoint("\nabcdef gh", cell="lstm", hidden_size=6, layers=2)
+    ids = np.random.default_rng(0).integers(0, 10, 400).astype(np.uint8)
+    units = page.analyzed(checkpoint, Split(ids, np.array([0])))["units"]
+    assert [part for part, *_ in units["which"]] == [0] * 4 + [1] * 4
+
+
 @pytest.mark.parametrize(("cell", "names", "parts"), [
     ("rnn", [], 1), ("gru", ["reset", "update"], 1), ("lstm", ["input", "forget", "output"], 2),
 ])

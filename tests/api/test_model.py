@@ -128,8 +128,9 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(home):
 def test_the_repr_of_a_model_describes_it(model, of_bytes):
     best = loaded.load(Path("chars.npz")).checkpoint.progress
     assert repr(model) == (
-        f"<charrnn.Model 'chars.npz': 1 x 8 units, {sum(map(np.size, model.parameters.values())):,}"
-        f" parameters, {len(set(TEXT))} characters; step 20 of 20, validation "
+        f"<charrnn.Model 'chars.npz': 1 x 8 rnn units, "
+        f"{sum(map(np.size, model.parameters.values())):,} parameters, "
+        f"{len(set(TEXT))} characters; step 20 of 20, validation "
         f"{best.best_nats / math.log(2):.4f} bits/char at step {best.best_step}>")
     assert "256 bytes" in repr(of_bytes)
     assert repr(charrnn.load("all.npz")).endswith("step 20 of 20>")

@@ -156,6 +156,7 @@ def test_settings_are_values_of_python_and_numpy(key, value, stored):
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"hidden_siez": 9}, "^'hidden_siez' is not a setting; did you mean hidden_size"),
+    ({"cell_type": "gru"}, "^'cell_type' is not a setting: cell chooses rnn, gru or lstm"),
     ({"learning_rate": -1}, "^learning_rate: -1 is out of range: above 0$"),
     ({"learning_rate": float("nan")}, "^learning_rate: 'nan' is not a number"),
     ({"hidden_size": 1.5}, "^hidden_size: '1.5' is not a whole number"),

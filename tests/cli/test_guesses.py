@@ -89,7 +89,7 @@ def test_a_word_that_is_not_similar_gets_no_hint():
 
 
 def test_other_names_of_the_kind_of_model_lead_to_cell():
-    for name in ("--model", "--arch", "--rnn-type"):
+    for name in ("--model", "--arch", "--rnn-type", "--lstm", "--rnn"):
         found = message("train", "a.txt", name, "lstm")
         assert "--cell chooses rnn, gru or lstm" in found and "--hidden-size" in found
         assert ("-o names the checkpoint" in found) == (name == "--model")

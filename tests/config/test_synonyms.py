@@ -13,7 +13,7 @@ OPTIONS = {
     normal(name) for command in cli.commands.values() for param in command.params
     for name in param.opts
 }
-CHOICES = {"skip", "val"}  # of --errors, --unknown and --split
+CHOICES = {"skip", "val", "rnn"}  # of --errors, --unknown, --split and --cell
 
 
 @pytest.mark.parametrize("word", SYNONYMS)

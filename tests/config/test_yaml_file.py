@@ -91,6 +91,8 @@ REFUSED = {
         "line 1: 'out' is not a setting: use the option -o of charrnn train"]),
     "an option of others": ("output: a", ["'output' is not a setting: use the option -o"]),
     "the text": ("corpus: a.txt", ["name the text after charrnn train"]),
+    "the cell of others": ("cell_type: lstm", ["'cell_type' is not a setting: cell chooses"]),
+    "the usual name of rnn": ("cell: vanilla", ["did you mean rnn?"]),
     "a kind of model": ("model: lstm", ["'model' is not a setting", "hidden_size and layers"]),
     "hyphens": ("learning-rate: 3", ["learning-rate", "did you mean learning_rate?"]),
     "misspelled choice": ("\noptimizer: adma", ["line 2", "optimizer", "did you mean adam?"]),

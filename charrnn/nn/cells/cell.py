@@ -5,7 +5,9 @@
 The input part of a layer, a = x_t W_xh + b_h, does not depend on earlier steps: ``network``
 computes it for all time steps in one product and passes it in. The cell computes the recurrent
 product h_(t-1) W_hh itself. They are separate because a GRU multiplies one block of the
-recurrent product by its reset gate before it adds the input part.
+recurrent product by its reset gate before it adds the input part. (In the equations of
+``network``, which are those of the vanilla cell, a is the sum of both; they have the same
+gradient there.)
 
 The parameters hold the k blocks of a layer side by side, (.., kH). The arrays of the loop over
 time hold them one after the other, (k, .., H), since NumPy is twice as fast where a block of a
