@@ -27,7 +27,8 @@ def a_checkpoint(text="\nabé", B=3, seed=0, **settings):
     explicit = {"hidden_size": 2, "layers": 1, "optimizer": "sgd"} | settings
     if explicit.get("level", "char") == "char":
         explicit = {"errors": "replace"} | explicit
-    derived = {"val_fraction": 0.1, "dropout": 0.3, "weight_decay": 0.0, "eval_every": 3}
+    derived = {"cell": "rnn", "learning_rate": 4e-3}
+    derived |= {"val_fraction": 0.1, "dropout": 0.3, "weight_decay": 0.0, "eval_every": 3}
     resolved = dataclasses.replace(resolve({}, derived | explicit), steps=explicit.get("steps", 20))
     vocabulary = Vocabulary.of_bytes() if resolved.level == "byte" else a_vocabulary(text)
     arch = architecture(dataclasses.asdict(resolved), len(vocabulary))

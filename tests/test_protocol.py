@@ -41,9 +41,16 @@ FORMULAS = {
     ("warm-up share",): rf"w = min\(`warmup`, S // {NUMBER}\)",
     ("dropout most", "dropout chars", "dropout digits"):
         rf"it is min\({NUMBER}, {NUMBER} / N_train\), rounded to {NUMBER} decimals",
-    ("decay adam", "decay others"):
-        rf"`weight_decay` is not set, it is {NUMBER} with adam and {NUMBER} with the other",
-    ("steps", "epochs"): rf"by default min\({NUMBER}, {NUMBER} W\)",
+    ("gated most", "gated factor"): rf"cells it is min\({NUMBER}, {NUMBER} E P / N_train\)",
+    ("decay most", "decay least", "decay chars"):
+        rf"`weight_decay` is not set, it is min\({NUMBER}, max\({NUMBER}, {NUMBER} / N_train\)\)",
+    ("decay others",): rf"with adam and {NUMBER} with the other",
+    ("steps", "epochs"): rf"by default min\({NUMBER}, {NUMBER} W, Q\)",
+    ("units unit", "units factor", "units chars", "units power"):
+        rf"it is {NUMBER} round\({NUMBER} \(N_train / {NUMBER}\)\^{NUMBER}\)",
+    ("rate rnn", "rate gru", "rate lstm", "rate units"):
+        rf"default {NUMBER} with rnn, {NUMBER} with gru and {NUMBER} with lstm, "
+        rf"times min\(1, {NUMBER} / H\)",
     ("eval least", "eval share"): rf"`eval_every` is max\({NUMBER}, ceil\({NUMBER} N_val / \(T B\)",
     ("discount least", "discount few"):
         rf"at least {NUMBER} and at most 1, 2 and 3; .* all three are {NUMBER}\. The symbols",
@@ -260,6 +267,7 @@ def test_steps_that_follow_the_page_are_those_of_train(tmp_path, changed):
     (5, {"val_fraction": 0.5, "batch_size": 3}), (10, {}), (19, {}), (39, {"seq_length": 40}),
     (30, {"val_fraction": 0.9}), (10_000, {"val_fraction": 0.50000005}), (1000, {}),
     (90_000, {"optimizer": "sgd"}), (12_000_000, {"seq_length": 64, "hidden_size": 2}),
+    (1_200_000, {}), (90_000, {"cell": "lstm"}), (400_000, {"cell": "gru", "hidden_size": 300}),
 ], ids=lambda value: str(value))
 def test_the_defaults_that_follow_from_a_text_are_those_of_the_page(tmp_path, chars, settings):
     (tmp_path / "a.txt").write_bytes((b"to be or not to be\n" * (chars // 19 + 1))[:chars])
@@ -269,22 +277,28 @@ def test_the_defaults_that_follow_from_a_text_are_those_of_the_page(tmp_path, ch
     N = reference.training_size(C, chars, settings.get("val_fraction"))
     _, T, B, n, W = reference.batches(C, N, settings.get("seq_length", defaults.seq_length),
                                       settings.get("batch_size", defaults.batch_size))
+    named = "hidden_size" in settings and "cell" not in settings
+    cell = "rnn" if named else settings.get("cell", "gru")
+    units = min(256, C["units unit"] * max(1, round(
+        C["units factor"] * (N / C["units chars"]) ** C["units power"])))
+    H, g = settings.get("hidden_size", units), 1 if cell == "rnn" else C["training.defaults.GATED"]
+    V, k = start["distinct"], {"rnn": 1, "gru": 3, "lstm": 4}[cell]
+    cost = 3 * k * H * H + 2 * k * H + 2 * H * V + V
+    cost += C["training.defaults.WEIGHTS_PER_VALUE"] * (g * 2 * H + V)
+    Q = int(float(f"{C['training.defaults.QUICK_LOOK'] / (T * B * cost):.2g}"))
+    decay = min(C["decay most"], max(C["decay least"], C["decay chars"] / N))
+    adam = settings.get("optimizer", "adam") == "adam"
+    steps = max(1, min(C["steps"], C["epochs"] * W, Q))
+    dropout = min(C["dropout most"], C["dropout chars"] / N)
+    if cell != "rnn":
+        dropout = min(C["gated most"], C["gated factor"] * steps / W * start["parameters"] / N)
     assert start | {
+        "cell": cell, "layers": 2, "hidden_size": H, "weight_decay": round(decay, 2) * adam,
+        "learning_rate": float(f"{C[f'rate {cell}'] * min(1, C['rate units'] / H):.2g}"),
         "train_chars": N, "val_chars": chars - N, "seq_length": T, "batch_size": B,
-        "steps_per_epoch": W, "left_over": N - 1 - B * n, "steps": min(C["steps"], C["epochs"] * W),
-        "dropout": round(min(C["dropout most"], C["dropout chars"] / N), C["dropout digits"]),
+        "steps_per_epoch": W, "left_over": N - 1 - B * n,
+        "steps": steps, "dropout": round(dropout, C["dropout digits"]),
     } == start
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_default_weight_decay_is_that_of_the_page(tmp_path, optimizer):
-    C = constants()
-    decay = C["decay adam" if optimizer == "adam" else "decay others"]
-    trained(tmp_path, words(60, 1), optimizer=optimizer, weight_decay=None, steps=3)
-    by_default = loaded(tmp_path)["training.theta"]
-    (tmp_path / "named").mkdir()
-    trained(tmp_path / "named", words(60, 1), optimizer=optimizer, weight_decay=decay, steps=3)
-    np.testing.assert_array_equal(by_default, loaded(tmp_path / "named")["training.theta"])
 
 
 @pytest.mark.parametrize(("text", "T", "steps"), [(words(300, 1), 4, 200), (words(40, 1), 4, 60)])

@@ -13,7 +13,7 @@ from charrnn.cli.checkpoints import checkpoint_argument, checkpoint_option, choo
 from charrnn.cli.console import fitted, write, write_text
 from charrnn.cli.guesses import Command
 from charrnn.cli.options import quiet_option, start_numpy
-from charrnn.config.settings import DERIVED, FIELDS, Value, shown
+from charrnn.config.settings import FIELDS, ONCE_NULL, Value, shown
 
 if TYPE_CHECKING:  # NumPy is imported inside the command: see cli.main
     from charrnn.api.loaded import LoadedModel
@@ -115,7 +115,7 @@ def used(model: LoadedModel) -> dict[str, int]:
 def not_recorded(settings: dict[str, Value], origin: dict[str, str | None]) -> list[str]:
     """The settings whose values an older file lacks because they were defaults."""
     unused = {"val_fraction"} if origin["val"] else set()
-    return [key for key in DERIVED if settings[key] is None and key not in unused]
+    return [key for key in ONCE_NULL if settings[key] is None and key not in unused]
 
 
 def in_bits(nats: float | None) -> float | None:
@@ -232,7 +232,7 @@ def setting(facts: dict[str, Any], key: str) -> str:
     if key in facts["not_recorded"]:
         return NOT_RECORDED
     if value is None:
-        return "not used" if key in DERIVED else "not set"
+        return "not used" if key in ONCE_NULL else "not set"
     used = facts["used"].get(key, value)
     return printable_name(shown(value)) + (f" ({used} used)" if used != value else "")
 

@@ -167,7 +167,8 @@ def start_lines(event: Start) -> list[str]:
         + (f" (each epoch omits {counted(event.left_over, f'training {noun}')})"
            if event.left_over > event.train_chars // 100 else "")
     )
-    model = (f"model: {counted(event.parameters, 'parameter')}, "
+    model = (f"model: {counted(event.parameters, 'parameter')} ({event.cell}, {event.layers} x "
+             f"{counted(event.hidden_size, 'unit')}), "
              f"about {event.memory_bytes / 1e6:,.0f} MB of memory")
     length = "as many steps as the time allows"
     if event.steps:
@@ -175,7 +176,8 @@ def start_lines(event: Start) -> list[str]:
         epochs = f"{passes:.3g}" if passes < 100 else f"{passes:,.0f}"
         length = f"{counted(event.steps, 'step')} ({epochs} epoch{'s' * (epochs != '1')})"
     training = (f"training: {length} of {event.batch_size} x {event.seq_length} {noun}s, "
-                f"dropout {event.dropout:g}, weight decay {event.weight_decay:g}")
+                f"learning rate {event.learning_rate:g}, dropout {event.dropout:g}, "
+                f"weight decay {event.weight_decay:g}")
     if event.val_chars:
         training += "; validation " + (
             "at the end" if 0 < event.steps <= event.eval_every

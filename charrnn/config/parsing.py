@@ -24,7 +24,7 @@ def parse(key: str, text: str) -> Value:
     """The value of ``text``, of any length; UsageError names the allowed values."""
     field, kind = FIELDS[key], TYPES[key]
     limits = field.metadata
-    if kind is str:
+    if kind in (str, str | None):
         if limits["choices"] and text not in limits["choices"]:
             choices = limits["choices"]
             hint = nearest(text.lower(), choices)
@@ -165,19 +165,18 @@ def resolve(file: Mapping[str, Value], options: Mapping[str, Value]) -> Config:
         given.update(source)
     config = Config(**given)  # type: ignore[arg-type]
     check_consistent(config)
-    if config.learning_rate * config.decay >= 1:
-        raise UsageError(
-            f"learning_rate {config.learning_rate:g} times weight_decay {config.decay:g} is 1 or "
-            "more, which would erase the weights: lower one of them"
-        )
     return config
 
 
 def check_consistent(config: Config) -> None:
     """Raise UsageError for settings that do not go together."""
-    if config.cell != "rnn" and config.activation != "tanh":
+    if config.cell not in (None, "rnn") and config.activation != "tanh":
         raise UsageError(f"activation {config.activation} is for cell rnn: the equations of "
                          f"{config.cell} have tanh; leave it out")
+    rate, decay = config.learning_rate, config.weight_decay
+    if rate is not None and decay is not None and rate * decay >= 1:
+        raise UsageError(f"learning_rate {rate:g} times weight_decay {decay:g} is 1 or more, which "
+                         "would erase the weights: lower one of them")
     if config.level == "byte" and config.errors != "strict":
         raise UsageError(f"errors {config.errors} has no effect at byte level, where nothing is "
                          "decoded: leave it out")

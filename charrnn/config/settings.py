@@ -65,20 +65,21 @@ class Config:
         "ignore", "Text", choices=("ignore", "reset"),
         help="What to do with the state where a file begins: keep it, or reset it to zero.")
 
-    cell: str = setting(
-        "rnn", "Model", choices=("rnn", "gru", "lstm"),
-        help="Kind of recurrent cell. gru and lstm have gates: slower, with a longer memory.")
-    hidden_size: int = setting(
-        256, "Model", low=1,
+    cell: str | None = setting(
+        None, "Model", choices=("rnn", "gru", "lstm"),
+        rule="gru; rnn if a size is set",
+        help="Kind of recurrent cell. gru and lstm are slower and remember longer.")
+    hidden_size: int | None = setting(
+        None, "Model", low=1, rule="256",
         help="Units per layer. Twice as many take four times as long.")
-    layers: int = setting(
-        2, "Model", low=1, high=64,
+    layers: int | None = setting(
+        None, "Model", low=1, high=64, rule="2",
         help="Recurrent layers. The output layer reads all of them.")
     activation: str = setting(
         "tanh", "Model", choices=("tanh", "relu"),
         help="Activation of the units of cell rnn. relu needs a lower learning rate.")
     dropout: float | None = setting(
-        None, "Model", low=0, below=1, rule="20,000 / training characters, at most 0.3",
+        None, "Model", low=0, below=1, rule="0.3 for short texts, less for longer ones",
         help="Share of hidden states dropped in training. Raise it if the model overfits.")
     dtype: str = setting(
         "float32", "Model", choices=("float32", "float64"),
@@ -94,8 +95,8 @@ class Config:
     optimizer: str = setting(
         "adam", "Optimization", choices=("adam", "rmsprop", "adagrad", "sgd"),
         help="Optimizer. sgd has momentum 0.9.")
-    learning_rate: float = setting(
-        4e-3, "Optimization", above=0,
+    learning_rate: float | None = setting(
+        None, "Optimization", above=0, rule="0.004 for rnn, 0.008 for gru; less above 256 units",
         help="Peak learning rate. Lower it if the loss jumps or the model is wide.")
     schedule: str = setting(
         "cosine", "Optimization", choices=("constant", "cosine", "exponential"),
@@ -110,12 +111,12 @@ class Config:
         0.0, "Optimization", low=0,
         help="Largest absolute value in the gradient; 0 disables clipping.")
     weight_decay: float | None = setting(
-        None, "Optimization", low=0, rule="0.1 with adam, else 0",
+        None, "Optimization", low=0, rule="0.1-0.3 with adam",
         help="Each step shrinks the weight matrices by learning rate x this. Raise it if the "
         "model overfits.")
 
     steps: int | None = setting(
-        None, "Budget", low=1, rule="6000, at most 30 epochs",
+        None, "Budget", low=1, rule="about 2 minutes, at most 6000 and 30 epochs",
         help="Length of the run in steps (updates).")
     epochs: float | None = setting(
         None, "Budget", above=0, high=1e9,
@@ -147,13 +148,6 @@ class Config:
         False, "Machine", choices=("true", "false"),
         help="Same result with any number of threads and processes; a little slower.")
 
-    @property
-    def decay(self) -> float:
-        """Weight decay: as set, else what suits the optimizer's usual learning rates."""
-        if self.weight_decay is not None:
-            return self.weight_decay
-        return 0.1 if self.optimizer == "adam" else 0.0
-
 
 # Settings that may differ when a run resumes: its length, and when it shows or saves something.
 # All others identify the run.
@@ -161,9 +155,11 @@ MAY_CHANGE = frozenset(
     ("steps", "epochs", "max_minutes", "patience", "save_every", "sample_every", "threads")
 )
 BUDGETS = ("steps", "epochs", "max_minutes")
-# Settings whose default follows from the text or from other settings. A new run computes and
-# stores it; only in older files may it be None.
-DERIVED = ("val_fraction", "dropout", "weight_decay", "steps", "eval_every")
+NETWORK = ("cell", "hidden_size", "layers")
+# Settings whose default follows from the text or from other settings: a new run computes and
+# stores it. Older files may have None for those that were the first of them.
+ONCE_NULL = ("val_fraction", "dropout", "weight_decay", "steps", "eval_every")
+DERIVED = (*NETWORK, "learning_rate", *ONCE_NULL)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 TYPES = get_type_hints(Config)
 

@@ -95,11 +95,11 @@ def read_yaml(path: str) -> dict[str, Value]:
 
 def _parse_scalar(key: str, event: Any, refuse: Any) -> Value:
     empty = event.style is None and event.value in ("", "~", "null", "Null", "NULL")
-    if empty and TYPES[key] in (int | None, float | None):
+    if empty and FIELDS[key].default is None:
         return None
     if empty:
         raise refuse(event, f"{key} needs a value")
-    if event.style is not None and TYPES[key] is not str:
+    if event.style is not None and TYPES[key] not in (str, str | None):
         raise refuse(event, f"{key}: {quoted(event.value)} is text in quotes, not "
                             f"{'true or false' if TYPES[key] is bool else 'a number'}")
     try:

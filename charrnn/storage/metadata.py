@@ -14,7 +14,7 @@ import numpy as np
 
 import charrnn
 from charrnn.config.parsing import MAX_INTEGER, MAX_VALUE, parse
-from charrnn.config.settings import DERIVED, FIELDS, Value
+from charrnn.config.settings import FIELDS, NETWORK, ONCE_NULL, Value
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.system.machine import MAX_THREADS
 from charrnn.text.vocabulary import CODE_POINTS
@@ -138,7 +138,7 @@ def _check_consistent(found: Metadata) -> None:
         raise ValueError(f"cell {settings['cell']} has no activation {settings['activation']}")
     if explicit is None:  # an older file
         return
-    missing = [key for key in DERIVED if key != "val_fraction" and settings[key] is None]
+    missing = [key for key in ONCE_NULL if key != "val_fraction" and settings[key] is None]
     if missing:
         raise ValueError(f"{missing[0]} has no value")
     fraction, file = settings["val_fraction"], found.origin["val"]
@@ -159,15 +159,15 @@ def _settings(path: Path, settings: dict[str, Any]) -> dict[str, Value]:
     for key, known in FIELDS.items():
         value = settings[key] if key in settings else ABSENT[key]
         fraction = isinstance(value, float) and "int" in str(known.type)
-        if (isinstance(value, str) != (known.type == "str") or isinstance(value, (list, dict))
-                or fraction):
+        text = value is not None and "str" in str(known.type)
+        if isinstance(value, str) != text or isinstance(value, (list, dict)) or fraction:
             raise ValueError(f"{key} is of the wrong type")
         if value is not None:
             try:
                 checked[key] = parse(key, str(value))
             except UsageError as error:
                 raise ValueError(f"{key}: {error}") from None
-        elif known.default is None:
+        elif known.default is None and key not in (*NETWORK, "learning_rate"):
             checked[key] = None
         else:
             raise ValueError(f"{key} has no value")

@@ -51,6 +51,10 @@ class Start(Event):
     train_chars: int
     val_chars: int
     left_over: int  # characters at the ends of the training text that an epoch leaves out
+    cell: str
+    layers: int
+    hidden_size: int
+    learning_rate: float  # the peak
     dropout: float
     weight_decay: float
     eval_every: int  # steps

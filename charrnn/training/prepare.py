@@ -196,7 +196,8 @@ def _divide(
     config = defaults.before_split(config, len(text), val_text is not None)
     train, validation = _parts(text, val_text, config)
     batches = Batches(train.ids, config.seq_length, config.batch_size, train.resets)
-    return defaults.after_split(config, train, validation, batches), train, validation, batches
+    config = defaults.after_split(config, train, validation, batches, len(text.vocabulary))
+    return config, train, validation, batches
 
 
 def _parts(text: Text, val_text: Text | None, config: Config) -> tuple[Split, Split]:

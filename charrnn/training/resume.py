@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from charrnn.config.parsing import check_consistent
-from charrnn.config.settings import BUDGETS, FIELDS, MAY_CHANGE, Config, Value, option_name, shown
+from charrnn.config.settings import (
+    BUDGETS,
+    FIELDS,
+    MAY_CHANGE,
+    NETWORK,
+    Config,
+    Value,
+    option_name,
+    shown,
+)
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.nn.parameters import Parameters
 from charrnn.storage.checkpoint import Checkpoint
@@ -119,8 +128,12 @@ def resume_settings(
     }
     same_texts = (origin["corpus"], origin["val"]) == (
         checkpoint.origin["corpus"], checkpoint.origin["val"])
+    # An older run lacks the values of defaults. The rules of these two have changed since.
+    if stored["weight_decay"] is None:
+        stored["weight_decay"] = 0.1 if stored["optimizer"] == "adam" else 0.0
+    if not _reset(now, then) & set(BUDGETS) and stored["steps"] is None:
+        stored["steps"] = checkpoint.progress.steps
     resumed = dataclasses.replace(config, **stored)
-    # An older run lacks the values of some defaults; their rules have not changed since.
     known = with_defaults(resumed) if same_texts else resumed
     differences, different = [], set()
     for key in FIELDS:
@@ -128,7 +141,8 @@ def resume_settings(
             continue
         has, asked = getattr(known, key), getattr(config, key)
         if asked is None:
-            unset: dict[str, Any] = {key: None}
+            # The network is chosen as a whole.
+            unset: dict[str, Any] = dict.fromkeys(set(NETWORK) - now if key in NETWORK else [key])
             now_unset = dataclasses.replace(resumed, **unset) if same_texts else config
             asked = getattr(with_defaults(now_unset), key)
         if asked != has:

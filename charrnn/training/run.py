@@ -49,17 +49,31 @@ class Run:
     processes: ProcessGroup
     notes: list[str] = field(default_factory=list)
 
+    # Settings that training.defaults has filled in.
+
     @property
     def eval_every(self) -> int:
         """Steps between validations."""
-        assert self.config.eval_every is not None, "filled in by training.defaults"
+        assert self.config.eval_every is not None
         return self.config.eval_every
 
     @property
     def dropout(self) -> float:
         """Share of the states that training hides from the layers above."""
-        assert self.config.dropout is not None, "filled in by training.defaults"
+        assert self.config.dropout is not None
         return self.config.dropout
+
+    @property
+    def weight_decay(self) -> float:
+        """Each step shrinks the weight matrices by its learning rate times this."""
+        assert self.config.weight_decay is not None
+        return self.config.weight_decay
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate."""
+        assert self.config.learning_rate is not None
+        return self.config.learning_rate
 
 
 def shard_count(batches: Batches, threads: int, processes: int, deterministic: bool) -> int:

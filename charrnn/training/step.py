@@ -87,10 +87,11 @@ class TrainingStep:
             if not (math.isfinite(gradient.loss) and math.isfinite(norm)):
                 what = f"loss {gradient.loss:g}, gradient norm {norm:g}"
                 raise diverged(self.run, step, what)
-            rate = learning_rate(step, config.learning_rate, config.schedule, config.warmup, steps)
-            if config.decay:  # decoupled from the gradient (Loshchilov & Hutter 2019)
+            rate = learning_rate(
+                step, self.run.learning_rate, config.schedule, config.warmup, steps)
+            if decay := self.run.weight_decay:  # decoupled (Loshchilov & Hutter 2019)
                 for W in params.matrices:
-                    W *= 1 - rate * config.decay
+                    W *= 1 - rate * decay
             self.optimize(params.flat, gradient.flat, moments, step, rate)
         return Update(gradient, norm, rate)
 
@@ -166,5 +167,5 @@ def diverged(run: Run, step: int, what: str) -> DivergedError:
         kept = f"{run.path} is unchanged since its last save"
     return DivergedError(
         f"training diverged at step {step:,} ({what}): lower {option_name('learning_rate')} "
-        f"(now {config.learning_rate:g}){clipping}; {kept}"
+        f"(now {run.learning_rate:g}){clipping}; {kept}"
     )

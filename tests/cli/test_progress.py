@@ -24,7 +24,8 @@ from charrnn.training.events import End, Eval, Save, Start, Step
 LN2 = 0.6931471805599453
 START = Start(
     0, 6000, 0.0, 0.0, corpus="play.txt", chars=1_115_394, distinct=65, level="char",
-    train_chars=1_003_854, val_chars=111_540, left_over=100, dropout=0.02, weight_decay=0.1,
+    train_chars=1_003_854, val_chars=111_540, left_over=100, cell="rnn", layers=1,
+    hidden_size=192, learning_rate=0.004, dropout=0.02, weight_decay=0.1,
     eval_every=273, batch_size=64, seq_length=32, steps_per_epoch=490, parameters=216_961,
     memory_bytes=30_000_000, processes=1, threads=2, continued=False, path="play.npz",
     settings={"steps": 4000, "learning_rate": 0.004, "seed": 2024, "deterministic": True,
@@ -38,9 +39,9 @@ END = End(6000, 6000, 12.0, 99.0, "done", 2.1755 * LN2, 5460, "play.npz")
 def test_a_run_introduces_itself():
     assert start_lines(START) == [
         "play.txt: 1,115,394 characters, 65 distinct; 1,003,854 training, 111,540 validation",
-        "model: 216,961 parameters, about 30 MB of memory",
-        "training: 6,000 steps (12.2 epochs) of 64 x 32 characters, dropout 0.02, weight decay "
-        "0.1; validation every 273 steps",
+        "model: 216,961 parameters (rnn, 1 x 192 units), about 30 MB of memory",
+        "training: 6,000 steps (12.2 epochs) of 64 x 32 characters, learning rate 0.004, dropout "
+        "0.02, weight decay 0.1; validation every 273 steps",
         "settings: steps 4,000, learning_rate 0.004, seed 2024, deterministic true, "
         "val_fraction 0.089011",
         "note: a note",
@@ -54,8 +55,8 @@ def test_one_thing_is_singular_and_absent_things_are_not_mentioned():
     assert text.startswith("play.txt: 1 byte, ")
     omits = start_lines(dataclasses.replace(START, train_chars=50, left_over=1))[0]
     assert omits.endswith(" (each epoch omits 1 training character)")
-    assert training == ("training: 1 step (1 epoch) of 64 x 32 bytes, dropout 0.02, "
-                        "weight decay 0.1")
+    assert training == ("training: 1 step (1 epoch) of 64 x 32 bytes, learning rate 0.004, "
+                        "dropout 0.02, weight decay 0.1")
     timed = start_lines(dataclasses.replace(START, steps=0, processes=2))[2]
     assert timed.startswith("training: as many steps as the time allows of 64 x 32")
     assert timed.endswith("; 2 processes of 2 threads")
@@ -211,7 +212,7 @@ def test_a_terminal_shows_a_live_bar_above_which_the_lines_stay(tmp_path, size):
     assert ("chars/s" in shown) == (size in (0, 80, 120))
     unwrapped = " ".join(shown.split())
     assert unwrapped.count("validation ") == 5, "two of the start, two of the run, one of the end"
-    for message in ("dropout 0.3, weight decay 0.1; validation every 20 steps",
+    for message in ("dropout 0.3, weight decay 0.3; validation every 20 steps",
                     "(epoch 0.71): validation ", ", new best; change -", "done: 40 steps; best"):
         assert message in unwrapped, "no word is broken"
     assert f"charrnn sample -m '{NAME}'\r\n" in shown, "it can be copied"

@@ -57,7 +57,7 @@ def test_a_stack_of_matrices_gives_a_stack_of_products(kernel, k, B, H, K, dtype
 
 
 @pytest.mark.parametrize(("B", "H", "parts"), [
-    (32, 256, 1), (64, 512, 2), (64, 500, 2), (64, 331, 1),
+    (32, 256, 1), (64, 512, 2), (64, 500, 2), (64, 331, 1), (64, 613, 613), (2000, 40, 1),
 ])
 def test_a_sum_is_cut_into_parts_whose_blocks_are_two_registers_wide(monkeypatch, B, H, parts):
     monkeypatch.setattr(matmul, "small_products_are_fast", lambda: True)

@@ -11,7 +11,7 @@ from examples import a_checkpoint
 from forging import members_of, put, refusal, with_meta, without
 
 from charrnn.config.parsing import MAX_INTEGER
-from charrnn.config.settings import DERIVED, FIELDS
+from charrnn.config.settings import FIELDS, ONCE_NULL
 from charrnn.errors import CheckpointError
 from charrnn.storage import checkpoint
 from charrnn.storage.metadata import MAX_HISTORY, MAX_META, MAX_SAMPLES
@@ -125,7 +125,7 @@ def test_values_that_exclude_each_other_are_refused(path, written, forge, name):
 def test_older_files_may_lack_the_values_of_defaults_or_have_one_of_no_effect(
     path, written, forge
 ):
-    for key in DERIVED:
+    for key in ONCE_NULL:
         def change(meta, key=key):
             del meta["explicit"]
             meta["settings"][key] = None

@@ -57,7 +57,7 @@ def test_elapsed_seconds_grow_from_the_start_of_the_run(corpus, tmp_path, monkey
 
 
 @pytest.mark.parametrize(("settings", "used"), [
-    ({}, (0.05, 0.1, 7)),
+    ({}, (0.05, 0.3, 7)),
     ({"dropout": 0.0, "weight_decay": 0.3, "eval_every": 5}, (0.0, 0.3, 5)),
     ({"dropout": None, "optimizer": "sgd", "eval_every": None}, (0.3, 0.0, 50)),
 ])
