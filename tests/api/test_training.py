@@ -145,7 +145,7 @@ def test_a_run_starts_from_the_weights_of_another(home):
     ("hidden_size", np.int64(9), 9), ("hidden_size", 9.0, 9), ("hidden_size", np.array(9), 9),
     ("deterministic", True, True), ("deterministic", np.bool_(True), True),
     ("deterministic", False, False), ("activation", "relu", "relu"), ("dropout", 0, 0.0),
-    ("batch_size", None, 64), ("patience", None, None), ("dtype", np.float64, "float64"),
+    ("clip_norm", None, 1.0), ("patience", None, None), ("dtype", np.float64, "float64"),
     ("dtype", np.dtype("float32"), "float32"),
 ])
 def test_settings_are_values_of_python_and_numpy(key, value, stored):
