@@ -20,7 +20,7 @@ from charrnn.text.split import Split, default_fraction
 LEARNING_RATES = {"rnn": 4e-3, "gru": 8e-3, "lstm": 1.5e-2}
 
 # The ``work`` of a run of QUICK_MINUTES on two cores without AVX-512.
-QUICK_LOOK, QUICK_MINUTES = 3e12, 2.25
+QUICK_LOOK, QUICK_MINUTES = 2.4e12, 2.25
 
 # Besides its weights, the time of a character depends on its element-wise operations. One value
 # of a vanilla cell, or a logit, takes as long as this many weights; a gated unit five times that.
