@@ -43,7 +43,7 @@ class Stepper:
             recurrent = by_block(product[:, :kH], cell.n_blocks)
             self.layers.append((cell.stepper(parts, a, recurrent), times, padded))
             self.logits.append(product[:, -V:])
-            if layer < arch.layers - 1:
+            if layer < arch.layers - 1:  # the step above may overwrite a
                 a = by_block(product[:, kH : 2 * kH], cell.n_blocks)
 
     def __call__(self, x: ndarray) -> ndarray:
@@ -51,7 +51,8 @@ class Stepper:
 
         The next call may overwrite them. Call it within ``quiet_overflow``.
         """
-        # Positional arguments: a keyword would add a tenth to the time of a short call.
+        # "clip" lets take write without a buffer. Positional arguments: a keyword would add a
+        # tenth to the time of a short call.
         self.input.take(x, 0, self.read, "clip")
         for step, times, padded in self.layers:
             step()

@@ -25,7 +25,7 @@ The arrays of ``forward`` and ``backward`` belong to ``network``, which allocate
     dh      (T, B, H)       the gradient of each h from the layers above and the output layer;
                             also strided; backward may overwrite it
     da      (k, T, B, H)    backward fills it: the gradient of the input part; shares memory with a
-    scratch (T, B, H)       backward may use it
+    scratch (T, B, H)       backward may use it; only that of the vanilla cell does
     reset   (T, B) or None  where true, step t starts from zero in all S states, and no gradient
                             flows to the step before; state[:, t] is not changed, since it is
                             the output of step t-1
@@ -56,7 +56,8 @@ class Cell(Protocol):
     @property
     def n_saved(self) -> int:
         """Blocks of H numbers that ``forward`` saves at each step for ``backward``: 0 in the
-        vanilla cell, where the slope of tanh follows from h; in the others, the gates."""
+        vanilla cell, where the slope of tanh follows from h; in the others, the gates
+        and what else the slopes need."""
 
     @property
     def gates(self) -> Mapping[str, int]:

@@ -50,7 +50,7 @@ class Gru:
         """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
         (h,), scale = state, scales("rzn", a.dtype)
         recurrent = repeated_product(W_hh * scale, B=a.shape[2])
-        a *= scale[..., None]
+        a *= scale[..., None]  # halves the sigmoid blocks, as W_hh above: see scales
         for t in range(a.shape[1]):
             gates, (r, z, n, p_n), h_t = saved[:2, t], saved[:, t], h[t + 1]
             product = recurrent(h[t])
@@ -65,7 +65,7 @@ class Gru:
             np.tanh(n, out=n)
             np.subtract(h[t], n, out=h_t)
             if reset is not None:
-                h_t[reset[t]] = -n[reset[t]]
+                h_t[reset[t]] = -n[reset[t]]  # h - n from the zero state
             h_t *= z
             h_t += n
 
@@ -88,7 +88,7 @@ class Gru:
             np.multiply(carried, z, out=kept)  # what passes by the candidate
             np.subtract(h[t], n, out=dz)
             if reset is not None:
-                dz[reset[t]] = -n[reset[t]]
+                dz[reset[t]] = -n[reset[t]]  # h - n from the zero state
             np.subtract(carried, kept, out=dn)  # carried * (1 - z)
             dz *= z
             dz *= dn

@@ -52,7 +52,7 @@ class Lstm:
         """Fill ``state[:, 1:]`` from ``state[:, 0]``, one time step after the other."""
         (h, c), scale = state, scales("ifgo", a.dtype)
         recurrent = repeated_product(W_hh * scale, B=a.shape[2])
-        a *= scale[..., None]
+        a *= scale[..., None]  # halves the sigmoid blocks, as W_hh above: see scales
         for t in range(a.shape[1]):
             (i, f, g, o, tanh_c), c_t = saved[:, t], c[t + 1]
             product = recurrent(h[t])
@@ -86,7 +86,7 @@ class Lstm:
         for t in reversed(range(da.shape[1])):
             (i, f, g, o, tanh_c), (di, df, dg, do) = saved[:, t], da[:, t]
             carried += dh[t]
-            # dc += carried * o * (1 - tanh_c^2), with o * tanh_c needed for both factors
+            # dc += carried * o * (1 - tanh_c^2), and carried * o * tanh_c is also a part of do
             np.multiply(carried, o, out=of_c)
             np.multiply(of_c, tanh_c, out=do)
             np.multiply(do, tanh_c, out=slope)
